@@ -1,0 +1,142 @@
+//! One tick of the wait loop over an order in flight.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use lambda_runtime::Diagnostic;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use shared::{
+    order::{Order, OrderId, OrderKey, Phase, Product, Ref, TrackedBy, Trigger},
+    refresh::{Look, Tracker},
+    store::StoreError,
+    telemetry::Summary,
+};
+
+/// What a tick answers: the state machine waits so long and ticks again, unless it is done.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Tick {
+    /// Not in flight any more: final or parked.
+    pub done: bool,
+    /// Whole seconds until the next tick; 0 when done.
+    pub wait_seconds: u64,
+    /// `in_flight`, `parked` or `final`.
+    pub phase: &'static str,
+    /// The vendor's status, as last seen.
+    pub status: Option<String>,
+}
+
+/// A tick that failed, by a name that the state machine can tell apart.
+#[derive(Debug, thiserror::Error)]
+pub enum PollerError {
+    /// Trying again is of no use.
+    #[error("{field}: {why}")]
+    InvalidInput {
+        /// The field.
+        field: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The table failed: try again.
+    #[error(transparent)]
+    StoreUnavailable(StoreError),
+    /// The record cannot be read: trying again is of no use.
+    #[error(transparent)]
+    StoreCorrupt(StoreError),
+}
+
+impl From<StoreError> for PollerError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable { .. } => Self::StoreUnavailable(error),
+            StoreError::Corrupt { .. } => Self::StoreCorrupt(error),
+        }
+    }
+}
+
+impl From<PollerError> for Diagnostic {
+    fn from(error: PollerError) -> Self {
+        let error_type = match &error {
+            PollerError::InvalidInput { .. } => "InvalidInput",
+            PollerError::StoreUnavailable(_) => "StoreUnavailable",
+            PollerError::StoreCorrupt(_) => "StoreCorrupt",
+        };
+        Diagnostic { error_type: error_type.to_owned(), error_message: error.to_string() }
+    }
+}
+
+/// The input as it comes: an order of ours (`$.detail.order`) or the detail of a `Top-up Sent`. Other fields are passed
+/// over.
+#[derive(Deserialize)]
+struct Input {
+    product: Value,
+    id: Value,
+    #[serde(rename = "ref", default)]
+    reference: Value,
+}
+
+fn parse(input: &Value) -> Result<(OrderKey, Option<Ref>), PollerError> {
+    let invalid = |field: &str, why: &str| PollerError::InvalidInput { field: field.into(), why: why.into() };
+    let input: Input =
+        Input::deserialize(input).map_err(|_| invalid("input", "must be an object with product and id"))?;
+    let text = |field: &str, value: Value| match value {
+        Value::String(text) => Ok(text),
+        _ => Err(invalid(field, "must be a string")),
+    };
+    let product: Product =
+        text("product", input.product)?.parse().map_err(|error| invalid("product", &format!("{error}")))?;
+    let id = OrderId::try_from(text("id", input.id)?).map_err(|error| invalid("id", &error.to_string()))?;
+    let reference = match input.reference {
+        Value::Null => None,
+        given => {
+            Some(Ref::try_from(text("ref", given)?).map_err(|error| invalid("ref", &error.to_string()))?)
+        }
+    };
+    Ok((OrderKey { product, id }, reference))
+}
+
+/// Looks at the order if the ladder says that it is time, registering it first if it is not known.
+///
+/// # Errors
+/// See [`PollerError`]. A vendor that fails is no error: the answer says when to come back.
+pub async fn handle(tracker: &Tracker, input: &Value) -> Result<Tick, PollerError> {
+    let (key, reference) = parse(input)?;
+    let (order, looked, announced) = match tracker.refresh(&key, Trigger::Poller).await? {
+        Some(refreshed) => (refreshed.order, !matches!(refreshed.look, Look::NotMade), refreshed.announced),
+        None => {
+            let (_, order) = tracker.track(&key, reference, TrackedBy::Poller).await?;
+            (order, false, 0)
+        }
+    };
+    let now = tracker.clock.now();
+    let tick = tick(tracker, &order, now);
+    Summary::new("poller")
+        .with("order", key.to_string())
+        .with("phase", tick.phase)
+        .with("status", tick.status.clone())
+        .with("wait_seconds", tick.wait_seconds)
+        .count("looks", usize::from(looked))
+        .count("events", announced)
+        .log(now);
+    Ok(tick)
+}
+
+fn tick(tracker: &Tracker, order: &Order, now: Timestamp) -> Tick {
+    let wait = match order.phase {
+        Phase::InFlight { since } => {
+            let next = tracker.schedule.next_poll(order.key.product, since, order.asked_at);
+            Some(Duration::try_from(next.duration_since(now)).unwrap_or_default())
+        }
+        Phase::Parked { .. } | Phase::Final { .. } => None,
+    };
+    Tick {
+        done: wait.is_none(),
+        // Rounded up, at least a second: a tick that comes early asks nothing and is wasted.
+        wait_seconds: wait.map_or(0, |wait| (wait.as_millis().div_ceil(1000) as u64).clamp(1, 300)),
+        phase: order.phase.as_str(),
+        status: order.facts.status.as_ref().map(|status| status.as_str().to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,17 @@
+//! Wires the poller into Lambda.
+
+use lambda_runtime::{Diagnostic, Error, LambdaEvent, run, service_fn};
+use serde_json::Value;
+use shared::{config::Config, refresh::Tracker, telemetry};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    let config = Config::from_environment()?;
+    telemetry::init(config.log_level);
+    let (tracker, _) = Tracker::start(&config).await?;
+    run(service_fn(|event: LambdaEvent<Value>| {
+        let tracker = &tracker;
+        async move { poller::handle(tracker, &event.payload).await.map_err(Diagnostic::from) }
+    }))
+    .await
+}

@@ -1,0 +1,86 @@
+//! Answers: JSON, and errors as `application/problem+json` (RFC 9457).
+
+use aws_lambda_events::{
+    apigw::ApiGatewayV2httpResponse,
+    encodings::Body,
+    http::{HeaderMap, HeaderName, HeaderValue, header},
+};
+use serde::Serialize;
+use serde_json::json;
+
+/// An answer in the making.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// Whether the vendor was asked for it.
+    pub(crate) looked: bool,
+    body: String,
+    problem: bool,
+    header: Option<(HeaderName, HeaderValue)>,
+}
+
+impl Answer {
+    pub(crate) fn json(status: u16, body: &impl Serialize) -> Self {
+        match serde_json::to_string(body) {
+            Ok(body) => Self { status, looked: false, body, problem: false, header: None },
+            Err(_) => Self::problem(500, None, "the answer could not be written".to_owned()),
+        }
+    }
+
+    pub(crate) fn ok(body: &impl Serialize) -> Self {
+        Self::json(200, body)
+    }
+
+    pub(crate) fn looked(mut self, looked: bool) -> Self {
+        self.looked = looked;
+        self
+    }
+
+    /// A problem; `field` names what in the request it is about.
+    pub(crate) fn problem(status: u16, field: Option<&str>, detail: String) -> Self {
+        let mut body =
+            json!({"type": "about:blank", "title": title(status), "status": status, "detail": detail});
+        if let (Some(field), Some(members)) = (field, body.as_object_mut()) {
+            members.insert("field".to_owned(), field.into());
+        }
+        Self { status, looked: false, body: body.to_string(), problem: true, header: None }
+    }
+
+    pub(crate) fn unauthorized() -> Self {
+        let problem = Self::problem(401, None, "send a known token: Authorization: Bearer …".to_owned());
+        problem.with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+    }
+
+    pub(crate) fn method_not_allowed(allowed: &'static str) -> Self {
+        let problem = Self::problem(405, None, format!("allowed here: {allowed}"));
+        problem.with(header::ALLOW, HeaderValue::from_static(allowed))
+    }
+
+    /// Something of ours is not there for a moment.
+    pub(crate) fn unavailable() -> Self {
+        let problem = Self::problem(503, None, "the tracker's store is not available; try again".to_owned());
+        problem.with(header::RETRY_AFTER, HeaderValue::from_static("1"))
+    }
+
+    fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.header = Some((name, value));
+        self
+    }
+
+    pub(crate) fn into_response(self) -> ApiGatewayV2httpResponse {
+        let kind = if self.problem { "application/problem+json" } else { "application/json" };
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.extend(self.header);
+        let mut response = ApiGatewayV2httpResponse::default();
+        response.status_code = i64::from(self.status);
+        response.headers = headers;
+        response.body = Some(Body::Text(self.body));
+        response
+    }
+}
+
+fn title(status: u16) -> &'static str {
+    http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Error")
+}

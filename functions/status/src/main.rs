@@ -1,0 +1,19 @@
+//! Wires the HTTP API into Lambda.
+
+use std::convert::Infallible;
+
+use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
+use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use shared::{config::Config, refresh::Tracker, telemetry};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    let config = Config::from_environment()?;
+    telemetry::init(config.log_level);
+    let (tracker, secrets) = Tracker::start(&config).await?;
+    run(service_fn(|event: LambdaEvent<ApiGatewayV2httpRequest>| {
+        let (tracker, secrets) = (&tracker, &secrets);
+        async move { Ok::<_, Infallible>(status::handle(tracker, secrets, event.payload).await) }
+    }))
+    .await
+}

@@ -1,0 +1,101 @@
+//! Announcing events on the bus, lowest `seq` first.
+
+use aws_sdk_eventbridge::{
+    Client,
+    primitives::DateTime,
+    types::{PutEventsRequestEntry, PutEventsResultEntry},
+};
+
+use crate::{
+    aws::describe,
+    order::{Event, SOURCE},
+};
+
+/// One `PutEvents` takes ten entries (EventBridge quotas) …
+const MOST_ENTRIES: usize = 10;
+/// … and 256 KiB in all; this leaves room for what is not the detail.
+const MOST_BYTES: usize = 240 * 1024;
+
+/// Puts events on the bus.
+#[derive(Clone, Debug)]
+pub struct Announcer {
+    client: Client,
+    bus: String,
+}
+
+/// How far announcing came. What is not out stays in the outbox.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Announced {
+    /// Number of the last event that is out, and all before it.
+    pub up_to: Option<u32>,
+    /// How many went out.
+    pub count: usize,
+    /// Why it stopped before the end.
+    pub stopped: Option<String>,
+}
+
+impl Announcer {
+    /// `bus`: the event bus by name.
+    pub fn new(client: Client, bus: String) -> Self {
+        Self { client, bus }
+    }
+
+    /// Announces `events`, which are ascending, and stops at the first that does not go out: an order's events are heard
+    /// in their order, except that a repeat may come after a later one.
+    pub async fn announce(&self, events: &[Event]) -> Announced {
+        let mut announced = Announced { up_to: None, count: 0, stopped: None };
+        for chunk in chunks(events) {
+            let entries = chunk.iter().map(|event| self.entry(event)).collect();
+            let results = match self.client.put_events().set_entries(Some(entries)).send().await {
+                Ok(answer) => answer.entries.unwrap_or_default(),
+                Err(error) => {
+                    announced.stopped = Some(describe(&error));
+                    return announced;
+                }
+            };
+            for (index, event) in chunk.iter().enumerate() {
+                if let Some(why) = refused(results.get(index)) {
+                    announced.stopped = Some(why);
+                    return announced;
+                }
+                announced.up_to = Some(event.seq);
+                announced.count += 1;
+            }
+        }
+        announced
+    }
+
+    fn entry(&self, event: &Event) -> PutEventsRequestEntry {
+        PutEventsRequestEntry::builder()
+            .event_bus_name(&self.bus)
+            .source(SOURCE)
+            .detail_type(&event.detail_type)
+            .detail(&event.detail)
+            .time(DateTime::from_millis(event.occurred_at.as_millisecond()))
+            .build()
+    }
+}
+
+/// Why an entry did not go out. A call that succeeds may still refuse entries, one by one.
+fn refused(result: Option<&PutEventsResultEntry>) -> Option<String> {
+    let Some(result) = result else { return Some("EventBridge did not answer for this entry".to_owned()) };
+    let code = result.error_code()?;
+    Some(format!("{code}: {}", result.error_message().unwrap_or("no message")))
+}
+
+fn chunks(events: &[Event]) -> Vec<Vec<&Event>> {
+    let mut chunks: Vec<Vec<&Event>> = Vec::new();
+    let mut bytes = 0;
+    for event in events {
+        let fits = bytes + event.detail.len() <= MOST_BYTES;
+        match chunks.last_mut() {
+            Some(last) if fits && last.len() < MOST_ENTRIES => last.push(event),
+            _ => {
+                bytes = 0;
+                chunks.push(vec![event]);
+            }
+        }
+        bytes += event.detail.len();
+    }
+    chunks
+}

@@ -1,0 +1,75 @@
+//! Card codes, encrypted with KMS before they reach the table and decrypted for `/card` alone.
+
+use aws_sdk_kms::primitives::Blob;
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::{
+    aws::describe,
+    order::{OrderKey, SealedCard},
+};
+
+/// The KMS key that seals card codes. Encryption context: product and id, so that a ciphertext is of use for no other
+/// order.
+#[derive(Clone, Debug)]
+pub struct CardSafe {
+    kms: aws_sdk_kms::Client,
+    key_id: String,
+}
+
+/// KMS did not do it.
+#[derive(Debug, thiserror::Error)]
+#[error("KMS could not {what}: {why}")]
+pub struct CardError {
+    what: &'static str,
+    why: String,
+}
+
+impl CardSafe {
+    /// `key_id`: id or ARN of the key.
+    pub fn new(kms: aws_sdk_kms::Client, key_id: String) -> Self {
+        Self { kms, key_id }
+    }
+
+    /// Encrypts a code.
+    ///
+    /// # Errors
+    /// If KMS fails or refuses.
+    pub async fn seal(&self, order: &OrderKey, code: &SecretString) -> Result<SealedCard, CardError> {
+        let code = code.expose_secret();
+        let sealed = self
+            .kms
+            .encrypt()
+            .key_id(&self.key_id)
+            .plaintext(Blob::new(code.as_bytes()))
+            .encryption_context("product", order.product.as_str())
+            .encryption_context("id", order.id.as_str())
+            .send()
+            .await
+            .map_err(|error| CardError { what: "encrypt a card code", why: describe(&error) })?;
+        let ciphertext = sealed
+            .ciphertext_blob
+            .ok_or_else(|| CardError { what: "encrypt a card code", why: "no ciphertext".to_owned() })?
+            .into_inner();
+        Ok(SealedCard { ciphertext, masked: SealedCard::mask(code) })
+    }
+
+    /// Decrypts a code.
+    ///
+    /// # Errors
+    /// If KMS fails or refuses: only the role of `status` may.
+    pub async fn open(&self, order: &OrderKey, card: &SealedCard) -> Result<SecretString, CardError> {
+        let opened = self
+            .kms
+            .decrypt()
+            .key_id(&self.key_id)
+            .ciphertext_blob(Blob::new(card.ciphertext.clone()))
+            .encryption_context("product", order.product.as_str())
+            .encryption_context("id", order.id.as_str())
+            .send()
+            .await
+            .map_err(|error| CardError { what: "decrypt a card code", why: describe(&error) })?;
+        let unreadable = || CardError { what: "decrypt a card code", why: "no text came out".to_owned() };
+        let text = String::from_utf8(opened.plaintext.ok_or_else(unreadable)?.into_inner());
+        text.map(SecretString::from).map_err(|_| unreadable())
+    }
+}

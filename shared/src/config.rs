@@ -1,0 +1,269 @@
+//! Settings: read once, at start, from the environment; everything that is wrong is said at once, by name.
+
+use std::{collections::HashMap, fmt, net::IpAddr, str::FromStr};
+
+use reqwest::Url;
+
+use crate::{
+    aws::AwsEnvironment,
+    order::{Ladder, Schedule, parse_duration},
+    secret::{SecretSource, Secrets},
+};
+
+/// Settings of the functions (design §5).
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `ORDERS_TABLE`.
+    pub orders_table: String,
+    /// `EVENT_BUS`.
+    pub event_bus: String,
+    /// `CARD_KEY_ID`.
+    pub card_key_id: String,
+    /// `ONECLICKDZ_BASE_URL`.
+    pub base_url: Url,
+    /// `SECRET_ID`, or `ONECLICKDZ_API_KEY` and `API_TOKENS`.
+    pub secrets: SecretSource,
+    /// Ladders, deadline, overdue.
+    pub schedule: Schedule,
+    /// What Lambda says about AWS.
+    pub aws: AwsEnvironment,
+    /// `RUST_LOG`: error, warn, info, debug or trace.
+    pub log_level: tracing::Level,
+}
+
+/// Everything that is wrong with the settings.
+#[derive(Debug)]
+pub struct ConfigError {
+    problems: Vec<String>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "settings: {}", self.problems.join("; "))
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    /// From the process's environment.
+    ///
+    /// # Errors
+    /// All settings that are missing or cannot be read, by name.
+    pub fn from_environment() -> Result<Self, ConfigError> {
+        #[allow(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+        Self::read(std::env::vars())
+    }
+
+    /// From any names and values, so that tests set no environment. An empty value counts as missing.
+    ///
+    /// # Errors
+    /// All settings that are missing or cannot be read, by name.
+    pub fn read(variables: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        let values = variables.into_iter().filter(|(_, value)| !value.trim().is_empty()).collect();
+        let mut reader = Reader { values, problems: Vec::new() };
+        let config = reader.config();
+        match config {
+            Some(config) if reader.problems.is_empty() => Ok(config),
+            _ => Err(ConfigError { problems: reader.problems }),
+        }
+    }
+}
+
+struct Reader {
+    values: HashMap<String, String>,
+    problems: Vec<String>,
+}
+
+impl Reader {
+    /// `None` only after a problem was noted. Every setting is read before the first `?`, so that all problems are.
+    fn config(&mut self) -> Option<Config> {
+        let orders_table = self.required("ORDERS_TABLE");
+        let event_bus = self.required("EVENT_BUS");
+        let card_key_id = self.required("CARD_KEY_ID");
+        let base_url = self.base_url();
+        let secrets = self.secrets();
+        let schedule = self.schedule();
+        let region = self.required("AWS_REGION");
+        let access_key_id = self.required("AWS_ACCESS_KEY_ID");
+        let secret_access_key = self.required("AWS_SECRET_ACCESS_KEY");
+        let log_level = self.or_default("RUST_LOG", tracing::Level::INFO, tracing::Level::from_str);
+        Some(Config {
+            orders_table: orders_table?,
+            event_bus: event_bus?,
+            card_key_id: card_key_id?,
+            base_url: base_url?,
+            secrets: secrets?,
+            schedule,
+            aws: AwsEnvironment {
+                region: region?,
+                access_key_id: access_key_id?,
+                secret_access_key: secret_access_key?.into(),
+                session_token: self.optional("AWS_SESSION_TOKEN").map(Into::into),
+                endpoint_url: self.optional("AWS_ENDPOINT_URL"),
+                events_endpoint_url: self.optional("AWS_ENDPOINT_URL_EVENTBRIDGE"),
+            },
+            log_level,
+        })
+    }
+
+    fn schedule(&mut self) -> Schedule {
+        let default = Schedule::default();
+        Schedule {
+            poll_mobile: self.or_default("POLL_LADDER_MOBILE", default.poll_mobile, Ladder::from_str),
+            poll_internet: self.or_default("POLL_LADDER_INTERNET", default.poll_internet, Ladder::from_str),
+            poll_deadline: self.or_default("POLL_DEADLINE", default.poll_deadline, parse_duration),
+            recheck_queued: self.or_default("RECHECK_QUEUED", default.recheck_queued, Ladder::from_str),
+            recheck_uncertain: self.or_default(
+                "RECHECK_UNCERTAIN",
+                default.recheck_uncertain,
+                Ladder::from_str,
+            ),
+            recheck_delayed: self.or_default("RECHECK_DELAYED", default.recheck_delayed, Ladder::from_str),
+            recheck_card: self.or_default("RECHECK_CARD", default.recheck_card, Ladder::from_str),
+            recheck_not_found: self.or_default(
+                "RECHECK_NOT_FOUND",
+                default.recheck_not_found,
+                Ladder::from_str,
+            ),
+            not_found_grace: self.or_default("NOT_FOUND_GRACE", default.not_found_grace, parse_duration),
+            overdue_queued: self.or_default("OVERDUE_QUEUED", default.overdue_queued, parse_duration),
+            overdue_uncertain: self.or_default(
+                "OVERDUE_UNCERTAIN",
+                default.overdue_uncertain,
+                parse_duration,
+            ),
+            retry_after_failure: self.or_default(
+                "RETRY_AFTER_FAILURE",
+                default.retry_after_failure,
+                parse_duration,
+            ),
+        }
+    }
+
+    fn base_url(&mut self) -> Option<Url> {
+        let name = "ONECLICKDZ_BASE_URL";
+        let text = self.optional(name).unwrap_or_else(|| "https://api.oneclickdz.com/v3".to_owned());
+        match Url::parse(&text) {
+            Ok(url) if url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url)) => Some(url),
+            Ok(_) => self.problem(format!("{name} must be https, or http to loopback")),
+            Err(error) => self.problem(format!("{name} is no URL: {error}")),
+        }
+    }
+
+    fn secrets(&mut self) -> Option<SecretSource> {
+        match (self.optional("SECRET_ID"), self.optional("ONECLICKDZ_API_KEY")) {
+            (Some(id), _) => Some(SecretSource::Manager { id }),
+            (None, Some(key)) => {
+                let tokens = self.optional("API_TOKENS").unwrap_or_default();
+                let tokens =
+                    tokens.split(',').map(str::trim).filter(|token| !token.is_empty()).map(str::to_owned);
+                Some(SecretSource::Environment(Secrets::local(key, tokens)))
+            }
+            (None, None) => {
+                self.problem("SECRET_ID (or, for local runs, ONECLICKDZ_API_KEY) is missing".to_owned())
+            }
+        }
+    }
+
+    fn required(&mut self, name: &str) -> Option<String> {
+        match self.optional(name) {
+            Some(value) => Some(value),
+            None => self.problem(format!("{name} is missing")),
+        }
+    }
+
+    fn optional(&self, name: &str) -> Option<String> {
+        self.values.get(name).map(|value| value.trim().to_owned())
+    }
+
+    fn or_default<T, E: fmt::Display>(
+        &mut self,
+        name: &str,
+        default: T,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> T {
+        let Some(text) = self.optional(name) else { return default };
+        match parse(&text) {
+            Ok(value) => value,
+            Err(error) => {
+                self.problems.push(format!("{name}: {error}"));
+                default
+            }
+        }
+    }
+
+    fn problem<T>(&mut self, text: String) -> Option<T> {
+        self.problems.push(text);
+        None
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEEDED: [(&str, &str); 7] = [
+        ("ORDERS_TABLE", "orders"),
+        ("EVENT_BUS", "bus"),
+        ("CARD_KEY_ID", "key"),
+        ("SECRET_ID", "secret"),
+        ("AWS_REGION", "eu-west-3"),
+        ("AWS_ACCESS_KEY_ID", "id"),
+        ("AWS_SECRET_ACCESS_KEY", "swordfish"),
+    ];
+
+    fn read(changes: &[(&str, &str)]) -> Result<Config, String> {
+        let all = NEEDED.iter().chain(changes).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::read(all).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_design() {
+        let config = read(&[]).unwrap();
+        assert_eq!(config.schedule, Schedule::default());
+        assert_eq!(config.base_url.as_str(), "https://api.oneclickdz.com/v3");
+        assert!(!format!("{config:?}").contains("swordfish"));
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_said_at_once() {
+        let error = read(&[
+            ("ORDERS_TABLE", " "),
+            ("SECRET_ID", ""),
+            ("RECHECK_QUEUED", "24h,soon"),
+            ("POLL_DEADLINE", "0s"),
+            ("ONECLICKDZ_BASE_URL", "http://example.com"),
+            ("RUST_LOG", "loud"),
+        ])
+        .unwrap_err();
+        for name in [
+            "ORDERS_TABLE",
+            "SECRET_ID",
+            "RECHECK_QUEUED",
+            "POLL_DEADLINE",
+            "ONECLICKDZ_BASE_URL",
+            "RUST_LOG",
+        ] {
+            assert!(error.contains(name), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_vendor_is_reached_by_https_or_on_loopback() {
+        for good in
+            ["https://x.example/v3", "http://127.0.0.1:9/v3", "http://[::1]:9", "http://localhost:1/v3/"]
+        {
+            assert!(read(&[("ONECLICKDZ_BASE_URL", good)]).is_ok(), "{good}");
+        }
+        for bad in ["http://x.example", "http://127.0.0.1.example.com", "ftp://localhost", "nowhere"] {
+            assert!(read(&[("ONECLICKDZ_BASE_URL", bad)]).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! What the functions of the top-up tracker share. Start at [`refresh`]: the one path that every trigger takes.
+
+pub mod announce;
+pub mod aws;
+pub mod cards;
+pub mod clock;
+pub mod config;
+pub mod http;
+pub mod order;
+pub mod refresh;
+pub mod secret;
+pub mod store;
+pub mod telemetry;
+pub mod vendor;

@@ -1,0 +1,280 @@
+//! All rules about orders (design §6). Pure and total: any order, any answer and any clock give a decision.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{
+    Event, EventKind, Jitter, Observation, Order, Outcome, ParkedAs, Phase, ReviewReason, Saw, Schedule,
+    Seen, VendorStatus,
+    record::is_ahead,
+    schedule::{between, jittered, later},
+};
+
+/// What is to be committed: the order as it is from now on, and what is to be announced.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// The order after it.
+    pub order: Order,
+    /// New events, numbered on from the order's last.
+    pub events: Vec<Event>,
+}
+
+/// At most so many different reviews per order: a vendor that makes up a new status at every look fills no record.
+const MOST_REVIEWS: usize = 32;
+
+/// What follows from an observation. `None`: nothing, the order has been observed by a later question.
+///
+/// `now` is the time of deciding, at or after `observation.asked_at`; `jitter` moves the next recheck.
+pub fn decide(
+    order: &Order,
+    observation: &Observation,
+    now: Timestamp,
+    jitter: Jitter,
+    schedule: &Schedule,
+) -> Option<Decision> {
+    let overtaken = |checked: Timestamp| observation.asked_at < checked && !is_ahead(checked, now);
+    if order.checked_at.is_some_and(overtaken) {
+        return None;
+    }
+    let mut draft = Draft {
+        before: order,
+        order: order.clone(),
+        events: Vec::new(),
+        asked_at: observation.asked_at,
+        now,
+        jitter,
+        schedule,
+    };
+    match &observation.saw {
+        Saw::Order(seen) => draft.shown(seen),
+        Saw::NotFound if !order.is_known() => draft.unknown_to_vendor(),
+        Saw::NotFound | Saw::Nothing => draft.failed(),
+    }
+    Some(draft.finish())
+}
+
+struct Draft<'a> {
+    before: &'a Order,
+    order: Order,
+    events: Vec<EventKind>,
+    asked_at: Timestamp,
+    now: Timestamp,
+    jitter: Jitter,
+    schedule: &'a Schedule,
+}
+
+impl Draft<'_> {
+    fn shown(&mut self, seen: &Seen) {
+        self.answered();
+        self.order.first_seen_at.get_or_insert(self.asked_at);
+        if self.order.phase.is_final() {
+            return self.shown_after_the_end(seen);
+        }
+        let status = seen.facts.status.clone();
+        if status != self.before.facts.status {
+            self.order.changed_at = self.now;
+        }
+        self.order.facts = self.before.facts.replaced_by(seen.facts.clone());
+        self.order.card = self.before.card.clone().or_else(|| seen.card.clone());
+        match status {
+            Some(VendorStatus::Fulfilled) => self.end(Outcome::Fulfilled, EventKind::OrderFulfilled),
+            Some(VendorStatus::Refunded) => self.end(Outcome::Refunded, EventKind::OrderRefunded),
+            Some(VendorStatus::Queued) => self.park(ParkedAs::Queued, Some(EventKind::OrderQueued)),
+            Some(VendorStatus::UnknownError) => {
+                self.park(ParkedAs::Uncertain, Some(EventKind::OrderUncertain))
+            }
+            Some(VendorStatus::Pending | VendorStatus::Handling) => self.moving(),
+            Some(VendorStatus::Unrecognised(text)) => {
+                self.moving();
+                self.review(ReviewReason::UnrecognisedStatus, Some(text));
+            }
+            None => {
+                self.moving();
+                self.review(ReviewReason::UnrecognisedStatus, None);
+            }
+        }
+    }
+
+    /// The outcome has been announced and stays; only what was missing is added.
+    fn shown_after_the_end(&mut self, seen: &Seen) {
+        if seen.facts.status != self.before.facts.status {
+            let text = seen.facts.status.as_ref().map(|status| status.as_str().to_owned());
+            self.review(ReviewReason::Contradiction, text);
+            return self.wait_for_card(true);
+        }
+        self.order.facts = self.before.facts.completed_by(seen.facts.clone());
+        if self.order.awaits_card() && seen.card.is_some() {
+            self.order.card = seen.card.clone();
+            self.order.next_look_at = None;
+            self.events.push(EventKind::CardAvailable);
+        } else {
+            self.wait_for_card(true);
+        }
+    }
+
+    fn wait_for_card(&mut self, answered: bool) {
+        if !self.order.awaits_card() || !self.look_was_due() {
+            return;
+        }
+        let ladder = &self.schedule.recheck_card;
+        if !answered {
+            let wait = self.schedule.failure_wait(self.order.failures, ladder.wait(self.order.rung));
+            return self.look_in(wait);
+        }
+        if ladder.is_last(self.order.rung) {
+            self.review(ReviewReason::CardMissing, None);
+        }
+        self.order.rung = self.order.rung.saturating_add(1);
+        self.look_in(ladder.wait(self.order.rung));
+    }
+
+    fn end(&mut self, outcome: Outcome, event: EventKind) {
+        self.order.phase = Phase::Final { outcome };
+        self.order.changed_at = self.now;
+        self.order.rung = 0;
+        self.order.next_look_at = None;
+        if self.order.awaits_card() {
+            self.look_in(self.schedule.recheck_card.wait(0));
+        }
+        self.events.push(event);
+    }
+
+    /// `PENDING`, `HANDLING`, or a text that says no more than they do.
+    fn moving(&mut self) {
+        match self.order.phase {
+            Phase::InFlight { since } => self.poll_on(since),
+            Phase::Parked { parked_as: ParkedAs::Queued, .. } => {
+                self.order.phase = Phase::InFlight { since: self.now };
+                self.order.changed_at = self.now;
+                self.order.rung = 0;
+                let next = self.schedule.next_poll(self.order.key.product, self.now, Some(self.asked_at));
+                self.order.next_look_at = Some(next);
+                self.events.push(EventKind::OrderResumed);
+            }
+            Phase::Parked { parked_as, since } => self.recheck_on(parked_as, since, true),
+            Phase::Final { .. } => {}
+        }
+    }
+
+    fn unknown_to_vendor(&mut self) {
+        self.answered();
+        match self.order.phase {
+            Phase::InFlight { since } => {
+                let grace = self.schedule.not_found_grace;
+                let in_grace = between(self.order.tracked_at, self.now) < grace;
+                if in_grace && !self.past_deadline(since) {
+                    self.poll_on(since);
+                } else {
+                    self.park(ParkedAs::NotFound, None);
+                    self.review(ReviewReason::NotFound, None);
+                }
+            }
+            Phase::Parked { parked_as: ParkedAs::NotFound, since } => {
+                self.recheck_on(ParkedAs::NotFound, since, true)
+            }
+            Phase::Parked { .. } => {
+                self.park(ParkedAs::NotFound, None);
+                self.review(ReviewReason::NotFound, None);
+            }
+            Phase::Final { .. } => {}
+        }
+    }
+
+    /// A look that failed never touches a status; time passes all the same.
+    fn failed(&mut self) {
+        self.order.failures = self.order.failures.saturating_add(1);
+        match self.order.phase {
+            Phase::InFlight { since } => self.poll_on(since),
+            Phase::Parked { parked_as, since } => self.recheck_on(parked_as, since, false),
+            Phase::Final { .. } => self.wait_for_card(false),
+        }
+    }
+
+    fn poll_on(&mut self, since: Timestamp) {
+        if self.past_deadline(since) {
+            return self.park(ParkedAs::Delayed, Some(EventKind::OrderDelayed));
+        }
+        let next = self.schedule.next_poll(self.order.key.product, since, Some(self.asked_at));
+        self.order.next_look_at = Some(next);
+    }
+
+    fn past_deadline(&self, since: Timestamp) -> bool {
+        between(since, self.now) >= self.schedule.poll_deadline
+    }
+
+    fn park(&mut self, parked_as: ParkedAs, event: Option<EventKind>) {
+        if let Phase::Parked { parked_as: current, since } = self.order.phase
+            && current == parked_as
+        {
+            return self.recheck_on(parked_as, since, true);
+        }
+        self.order.phase = Phase::Parked { parked_as, since: self.now };
+        self.order.changed_at = self.now;
+        self.order.rung = 0;
+        self.order.failures = 0;
+        let known = self.order.is_known();
+        self.look_in(self.schedule.recheck_wait(parked_as, known, 0, Duration::ZERO));
+        self.be_there_when_overdue(parked_as, self.now);
+        self.events.extend(event);
+    }
+
+    fn recheck_on(&mut self, parked_as: ParkedAs, since: Timestamp, answered: bool) {
+        if self.look_was_due() {
+            let parked = between(since, self.now);
+            let known = self.order.is_known();
+            let wait = |rung| self.schedule.recheck_wait(parked_as, known, rung, parked);
+            if answered {
+                self.order.rung = self.order.rung.saturating_add(1);
+                self.look_in(wait(self.order.rung));
+            } else {
+                self.look_in(self.schedule.failure_wait(self.order.failures, wait(self.order.rung)));
+            }
+        }
+        self.be_there_when_overdue(parked_as, since);
+    }
+
+    fn be_there_when_overdue(&mut self, parked_as: ParkedAs, since: Timestamp) {
+        let Some(limit) = self.schedule.overdue(parked_as) else { return };
+        let moment = later(since, limit);
+        if moment <= self.now {
+            self.review(ReviewReason::Overdue, None);
+        } else {
+            self.order.next_look_at = Some(self.order.next_look_at.map_or(moment, |next| next.min(moment)));
+        }
+    }
+
+    /// A look that a status request made early leaves the ladder where it is.
+    fn look_was_due(&self) -> bool {
+        self.order.next_look_at.is_none_or(|next| next <= self.now)
+    }
+
+    fn look_in(&mut self, wait: Duration) {
+        self.order.next_look_at = Some(later(self.now, jittered(wait, self.jitter)));
+    }
+
+    fn answered(&mut self) {
+        self.order.checked_at = Some(self.asked_at);
+        self.order.failures = 0;
+    }
+
+    fn review(&mut self, reason: ReviewReason, stated_status: Option<String>) {
+        let what = match &stated_status {
+            Some(text) => format!("{}:{text}", reason.as_str()),
+            None => reason.as_str().to_owned(),
+        };
+        let what: String = what.chars().take(100).collect();
+        if self.order.reviewed.len() < MOST_REVIEWS && self.order.reviewed.insert(what) {
+            self.events.push(EventKind::OrderNeedsReview { reason, stated_status });
+        }
+    }
+
+    fn finish(mut self) -> Decision {
+        let previous = self.before.facts.status.as_ref();
+        let first_look = self.before.checked_at.is_none();
+        let kinds = std::mem::take(&mut self.events);
+        let mut add = |kind| self.order.add_event(kind, previous, first_look, self.now);
+        let events = kinds.into_iter().map(&mut add).collect();
+        Decision { order: self.order, events }
+    }
+}

@@ -1,0 +1,151 @@
+//! What names an order.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// What was bought; the vendor keeps the two apart, with ids of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Product {
+    /// Mobile credit.
+    Mobile,
+    /// Internet cards: ADSL and 4G.
+    Internet,
+}
+
+impl Product {
+    /// `mobile` or `internet`, as in paths, keys and events.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Mobile => "mobile",
+            Self::Internet => "internet",
+        }
+    }
+}
+
+impl fmt::Display for Product {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A product that the vendor does not sell through this API.
+#[derive(Debug, thiserror::Error)]
+#[error("product must be mobile or internet")]
+pub struct UnknownProduct;
+
+impl FromStr for Product {
+    type Err = UnknownProduct;
+
+    fn from_str(text: &str) -> Result<Self, UnknownProduct> {
+        match text {
+            "mobile" => Ok(Self::Mobile),
+            "internet" => Ok(Self::Internet),
+            _ => Err(UnknownProduct),
+        }
+    }
+}
+
+/// Text that is not an id or a ref; says what one looks like.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum InvalidId {
+    /// Not the form of an order id.
+    #[error("id must be 1 to 64 characters of A-Z, a-z, 0-9, _ and -")]
+    Id,
+    /// Not the form of a reference.
+    #[error("ref must be 1 to 200 characters without control characters")]
+    Ref,
+}
+
+/// The vendor's id of an order: `[A-Za-z0-9_-]{1,64}`. In every example of the vendor's it is 24 hex digits, which it
+/// promises nowhere.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct OrderId(String);
+
+impl OrderId {
+    /// The id as text: safe in a path and in a key.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for OrderId {
+    type Error = InvalidId;
+
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+        if (1..=64).contains(&text.len()) && text.bytes().all(fits) {
+            Ok(Self(text))
+        } else {
+            Err(InvalidId::Id)
+        }
+    }
+}
+
+impl FromStr for OrderId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        Self::try_from(text.to_owned())
+    }
+}
+
+impl From<OrderId> for String {
+    fn from(id: OrderId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for OrderId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The merchant's own reference: 1 to 200 characters. The vendor may give its own form of it back (`vendor_ref`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Ref(String);
+
+impl Ref {
+    /// The reference as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Ref {
+    type Error = InvalidId;
+
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        let long = text.chars().take(201).count();
+        if (1..=200).contains(&long) && !text.chars().any(char::is_control) {
+            Ok(Self(text))
+        } else {
+            Err(InvalidId::Ref)
+        }
+    }
+}
+
+impl From<Ref> for String {
+    fn from(reference: Ref) -> Self {
+        reference.0
+    }
+}
+
+/// What an order is known by everywhere: `{product}/{id}`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OrderKey {
+    /// What was bought.
+    pub product: Product,
+    /// The vendor's id.
+    pub id: OrderId,
+}
+
+impl fmt::Display for OrderKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.product, self.id)
+    }
+}

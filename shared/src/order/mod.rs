@@ -1,0 +1,28 @@
+//! Orders and every rule about them: pure, no I/O, no clock, no randomness.
+//!
+//! Nothing in here imports anything outside of it. All rules about money are in [`decide`] and nowhere else.
+
+mod card;
+mod decide;
+mod event;
+mod facts;
+mod id;
+mod phase;
+mod record;
+mod schedule;
+mod status;
+mod view;
+
+pub use card::SealedCard;
+pub use decide::{Decision, decide};
+pub use event::{Event, EventKind, ReviewReason, SOURCE, TrackedBy};
+pub use facts::{Facts, JsonText};
+pub use id::{InvalidId, OrderId, OrderKey, Product, Ref, UnknownProduct};
+pub use phase::{Outcome, ParkedAs, Phase};
+pub use record::{Observation, Order, Saw, Seen, Trigger};
+pub use schedule::{InvalidLadder, Jitter, Ladder, Schedule, parse_duration};
+pub use status::VendorStatus;
+pub use view::OrderView;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,169 @@
+//! The record of an order, and what a look at it showed.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use jiff::Timestamp;
+
+use super::{
+    Event, EventKind, Facts, OrderKey, Phase, Ref, Schedule, SealedCard, TrackedBy,
+    schedule::{between, later},
+};
+
+/// Everything the tracker knows of an order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Order {
+    /// Product and id.
+    pub key: OrderKey,
+    /// The merchant's reference, as he told us.
+    pub reference: Option<Ref>,
+    /// What the vendor has said.
+    pub facts: Facts,
+    /// The card, once it has come.
+    pub card: Option<SealedCard>,
+    /// What is to be done about it.
+    pub phase: Phase,
+    /// When we were told of it.
+    pub tracked_at: Timestamp,
+    /// When the vendor first showed it.
+    pub first_seen_at: Option<Timestamp>,
+    /// When somebody last claimed a look at it.
+    pub asked_at: Option<Timestamp>,
+    /// When the last question that was answered was asked.
+    pub checked_at: Option<Timestamp>,
+    /// When status or phase last changed.
+    pub changed_at: Timestamp,
+    /// When it is to be looked at next; `None` when nobody has to.
+    pub next_look_at: Option<Timestamp>,
+    /// How many looks its recheck ladder has made since it was parked.
+    pub rung: u32,
+    /// How many looks have failed in a row.
+    pub failures: u32,
+    /// What has been put up for review already, so that it is done once.
+    pub reviewed: BTreeSet<String>,
+    /// Counts the commits.
+    pub version: u64,
+    /// Number of the last event.
+    pub seq: u32,
+    /// Number of the last event announced.
+    pub announced: u32,
+}
+
+/// Who wants to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// A status request.
+    Status,
+    /// A tick of the wait loop.
+    Poller,
+    /// The scheduled sweep.
+    Recheck,
+}
+
+/// A status request looks at an order in flight if nobody has for so long.
+const STATUS_GAP_IN_FLIGHT: Duration = Duration::from_secs(5);
+/// The same for a parked order.
+const STATUS_GAP_PARKED: Duration = Duration::from_secs(600);
+/// Clocks of different machines differ, but not by more than this; a time further ahead was written by a broken one.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
+
+impl Order {
+    /// A new order, in flight from now, with its first event.
+    pub fn track(
+        key: OrderKey,
+        reference: Option<Ref>,
+        by: TrackedBy,
+        now: Timestamp,
+        schedule: &Schedule,
+    ) -> (Self, Event) {
+        let mut order = Self {
+            next_look_at: Some(schedule.next_poll(key.product, now, None)),
+            key,
+            reference,
+            facts: Facts::default(),
+            card: None,
+            phase: Phase::InFlight { since: now },
+            tracked_at: now,
+            first_seen_at: None,
+            asked_at: None,
+            checked_at: None,
+            changed_at: now,
+            rung: 0,
+            failures: 0,
+            reviewed: BTreeSet::new(),
+            version: 1,
+            seq: 0,
+            announced: 0,
+        };
+        let event = order.add_event(EventKind::OrderTracked { by }, None, false, now);
+        (order, event)
+    }
+
+    /// Whether this trigger is to look at the order now. Pure: the store then lets only one of those who were told yes
+    /// do it.
+    pub fn wants_look(&self, trigger: Trigger, now: Timestamp, schedule: &Schedule) -> bool {
+        let asked_at = self.asked_at.filter(|asked| !is_ahead(*asked, now));
+        match (trigger, self.phase) {
+            (Trigger::Status, Phase::Final { .. }) => false,
+            (Trigger::Status, _) => asked_at.is_none_or(|asked| between(asked, now) >= self.status_gap()),
+            (Trigger::Poller | Trigger::Recheck, Phase::InFlight { since }) => {
+                schedule.next_poll(self.key.product, since, asked_at) <= now
+            }
+            (Trigger::Poller, _) => false,
+            (Trigger::Recheck, Phase::Parked { .. } | Phase::Final { .. }) => {
+                self.next_look_at.is_some_and(|next| next <= now)
+            }
+        }
+    }
+
+    /// Whether what is stored is older than a status request would accept.
+    pub fn is_stale(&self, now: Timestamp) -> bool {
+        let old = |checked| between(checked, now) > self.status_gap();
+        !self.phase.is_final() && self.checked_at.is_none_or(old)
+    }
+
+    /// When the recheck that claims this order now is to come back, should the look never be committed.
+    pub fn due_after_claim(&self, now: Timestamp, schedule: &Schedule) -> Timestamp {
+        later(now, schedule.retry_after_failure)
+    }
+
+    fn status_gap(&self) -> Duration {
+        match self.phase {
+            Phase::InFlight { .. } => STATUS_GAP_IN_FLIGHT,
+            Phase::Parked { .. } | Phase::Final { .. } => STATUS_GAP_PARKED,
+        }
+    }
+}
+
+/// Whether a stored time is so far ahead that a broken clock must have written it.
+pub(super) fn is_ahead(stored: Timestamp, now: Timestamp) -> bool {
+    between(now, stored) > CLOCK_TOLERANCE
+}
+
+/// What a look showed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observation {
+    /// When the question was asked: a later question is the better knowledge, whichever answer came first.
+    pub asked_at: Timestamp,
+    /// The answer.
+    pub saw: Saw,
+}
+
+/// The answer to a look.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Saw {
+    /// The vendor showed the order.
+    Order(Box<Seen>),
+    /// The vendor said that it does not know this order.
+    NotFound,
+    /// The look failed: this says nothing about the order.
+    Nothing,
+}
+
+/// An order, as the vendor showed it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    /// Its fields.
+    pub facts: Facts,
+    /// Its card, encrypted; `None` if it came without one, or the record has one already.
+    pub card: Option<SealedCard>,
+}

@@ -1,0 +1,275 @@
+//! When to look again: the ladders, as data and pure functions.
+
+use std::{str::FromStr, time::Duration};
+
+use jiff::Timestamp;
+
+use super::{Facts, Order, ParkedAs, Phase, Product};
+
+/// Text that is not a ladder or a duration.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum InvalidLadder {
+    /// No wait at all.
+    #[error("a ladder needs at least one wait, such as 24h,12h")]
+    Empty,
+    /// A wait that is no duration.
+    #[error("{text:?} is not a duration such as 500ms, 8s, 5m or 24h")]
+    Duration {
+        /// The text.
+        text: String,
+    },
+    /// A wait of nothing would look without end, and one of more than a year is a slip.
+    #[error("{text:?} is not between 1ms and 366days")]
+    Range {
+        /// The text.
+        text: String,
+    },
+}
+
+/// Reads a duration in human form (`280s`, `24h`), between 1 ms and 366 days.
+///
+/// # Errors
+/// If it is not one.
+pub fn parse_duration(text: &str) -> Result<Duration, InvalidLadder> {
+    let invalid = || InvalidLadder::Duration { text: text.to_owned() };
+    let duration = humantime::parse_duration(text.trim()).map_err(|_| invalid())?;
+    let range = Duration::from_millis(1)..=Duration::from_secs(366 * 24 * 3600);
+    if range.contains(&duration) { Ok(duration) } else { Err(InvalidLadder::Range { text: text.to_owned() }) }
+}
+
+/// Waits between looks; the last one repeats. Never empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ladder {
+    first: Duration,
+    rest: Vec<Duration>,
+}
+
+impl FromStr for Ladder {
+    type Err = InvalidLadder;
+
+    fn from_str(text: &str) -> Result<Self, InvalidLadder> {
+        if text.trim().is_empty() {
+            return Err(InvalidLadder::Empty);
+        }
+        let mut waits = text.split(',').map(parse_duration);
+        let first = waits.next().ok_or(InvalidLadder::Empty)??;
+        Ok(Self { first, rest: waits.collect::<Result<_, _>>()? })
+    }
+}
+
+impl Ladder {
+    /// The wait before look number `rung` (from 0).
+    pub fn wait(&self, rung: u32) -> Duration {
+        let Some(after_first) = rung.checked_sub(1) else { return self.first };
+        let index = usize::try_from(after_first).unwrap_or(usize::MAX);
+        self.rest.get(index).or(self.rest.last()).copied().unwrap_or(self.first)
+    }
+
+    /// Whether `rung` has reached the last wait, the one that repeats.
+    pub fn is_last(&self, rung: u32) -> bool {
+        usize::try_from(rung).unwrap_or(usize::MAX) >= self.rest.len()
+    }
+
+    /// The shortest wait: no two polls of an order are closer together.
+    pub fn shortest(&self) -> Duration {
+        self.rest.iter().copied().fold(self.first, Duration::min)
+    }
+
+    /// The first moment of the ladder after `elapsed`, both counted from the ladder's start.
+    pub fn moment_after(&self, elapsed: Duration) -> Duration {
+        let mut moment = self.first;
+        let mut rung = 0;
+        while moment <= elapsed {
+            rung += 1;
+            let wait = self.wait(rung);
+            if self.is_last(rung) {
+                let whole = elapsed.saturating_sub(moment).as_millis() / wait.as_millis().max(1) + 1;
+                let whole = u32::try_from(whole).unwrap_or(u32::MAX);
+                return moment.saturating_add(wait.saturating_mul(whole));
+            }
+            moment = moment.saturating_add(wait);
+        }
+        moment
+    }
+}
+
+/// Chance, as an input, so that deciding stays pure: from -1 (10 % sooner) to 1 (10 % later).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Jitter(f64);
+
+impl Jitter {
+    /// No jitter.
+    pub const NONE: Self = Self(0.0);
+
+    /// From a number between -1 and 1; what lies outside is cut off.
+    pub fn new(value: f64) -> Self {
+        Self(if value.is_nan() { 0.0 } else { value.clamp(-1.0, 1.0) })
+    }
+
+    fn of(self, wait: Duration) -> Duration {
+        wait.mul_f64(1.0 + 0.1 * self.0)
+    }
+}
+
+/// All waits and limits of design §5, as settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// `POLL_LADDER_MOBILE`: waits from `in_flight_since`.
+    pub poll_mobile: Ladder,
+    /// `POLL_LADDER_INTERNET`.
+    pub poll_internet: Ladder,
+    /// `POLL_DEADLINE`.
+    pub poll_deadline: Duration,
+    /// `RECHECK_QUEUED`.
+    pub recheck_queued: Ladder,
+    /// `RECHECK_UNCERTAIN`.
+    pub recheck_uncertain: Ladder,
+    /// `RECHECK_DELAYED`.
+    pub recheck_delayed: Ladder,
+    /// `RECHECK_CARD`.
+    pub recheck_card: Ladder,
+    /// `RECHECK_NOT_FOUND`.
+    pub recheck_not_found: Ladder,
+    /// `NOT_FOUND_GRACE`, from `tracked_at`.
+    pub not_found_grace: Duration,
+    /// `OVERDUE_QUEUED`, from `parked_since`.
+    pub overdue_queued: Duration,
+    /// `OVERDUE_UNCERTAIN`, from `parked_since`.
+    pub overdue_uncertain: Duration,
+    /// `RETRY_AFTER_FAILURE`.
+    pub retry_after_failure: Duration,
+}
+
+/// An execution that died is noticed so long after the poll deadline.
+const SAFETY_NET: Duration = Duration::from_secs(60);
+/// An event that was committed but not announced is due after so long.
+const OUTBOX_DUE: Duration = Duration::from_secs(30);
+/// The vendor has not known an order for so long: from now on ask monthly.
+const NOT_FOUND_FOR_LONG: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Failed rechecks double their wait up to so many times the first.
+const MOST_BACKOFF: u32 = 12;
+
+impl Schedule {
+    /// The ladder of an order in flight.
+    pub fn poll(&self, product: Product) -> &Ladder {
+        match product {
+            Product::Mobile => &self.poll_mobile,
+            Product::Internet => &self.poll_internet,
+        }
+    }
+
+    /// When an order in flight is to be looked at next, given the last question: the ladder's next moment, but at least
+    /// its shortest wait after the question (however many pollers run), and the deadline is itself such a moment.
+    pub fn next_poll(&self, product: Product, since: Timestamp, asked_at: Option<Timestamp>) -> Timestamp {
+        let ladder = self.poll(product);
+        let elapsed = asked_at.map_or(Duration::ZERO, |asked| between(since, asked));
+        let moment = later(since, ladder.moment_after(elapsed).min(self.poll_deadline));
+        match asked_at {
+            Some(asked) => moment.max(later(asked, ladder.shortest())),
+            None => moment,
+        }
+    }
+
+    /// The wait before recheck number `rung` of an order parked so.
+    pub(super) fn recheck_wait(
+        &self,
+        parked_as: ParkedAs,
+        known: bool,
+        rung: u32,
+        parked: Duration,
+    ) -> Duration {
+        match parked_as {
+            ParkedAs::Queued => self.recheck_queued.wait(rung),
+            ParkedAs::Uncertain => self.recheck_uncertain.wait(rung),
+            ParkedAs::Delayed => self.recheck_delayed.wait(rung),
+            // The vendor knows it by now: it is only late.
+            ParkedAs::NotFound if known => self.recheck_delayed.wait(rung),
+            ParkedAs::NotFound if parked >= NOT_FOUND_FOR_LONG => NOT_FOUND_FOR_LONG,
+            ParkedAs::NotFound => self.recheck_not_found.wait(rung),
+        }
+    }
+
+    /// When an order parked so is overdue, counted from `parked_since`.
+    pub(super) fn overdue(&self, parked_as: ParkedAs) -> Option<Duration> {
+        match parked_as {
+            ParkedAs::Queued => Some(self.overdue_queued),
+            ParkedAs::Uncertain => Some(self.overdue_uncertain),
+            ParkedAs::Delayed | ParkedAs::NotFound => None,
+        }
+    }
+
+    /// The wait after failed look number `failures` in a row (from 1): doubled each time, at most twelvefold, and never
+    /// longer than the ladder would have waited.
+    pub(super) fn failure_wait(&self, failures: u32, ladder: Duration) -> Duration {
+        let doubled = 1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(MOST_BACKOFF);
+        self.retry_after_failure.saturating_mul(doubled.min(MOST_BACKOFF)).min(ladder)
+    }
+
+    /// By when somebody must see to this order: to look, or to announce. `None`: nobody has to.
+    pub fn due_at(&self, order: &Order, now: Timestamp) -> Option<Timestamp> {
+        let look = match order.phase {
+            Phase::InFlight { since } => Some(later(since, self.poll_deadline.saturating_add(SAFETY_NET))),
+            Phase::Parked { .. } | Phase::Final { .. } => order.next_look_at,
+        };
+        if order.announced >= order.seq {
+            return look;
+        }
+        let announce = later(now, OUTBOX_DUE);
+        Some(look.map_or(announce, |look| look.min(announce)))
+    }
+}
+
+impl Order {
+    /// Whether this order still waits for its card: an internet order, fulfilled without one.
+    pub fn awaits_card(&self) -> bool {
+        let fulfilled = matches!(self.phase, Phase::Final { outcome: super::Outcome::Fulfilled });
+        fulfilled && self.key.product == Product::Internet && self.card.is_none()
+    }
+
+    /// Whether the vendor has ever shown it.
+    pub(super) fn is_known(&self) -> bool {
+        self.first_seen_at.is_some() || self.facts != Facts::default()
+    }
+}
+
+/// `start` + `wait`, stopping at the end of time.
+pub(super) fn later(start: Timestamp, wait: Duration) -> Timestamp {
+    start.checked_add(wait).unwrap_or(Timestamp::MAX)
+}
+
+/// From `start` to `end`; nothing if the clock went backwards.
+pub(super) fn between(start: Timestamp, end: Timestamp) -> Duration {
+    Duration::try_from(end.duration_since(start)).unwrap_or(Duration::ZERO)
+}
+
+/// `wait` with jitter.
+pub(super) fn jittered(wait: Duration, jitter: Jitter) -> Duration {
+    jitter.of(wait)
+}
+
+impl Default for Schedule {
+    /// The defaults of design §5.
+    fn default() -> Self {
+        let seconds = |all: &[u64]| Ladder {
+            first: Duration::from_secs(all.first().copied().unwrap_or(1)),
+            rest: all.iter().skip(1).map(|s| Duration::from_secs(*s)).collect(),
+        };
+        const MINUTE: u64 = 60;
+        const HOUR: u64 = 3600;
+        let poll = seconds(&[8, 3, 3, 3, 3, 5, 5, 5, 5, 5, 10]);
+        Self {
+            poll_mobile: poll.clone(),
+            poll_internet: poll,
+            poll_deadline: Duration::from_secs(280),
+            recheck_queued: seconds(&[24 * HOUR, 12 * HOUR]),
+            recheck_uncertain: seconds(&[HOUR, HOUR, 2 * HOUR, 4 * HOUR, 4 * HOUR, 12 * HOUR, 24 * HOUR]),
+            recheck_delayed: seconds(&[5 * MINUTE, 10 * MINUTE, 45 * MINUTE, 5 * HOUR, 24 * HOUR]),
+            recheck_card: seconds(&[MINUTE, 4 * MINUTE, 55 * MINUTE, 24 * HOUR]),
+            recheck_not_found: seconds(&[24 * HOUR]),
+            not_found_grace: Duration::from_secs(2 * MINUTE),
+            overdue_queued: Duration::from_secs(48 * HOUR),
+            overdue_uncertain: Duration::from_secs(24 * HOUR),
+            retry_after_failure: Duration::from_secs(5 * MINUTE),
+        }
+    }
+}

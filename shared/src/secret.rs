@@ -1,0 +1,172 @@
+//! The vendor's key and the merchants' tokens: from Secrets Manager, or, for local runs, from the environment.
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use subtle::ConstantTimeEq;
+
+use crate::aws::describe;
+
+/// What a token is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// Everything but card codes.
+    Orders,
+    /// Card codes.
+    Cards,
+}
+
+/// A token of the HTTP API.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ApiToken {
+    token: SecretString,
+    scopes: Vec<Scope>,
+}
+
+/// All secrets of a function.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Secrets {
+    /// The vendor's key (`X-Access-Token`).
+    #[serde(rename = "oneclickdz_api_key")]
+    pub vendor_key: SecretString,
+    /// Who may ask us.
+    #[serde(default)]
+    api_tokens: Vec<ApiToken>,
+}
+
+/// Where the secrets are.
+#[derive(Clone, Debug)]
+pub enum SecretSource {
+    /// `SECRET_ID`: a secret in Secrets Manager.
+    Manager {
+        /// Name or ARN.
+        id: String,
+    },
+    /// `ONECLICKDZ_API_KEY` and `API_TOKENS`: local runs only.
+    Environment(Secrets),
+}
+
+/// The secrets cannot be had. Never contains one.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// Secrets Manager failed, refused, or has no value yet.
+    #[error("Secrets Manager could not read {id}: {why}")]
+    Unavailable {
+        /// Name or ARN.
+        id: String,
+        /// Code and message.
+        why: String,
+    },
+    /// The secret's text is not what it should be.
+    #[error(
+        "the secret {id} must be JSON such as {{\"oneclickdz_api_key\": \"…\", \
+         \"api_tokens\": [{{\"token\": \"…\", \"scopes\": [\"orders\", \"cards\"]}}]}}: {path} is wrong"
+    )]
+    Unreadable {
+        /// Name or ARN.
+        id: String,
+        /// The field.
+        path: String,
+    },
+}
+
+impl Secrets {
+    /// For local runs: one vendor key, and tokens with all scopes.
+    pub fn local(vendor_key: String, tokens: impl IntoIterator<Item = String>) -> Self {
+        let all = |token: String| ApiToken { token: token.into(), scopes: vec![Scope::Orders, Scope::Cards] };
+        Self { vendor_key: vendor_key.into(), api_tokens: tokens.into_iter().map(all).collect() }
+    }
+
+    /// The scopes of a token; `None` if nobody has it. Compares with every token, in constant time each.
+    pub fn scopes_of(&self, presented: &str) -> Option<&[Scope]> {
+        let mut found = None;
+        for known in &self.api_tokens {
+            let same: bool = known.token.expose_secret().as_bytes().ct_eq(presented.as_bytes()).into();
+            if same && !presented.is_empty() {
+                found = Some(known.scopes.as_slice());
+            }
+        }
+        found
+    }
+
+    /// Reads them from their source.
+    ///
+    /// # Errors
+    /// If Secrets Manager fails, or the secret is not in its form.
+    pub async fn read(
+        source: &SecretSource,
+        manager: &aws_sdk_secretsmanager::Client,
+    ) -> Result<Self, SecretError> {
+        let id = match source {
+            SecretSource::Environment(secrets) => return Ok(secrets.clone()),
+            SecretSource::Manager { id } => id.clone(),
+        };
+        let answer = manager.get_secret_value().secret_id(&id).send().await;
+        let answer =
+            answer.map_err(|error| SecretError::Unavailable { id: id.clone(), why: describe(&error) })?;
+        Self::parse(&id, answer.secret_string().unwrap_or_default())
+    }
+
+    fn parse(id: &str, text: &str) -> Result<Self, SecretError> {
+        let unreadable = |path: String| SecretError::Unreadable { id: id.to_owned(), path };
+        let mut json = serde_json::Deserializer::from_str(text);
+        let secrets: Self = serde_path_to_error::deserialize(&mut json)
+            .map_err(|error| unreadable(error.path().to_string()))?;
+        if secrets.vendor_key.expose_secret().is_empty() {
+            return Err(unreadable("oneclickdz_api_key".to_owned()));
+        }
+        if secrets.api_tokens.iter().any(|known| known.token.expose_secret().len() < 16) {
+            return Err(unreadable("api_tokens: a token of fewer than 16 characters".to_owned()));
+        }
+        Ok(secrets)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = r#"{"oneclickdz_api_key":"vendor-key","api_tokens":[
+        {"token":"orders-only-0123456789","scopes":["orders"]},
+        {"token":"everything-0123456789","scopes":["orders","cards"]}]}"#;
+
+    #[test]
+    fn a_token_has_its_scopes_and_nobody_elses() {
+        let secrets = Secrets::parse("s", SECRET).unwrap();
+        assert_eq!(secrets.scopes_of("orders-only-0123456789"), Some([Scope::Orders].as_slice()));
+        assert_eq!(
+            secrets.scopes_of("everything-0123456789"),
+            Some([Scope::Orders, Scope::Cards].as_slice())
+        );
+        for wrong in ["", "orders-only", "orders-only-01234567890", "vendor-key"] {
+            assert_eq!(secrets.scopes_of(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn secrets_do_not_print() {
+        let printed = format!("{:?}", Secrets::parse("s", SECRET).unwrap());
+        for secret in ["vendor-key", "orders-only", "everything"] {
+            assert!(!printed.contains(secret), "{printed}");
+        }
+    }
+
+    #[test]
+    fn a_secret_in_another_form_is_refused_by_field_and_without_its_text() {
+        for (text, path) in [
+            ("", "."),
+            ("swordfish", "."),
+            (r#"{"oneclickdz_api_key":7}"#, "oneclickdz_api_key"),
+            (r#"{"oneclickdz_api_key":""}"#, "oneclickdz_api_key"),
+            (
+                r#"{"oneclickdz_api_key":"k","api_tokens":[{"token":"swordfish-0123456789","scopes":["all"]}]}"#,
+                "api_tokens[0].scopes[0]",
+            ),
+            (r#"{"oneclickdz_api_key":"k","api_tokens":[{"token":"swordfish","scopes":[]}]}"#, "api_tokens"),
+        ] {
+            let error = Secrets::parse("s", text).unwrap_err().to_string();
+            assert!(error.contains(&format!(": {path}")), "{text}: {error}");
+            assert!(!error.contains("swordfish"), "{error}");
+        }
+    }
+}

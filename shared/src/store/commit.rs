@@ -1,0 +1,125 @@
+//! Committing a decision: the order under a version condition, with its events in the same transaction.
+
+use aws_sdk_dynamodb::{
+    error::{BuildError, SdkError},
+    operation::update_item::UpdateItemError,
+    types::{AttributeValue, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update},
+};
+use jiff::Timestamp;
+
+use super::{Item, Store, StoreError, history, item, lost_transaction, lost_update};
+use crate::order::{Decision, Order};
+
+/// What became of a commit. Losing is no error: somebody else was faster.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Commit {
+    /// The order is now so.
+    Applied(Box<Order>),
+    /// It is final by now: load it, and see whether there is anything left to say.
+    AlreadyFinal,
+    /// It has changed: load it, and decide again.
+    LostRace,
+}
+
+impl Store {
+    /// Commits `decision` if the order is still as it was in `before`.
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn commit(
+        &self,
+        before: &Order,
+        decision: Decision,
+        due_at: Option<Timestamp>,
+    ) -> Result<Commit, StoreError> {
+        let after = Order { version: before.version.saturating_add(1), ..decision.order };
+        let mut change = item::Change::between(&item::write_order(before)?, item::write_order(&after)?);
+        change.set_due(&before.key, due_at);
+        let (expression, names, mut values) = change.into_expression();
+        values.insert(":version".to_owned(), AttributeValue::N(before.version.to_string()));
+        let update = Update::builder()
+            .table_name(&self.table)
+            .set_key(Some(item::order_key(&before.key)))
+            .update_expression(expression)
+            .condition_expression("version = :version")
+            .set_expression_attribute_names(Some(names))
+            .set_expression_attribute_values(Some(values))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .build()
+            .map_err(|error| unbuilt(&error))?;
+        let lost = if decision.events.is_empty() {
+            self.write_alone(update).await?
+        } else {
+            let events = decision.events.iter().map(|event| self.put_new(history::write_event(event)));
+            self.write_together(update, events.collect::<Result<_, _>>()?).await?
+        };
+        Ok(match lost {
+            None => Commit::Applied(Box::new(after)),
+            Some(found) if found.iter().any(is_final) => Commit::AlreadyFinal,
+            Some(_) => Commit::LostRace,
+        })
+    }
+
+    async fn write_alone(&self, update: Update) -> Result<Option<Vec<Item>>, StoreError> {
+        let result = self
+            .client
+            .update_item()
+            .table_name(update.table_name)
+            .set_key(Some(update.key))
+            .update_expression(update.update_expression)
+            .set_condition_expression(update.condition_expression)
+            .set_expression_attribute_names(update.expression_attribute_names)
+            .set_expression_attribute_values(update.expression_attribute_values)
+            .set_return_values_on_condition_check_failure(update.return_values_on_condition_check_failure)
+            .send()
+            .await;
+        match result {
+            Ok(_) => Ok(None),
+            Err(error) if lost_update(&error) => Ok(Some(found_instead(&error).into_iter().collect())),
+            Err(error) => Err(StoreError::unavailable("commit an order", &error)),
+        }
+    }
+
+    async fn write_together(
+        &self,
+        update: Update,
+        events: Vec<TransactWriteItem>,
+    ) -> Result<Option<Vec<Item>>, StoreError> {
+        let mut writes = vec![TransactWriteItem::builder().update(update).build()];
+        writes.extend(events);
+        let result = self.client.transact_write_items().set_transact_items(Some(writes)).send().await;
+        match result {
+            Ok(_) => Ok(None),
+            Err(error) => match lost_transaction(&error) {
+                Some(found) => Ok(Some(found)),
+                None => Err(StoreError::unavailable("commit an order with its events", &error)),
+            },
+        }
+    }
+
+    /// A put that replaces nothing.
+    pub(super) fn put_new(&self, item: Item) -> Result<TransactWriteItem, StoreError> {
+        let put = Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(item))
+            .condition_expression("attribute_not_exists(pk)")
+            .build()
+            .map_err(|error| unbuilt(&error))?;
+        Ok(TransactWriteItem::builder().put(put).build())
+    }
+}
+
+fn unbuilt(error: &BuildError) -> StoreError {
+    StoreError::Unavailable { what: "build a request", why: error.to_string() }
+}
+
+fn found_instead(error: &SdkError<UpdateItemError>) -> Option<Item> {
+    match error.as_service_error()? {
+        UpdateItemError::ConditionalCheckFailedException(failed) => failed.item().cloned(),
+        _ => None,
+    }
+}
+
+fn is_final(item: &Item) -> bool {
+    item.get("phase") == Some(&AttributeValue::S("final".to_owned()))
+}

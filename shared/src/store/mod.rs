@@ -1,0 +1,284 @@
+//! DynamoDB: orders, their history, claims and commits. Nobody else knows the table.
+//!
+//! Every write is conditional and names the attributes it changes: an older deployed version must not drop what it does
+//! not know. Key layout: design §7.
+
+mod commit;
+mod due;
+mod history;
+mod item;
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::{
+    Client,
+    error::SdkError,
+    operation::{transact_write_items::TransactWriteItemsError, update_item::UpdateItemError},
+    types::AttributeValue,
+};
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use jiff::Timestamp;
+
+pub use commit::Commit;
+pub use due::Due;
+pub use history::PastEvent;
+
+use crate::{
+    aws::describe,
+    order::{Event, Order, OrderKey, Ref},
+};
+
+type Item = HashMap<String, AttributeValue>;
+
+/// The table did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// DynamoDB failed or refused; it may pass.
+    #[error("DynamoDB could not {what}: {why}")]
+    Unavailable {
+        /// What was asked.
+        what: &'static str,
+        /// Code and message.
+        why: String,
+    },
+    /// What is stored cannot be read.
+    #[error("the record of {key} cannot be read: {why}")]
+    Corrupt {
+        /// Which.
+        key: OrderKey,
+        /// Where it breaks.
+        why: String,
+    },
+}
+
+impl StoreError {
+    fn unavailable<E, R>(what: &'static str, error: &SdkError<E, R>) -> Self
+    where
+        E: ProvideErrorMetadata,
+    {
+        Self::Unavailable { what, why: describe(error) }
+    }
+}
+
+/// The orders table.
+#[derive(Clone, Debug)]
+pub struct Store {
+    client: Client,
+    table: String,
+}
+
+/// Whether an order was new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registration {
+    /// It is tracked from now on.
+    Tracked,
+    /// It was tracked already.
+    AlreadyTracked,
+}
+
+impl Store {
+    /// The table by name.
+    pub fn new(client: Client, table: String) -> Self {
+        Self { client, table }
+    }
+
+    /// The order, read consistently; `None` if it is not tracked.
+    ///
+    /// # Errors
+    /// If DynamoDB fails, or the record cannot be read.
+    pub async fn load(&self, key: &OrderKey) -> Result<Option<Order>, StoreError> {
+        let found = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(item::order_key(key)))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| StoreError::unavailable("read an order", &error))?;
+        found.item.map(|stored| item::read_order(key, stored)).transpose()
+    }
+
+    /// Stores a new order with its first event, unless it is tracked already.
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn register(
+        &self,
+        order: &Order,
+        event: &Event,
+        due_at: Option<Timestamp>,
+    ) -> Result<Registration, StoreError> {
+        let mut new = item::write_order(order)?;
+        item::set_due(&mut new, &order.key, due_at);
+        let result = self
+            .client
+            .transact_write_items()
+            .transact_items(self.put_new(new)?)
+            .transact_items(self.put_new(history::write_event(event))?)
+            .send()
+            .await;
+        match result {
+            Ok(_) => Ok(Registration::Tracked),
+            Err(error) if lost_transaction(&error).is_some() => Ok(Registration::AlreadyTracked),
+            Err(error) => Err(StoreError::unavailable("store a new order", &error)),
+        }
+    }
+
+    /// Keeps the merchant's reference if the order was tracked without one (a poller may have been first).
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn fill_reference(&self, key: &OrderKey, reference: &Ref) -> Result<(), StoreError> {
+        let result = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(item::order_key(key)))
+            .update_expression("SET #ref = :ref")
+            .condition_expression("attribute_exists(pk) AND attribute_not_exists(#ref)")
+            .expression_attribute_names("#ref", "ref")
+            .expression_attribute_values(":ref", AttributeValue::S(reference.as_str().to_owned()))
+            .send()
+            .await;
+        match result {
+            Ok(_) => Ok(()),
+            Err(error) if lost_update(&error) => Ok(()),
+            Err(error) => Err(StoreError::unavailable("keep a reference", &error)),
+        }
+    }
+
+    /// Takes leave to look at the order now: of all who loaded it as it is, only one gets it. A recheck also moves
+    /// `due_at` on, so that an order that cannot be looked at does not block the others.
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn claim(
+        &self,
+        order: &Order,
+        now: Timestamp,
+        due_at: Option<Timestamp>,
+    ) -> Result<Option<Order>, StoreError> {
+        let unchanged = match order.asked_at {
+            Some(_) => "asked_at = :before",
+            None => "attribute_not_exists(asked_at)",
+        };
+        let moved = if due_at.is_some() { ", due_at = :due, due_shard = :shard" } else { "" };
+        let result = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(item::order_key(&order.key)))
+            .update_expression(format!("SET asked_at = :now{moved}"))
+            .condition_expression(format!("attribute_exists(pk) AND {unchanged}"))
+            .expression_attribute_values(":now", item::millis(now))
+            .set_expression_attribute_values(Some(claim_values(order, now, due_at)))
+            .send()
+            .await;
+        match result {
+            Ok(_) => Ok(Some(Order { asked_at: Some(now), ..order.clone() })),
+            Err(error) if lost_update(&error) => Ok(None),
+            Err(error) => Err(StoreError::unavailable("claim an order", &error)),
+        }
+    }
+
+    /// Notes that all events up to `announced` are out; with the order unchanged since, it is due when `due_at` says.
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn mark_announced(
+        &self,
+        order: &Order,
+        announced: u32,
+        due_at: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        let mut change = item::Change::default();
+        change.set("announced", AttributeValue::N(announced.to_string()));
+        change.set_due(&order.key, due_at);
+        if self.update(&order.key, change, "version = :version", order.version).await? {
+            return Ok(());
+        }
+        // Somebody has committed since, and sees to the rest; what is out stays out.
+        let mut change = item::Change::default();
+        change.set("announced", AttributeValue::N(announced.to_string()));
+        self.update(&order.key, change, "announced < :version", u64::from(announced)).await?;
+        Ok(())
+    }
+
+    /// Moves on when an order is due that cannot even be read.
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn postpone(&self, key: &OrderKey, now: Timestamp, until: Timestamp) -> Result<(), StoreError> {
+        let mut change = item::Change::default();
+        change.set_due(key, Some(until));
+        let now = u64::try_from(now.as_millisecond()).unwrap_or_default();
+        self.update(key, change, "due_at <= :version", now).await?;
+        Ok(())
+    }
+
+    /// Applies a change under a condition on `:version`; false if it did not hold.
+    async fn update(
+        &self,
+        key: &OrderKey,
+        change: item::Change,
+        condition: &str,
+        version: u64,
+    ) -> Result<bool, StoreError> {
+        let (expression, names, mut values) = change.into_expression();
+        values.insert(":version".to_owned(), AttributeValue::N(version.to_string()));
+        let result = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(item::order_key(key)))
+            .update_expression(expression)
+            .condition_expression(format!("attribute_exists(pk) AND {condition}"))
+            .set_expression_attribute_names(Some(names))
+            .set_expression_attribute_values(Some(values))
+            .send()
+            .await;
+        match result {
+            Ok(_) => Ok(true),
+            Err(error) if lost_update(&error) => Ok(false),
+            Err(error) => Err(StoreError::unavailable("update an order", &error)),
+        }
+    }
+}
+
+fn claim_values(order: &Order, now: Timestamp, due_at: Option<Timestamp>) -> Item {
+    let mut values = Item::from([(":now".to_owned(), item::millis(now))]);
+    if let Some(before) = order.asked_at {
+        values.insert(":before".to_owned(), item::millis(before));
+    }
+    if let Some(due_at) = due_at {
+        values.insert(":due".to_owned(), item::millis(due_at));
+        values.insert(":shard".to_owned(), AttributeValue::S(item::shard(&order.key).to_owned()));
+    }
+    values
+}
+
+/// Whether an update did not happen because somebody else was faster.
+fn lost_update(error: &SdkError<UpdateItemError>) -> bool {
+    // `TransactionConflict`: a transaction held the item. The condition may hold later, but not for what we knew.
+    error.as_service_error().is_some_and(|error| {
+        error.is_conditional_check_failed_exception()
+            || error.meta().code() == Some("TransactionConflictException")
+    })
+}
+
+/// The same for a transaction: the items as they were, where DynamoDB gave them.
+fn lost_transaction(error: &SdkError<TransactWriteItemsError>) -> Option<Vec<Item>> {
+    let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error()
+    else {
+        return None;
+    };
+    let reasons = cancelled.cancellation_reasons();
+    let lost = |code: Option<&str>| matches!(code, Some("ConditionalCheckFailed" | "TransactionConflict"));
+    let other = |code: Option<&str>| !matches!(code, None | Some("None")) && !lost(code);
+    let any_lost = reasons.iter().any(|reason| lost(reason.code()));
+    if !any_lost || reasons.iter().any(|reason| other(reason.code())) {
+        return None;
+    }
+    Some(reasons.iter().filter_map(|reason| reason.item().cloned()).collect())
+}

@@ -1,0 +1,8 @@
+//! OneClickDz v3: its wire types, a client, its errors. Nobody else knows HTTP or the vendor's names.
+
+mod client;
+mod error;
+mod wire;
+
+pub use client::{Answer, ShownOrder, Vendor};
+pub use error::VendorError;

@@ -1,0 +1,55 @@
+//! The one place that reads the time.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+/// Wall-clock time that moves with tokio's clock, so that tests can pause and advance it.
+pub(crate) struct Clock {
+    started: Timestamp,
+    since: Instant,
+}
+
+impl Clock {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the sandbox shares nothing with `shared`; this is its only reading"
+    )]
+    pub(crate) fn start() -> Self {
+        Self { started: Timestamp::now(), since: Instant::now() }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        later(self.started, self.since.elapsed())
+    }
+}
+
+/// `from + by`, or the end of time.
+pub(crate) fn later(from: Timestamp, by: Duration) -> Timestamp {
+    from.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+/// How long `to` is after `from`; zero if it is not.
+pub(crate) fn between(from: Timestamp, to: Timestamp) -> Duration {
+    Duration::try_from(to.duration_since(from)).unwrap_or_default()
+}
+
+/// RFC 3339 with milliseconds, as the vendor writes times.
+pub(crate) fn text(at: Timestamp) -> String {
+    format!("{at:.3}")
+}
+
+/// The factor by which everything takes longer or shorter than at the vendor's.
+#[derive(Clone, Copy)]
+pub(crate) struct Scale(pub(crate) f64);
+
+impl Scale {
+    pub(crate) fn of(self, wait: Duration) -> Duration {
+        self.seconds(wait.as_secs_f64())
+    }
+
+    pub(crate) fn seconds(self, seconds: f64) -> Duration {
+        Duration::try_from_secs_f64(seconds * self.0).unwrap_or(Duration::MAX)
+    }
+}

@@ -1,0 +1,40 @@
+//! A stand-in for the OneClickDz v3 API: what its pages document, our assumptions where they are silent (README.md),
+//! and a control API under `/_sandbox` with which tests script answers and read the truth.
+
+mod answer;
+mod calls;
+mod clock;
+mod control;
+mod fields;
+mod gate;
+mod numbers;
+mod order;
+mod reply;
+mod sandbox;
+mod settings;
+mod timeline;
+mod vendor;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::extract::connect_info::IntoMakeServiceWithConnectInfo;
+use axum::routing::any;
+
+pub use sandbox::Sandbox;
+pub use settings::{Outcome, Settings};
+
+/// The vendor's API and the control API, ready to be served.
+pub fn service(sandbox: Sandbox) -> IntoMakeServiceWithConnectInfo<Router, SocketAddr> {
+    let unrouted = async |request: Request| {
+        reply::Reply::unrouted(request.method().as_str(), request.uri().path()).into_response()
+    };
+    Router::new()
+        .route("/v3/{*call}", any(vendor::handle))
+        .nest("/_sandbox", control::routes())
+        .fallback(unrouted)
+        .with_state(Arc::new(sandbox))
+        .into_make_service_with_connect_info()
+}

@@ -1,0 +1,102 @@
+//! An order: its truth, and what the vendor shows of it.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::clock::{between, later, text};
+use crate::fields::Fields;
+use crate::numbers::Product;
+use crate::timeline::{Step, Timeline};
+
+pub(crate) struct Order {
+    pub(crate) id: String,
+    pub(crate) product: Product,
+    /// As `ref` comes back: with its prefix.
+    pub(crate) reference: Option<String>,
+    pub(crate) number: Option<String>,
+    /// `plan_code` of a mobile order, `type` of an internet order.
+    pub(crate) offer: Option<String>,
+    pub(crate) amount: Option<f64>,
+    pub(crate) sent_at: Timestamp,
+    /// Scaled.
+    pub(crate) timeline: Timeline,
+    pub(crate) calls: u64,
+}
+
+/// What is really the matter with an order, for tests to compare with.
+#[derive(Serialize)]
+pub(crate) struct Truth {
+    product: Product,
+    id: String,
+    #[serde(rename = "ref")]
+    reference: Option<String>,
+    number: Option<String>,
+    sent_at: String,
+    timeline: Vec<Moment>,
+    ends_as: String,
+    ended_at: String,
+    status: Option<String>,
+    card_code: Option<String>,
+    calls: u64,
+}
+
+#[derive(Serialize)]
+struct Moment {
+    at: String,
+    status: String,
+}
+
+impl Order {
+    /// The status and the `data` of the vendor's answer; none while the order is not there yet.
+    pub(crate) fn shown(&self, now: Timestamp) -> Option<(&str, Fields)> {
+        let step = self.step(now)?;
+        let created = Fields::default().with("created_at", text(self.sent_at));
+        let head = Fields::default()
+            .with("_id", &self.id)
+            .with_some("ref", self.reference.as_ref())
+            .with("status", &step.status);
+        let data = match self.product {
+            Product::Mobile => head
+                .with_some("plan_code", self.offer.as_ref())
+                .with_some("MSSIDN", self.number.as_ref())
+                .with_amount("topup_amount", self.amount)
+                .with_amount("balance_amount", self.amount.map(|amount| (amount * 98.0).round() / 100.0))
+                .then(&created)
+                .then(&step.fields),
+            Product::Internet => head
+                .with_some("type", self.offer.as_ref())
+                .with_some("number", self.number.as_ref())
+                .with_amount("topup_amount", self.amount)
+                .then(&step.fields)
+                .then(&created.without(&step.fields)),
+        };
+        Some((&step.status, data))
+    }
+
+    pub(crate) fn truth(&self, now: Timestamp) -> Truth {
+        let at = |after: Duration| text(later(self.sent_at, after));
+        let steps = self.timeline.steps();
+        Truth {
+            product: self.product,
+            id: self.id.clone(),
+            reference: self.reference.clone(),
+            number: self.number.clone(),
+            sent_at: text(self.sent_at),
+            timeline: steps
+                .iter()
+                .map(|step| Moment { at: at(step.after), status: step.status.clone() })
+                .collect(),
+            ends_as: self.timeline.last().status.clone(),
+            ended_at: at(self.timeline.last().after),
+            status: self.step(now).map(|step| step.status.clone()),
+            card_code: steps.iter().rev().find_map(|step| step.fields.text("card_code")),
+            calls: self.calls,
+        }
+    }
+
+    fn step(&self, now: Timestamp) -> Option<&Step> {
+        self.timeline.at(between(self.sent_at, now))
+    }
+}

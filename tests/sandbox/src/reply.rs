@@ -1,0 +1,162 @@
+//! Answers in the vendor's envelopes, and how they travel.
+
+use std::io;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::Response;
+use futures_util::{StreamExt, stream};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::clock::text;
+use crate::numbers::Product;
+
+/// How the body goes out.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Delivery {
+    Whole,
+    /// The headers and half of the body at once, the rest later.
+    InHalves(Duration),
+    /// The headers and half of the body, then the connection is closed.
+    Cut,
+}
+
+/// An answer that is not sent yet.
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+    /// For the log of calls: never a key, never a card code.
+    pub(crate) answered: String,
+    delivery: Delivery,
+}
+
+/// The two members that the mobile envelope has and the internet samples lack.
+#[derive(Clone, Copy)]
+pub(crate) struct Envelope {
+    pub(crate) product: Option<Product>,
+    pub(crate) now: Timestamp,
+}
+
+#[derive(Serialize)]
+struct Success<T> {
+    success: bool,
+    data: T,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    meta: Option<Meta>,
+    #[serde(rename = "requestId", skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Meta {
+    timestamp: String,
+}
+
+#[derive(Serialize)]
+struct Failure<'a> {
+    success: bool,
+    error: Error<'a>,
+    #[serde(rename = "requestId", skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Error<'a> {
+    code: &'a str,
+    message: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Unrouted<'a> {
+    message: &'a str,
+    error: &'a str,
+    status_code: u16,
+}
+
+impl Envelope {
+    pub(crate) fn success(self, answered: &str, data: impl Serialize) -> Reply {
+        let request_id = self.request_id();
+        let meta = request_id.is_some().then(|| Meta { timestamp: text(self.now) });
+        Reply::json(StatusCode::OK, answered, &Success { success: true, data, meta, request_id })
+    }
+
+    pub(crate) fn failure(self, status: StatusCode, code: &str, message: &str) -> Reply {
+        let error = Error { code, message };
+        Reply::json(status, code, &Failure { success: false, error, request_id: self.request_id() })
+    }
+
+    pub(crate) fn not_found(self) -> Reply {
+        self.failure(StatusCode::NOT_FOUND, "NOT_FOUND", "Top-up not found")
+    }
+
+    fn request_id(self) -> Option<String> {
+        let made_up = || format!("req_{}_{:06x}", self.now.as_second(), fastrand::u32(..1 << 24));
+        (self.product == Some(Product::Mobile)).then(made_up)
+    }
+}
+
+impl Reply {
+    pub(crate) fn new(status: StatusCode, content_type: HeaderValue, answered: &str, body: String) -> Self {
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, content_type)]);
+        Self { status, headers, body, answered: answered.to_owned(), delivery: Delivery::Whole }
+    }
+
+    fn json(status: StatusCode, answered: &str, body: &impl Serialize) -> Self {
+        let body = serde_json::to_string(body).unwrap_or_default();
+        Self::new(status, HeaderValue::from_static("application/json; charset=utf-8"), answered, body)
+    }
+
+    /// The gateway's answer to a path that the API does not have.
+    pub(crate) fn unrouted(method: &str, path: &str) -> Self {
+        let message = format!("Cannot {method} {path}");
+        let body = Unrouted { message: &message, error: "Not Found", status_code: 404 };
+        Self::json(StatusCode::NOT_FOUND, "no such route", &body)
+    }
+
+    pub(crate) fn retry_after(mut self, seconds: Option<u64>) -> Self {
+        if let Some(seconds) = seconds {
+            self.headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        self
+    }
+
+    pub(crate) fn in_halves(self, wait: Duration) -> Self {
+        Self { delivery: Delivery::InHalves(wait), ..self }
+    }
+
+    pub(crate) fn cut(self) -> Self {
+        Self { delivery: Delivery::Cut, ..self }
+    }
+
+    pub(crate) fn into_response(self) -> Response {
+        let mut head = Bytes::from(self.body);
+        let length = head.len();
+        let tail = head.split_off(length / 2);
+        let (wait, end) = match self.delivery {
+            Delivery::Whole => {
+                let mut response = Response::new(Body::from([head, tail].concat()));
+                *response.status_mut() = self.status;
+                response.headers_mut().extend(self.headers);
+                return response;
+            }
+            Delivery::InHalves(wait) => (wait, Ok(tail)),
+            // The pause lets the first half reach the wire before the connection goes.
+            Delivery::Cut => (Duration::from_millis(50), Err(io::Error::other("cut off as the script says"))),
+        };
+        let rest = async move {
+            tokio::time::sleep(wait).await;
+            end
+        };
+        let halves = stream::once(async move { Ok(head) }).chain(stream::once(rest));
+        let mut response = Response::new(Body::from_stream(halves));
+        *response.status_mut() = self.status;
+        response.headers_mut().extend(self.headers);
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+        response
+    }
+}

@@ -1,0 +1,128 @@
+//! The state of the stand-in, and what changes it.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::answer::{Answer, Script};
+use crate::calls::Call;
+use crate::clock::{Clock, Scale, later, text};
+use crate::fields::Fields;
+use crate::gate::Gate;
+use crate::numbers::{Product, course, steps};
+use crate::order::Order;
+use crate::settings::Settings;
+use crate::timeline::{Step, Timeline};
+
+/// The stand-in for the vendor.
+pub struct Sandbox {
+    pub(crate) settings: Settings,
+    clock: Clock,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    /// By id; ids that the sandbox makes up ascend with time.
+    pub(crate) orders: BTreeMap<String, Order>,
+    /// As they were sent, without prefix.
+    refs: HashSet<(Product, String)>,
+    /// By order id; the order need not exist.
+    pub(crate) scripts: HashMap<String, Script>,
+    pub(crate) outage: Option<Answer>,
+    pub(crate) calls: Vec<Call>,
+    pub(crate) gate: Gate,
+    turns: u64,
+}
+
+/// An order as it was sent.
+pub(crate) struct Sent {
+    pub(crate) product: Product,
+    pub(crate) number: String,
+    pub(crate) offer: String,
+    pub(crate) amount: f64,
+    pub(crate) reference: Option<String>,
+}
+
+/// What the vendor says to a new order.
+pub(crate) struct Accepted {
+    pub(crate) id: String,
+    pub(crate) reference: String,
+}
+
+impl Sandbox {
+    /// A vendor without orders.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, clock: Clock::start(), state: Mutex::default() }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(crate) fn scale(&self) -> Scale {
+        self.settings.scale()
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes an order; none if its `ref` was used before.
+    pub(crate) fn send(&self, sent: Sent) -> Option<Accepted> {
+        let sent_at = self.now();
+        let mut state = self.state();
+        let bare = sent.reference.unwrap_or_else(|| format!("{:08x}", fastrand::u32(..)));
+        if !state.refs.insert((sent.product, bare.clone())) {
+            return None;
+        }
+        let code = format!("{:012}", fastrand::u64(..1_000_000_000_000));
+        let year = sent_at.to_string().chars().take(4).collect::<String>();
+        let transaction = format!("AT-{year}-{:05}", fastrand::u32(..100_000));
+        let card = |after: Duration| {
+            Fields::default()
+                .with("card_code", &code)
+                .with("num_trans", &transaction)
+                .with("date_traitement", text(later(sent_at, self.scale().of(after))))
+        };
+        let steps = steps(course(sent.product, &sent.number), &self.settings, card);
+        let timeline = self.timeline(steps).ok()?;
+        let national = sent.number.strip_prefix('0').unwrap_or(&sent.number);
+        let reference = format!("API-+213{national}-{bare}");
+        let id = state.new_id(sent_at);
+        let order = Order {
+            id: id.clone(),
+            product: sent.product,
+            reference: Some(reference.clone()),
+            number: Some(sent.number),
+            offer: Some(sent.offer),
+            amount: Some(sent.amount),
+            sent_at,
+            timeline,
+            calls: 0,
+        };
+        state.orders.insert(id.clone(), order);
+        Some(Accepted { id, reference })
+    }
+
+    /// A timeline of steps whose times are not scaled yet.
+    pub(crate) fn timeline(&self, steps: Vec<Step>) -> Result<Timeline, String> {
+        let scaled = |step: Step| Step { after: self.scale().of(step.after), ..step };
+        Timeline::new(steps.into_iter().map(scaled).collect())
+    }
+}
+
+impl State {
+    /// 24 lower-case hex characters: the time, a number that grows, and chance.
+    pub(crate) fn new_id(&mut self, now: Timestamp) -> String {
+        format!("{:08x}{:06x}{:010x}", now.as_second(), self.turn(), fastrand::u64(..1 << 40))
+    }
+
+    /// A number that was not given before.
+    pub(crate) fn turn(&mut self) -> u64 {
+        self.turns += 1;
+        self.turns
+    }
+}

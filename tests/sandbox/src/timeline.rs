@@ -1,0 +1,55 @@
+//! What becomes of an order, and when: a pure function of the order and the time since it was sent.
+
+use std::time::Duration;
+
+use crate::fields::Fields;
+
+/// From `after` on the order has this status and exactly these extra fields.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    pub(crate) after: Duration,
+    pub(crate) status: String,
+    pub(crate) fields: Fields,
+}
+
+impl Step {
+    pub(crate) fn new(after: Duration, status: &str) -> Self {
+        Self { after, status: status.to_owned(), fields: Fields::default() }
+    }
+
+    pub(crate) fn with(self, fields: Fields) -> Self {
+        Self { fields, ..self }
+    }
+}
+
+/// Steps in ascending order; never empty.
+#[derive(Clone, Debug)]
+pub(crate) struct Timeline {
+    steps: Vec<Step>,
+    last: Step,
+}
+
+impl Timeline {
+    pub(crate) fn new(steps: Vec<Step>) -> Result<Self, String> {
+        let Some(last) = steps.last().cloned() else {
+            return Err("a timeline has at least one step".to_owned());
+        };
+        if !steps.is_sorted_by_key(|step| step.after) {
+            return Err("the steps of a timeline are in ascending order of after_seconds".to_owned());
+        }
+        Ok(Self { steps, last })
+    }
+
+    /// The step an order is at; none before its first: the order is not there yet.
+    pub(crate) fn at(&self, elapsed: Duration) -> Option<&Step> {
+        self.steps.iter().rev().find(|step| step.after <= elapsed)
+    }
+
+    pub(crate) fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    pub(crate) fn last(&self) -> &Step {
+        &self.last
+    }
+}

@@ -1,0 +1,133 @@
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::advance;
+
+use crate::client::{KEY, Vendor};
+
+#[tokio::test(start_paused = true)]
+async fn a_direct_order_shows_exactly_what_its_steps_say() {
+    let vendor = Vendor::start(&["--time-scale", "0.5"]).await;
+    let order = r#"{"product":"mobile","id":"custom-1","number":"0665983439","plan_code":"P","amount":100.5,"ref":"mine","timeline":[
+        {"after_seconds":2,"status":"SUCCESS","fields":{"zeta":1.50,"alpha":{"y":[],"x":null},"plan_code":"OTHER"}},
+        {"after_seconds":4,"status":"FULFILLED","fields":{"retry_orderid":"r1"}}]}"#;
+    let created = vendor.post("/_sandbox/orders", order).await;
+    assert_eq!((created.http, created.json()), (201, json!({"id": "custom-1"})));
+    assert_eq!(
+        vendor.look("mobile", "custom-1").await.says(),
+        "404 NOT_FOUND",
+        "its first step is still to come"
+    );
+    advance(Duration::from_secs(1)).await;
+    let first = vendor.look("mobile", "custom-1").await;
+    assert_eq!(first.says(), "200 SUCCESS");
+    assert!(
+        first.body.contains(r#""zeta":1.50,"alpha":{"y":[],"x":null},"plan_code":"OTHER"}"#),
+        "{}",
+        first.body
+    );
+    assert_eq!(first.body.matches("plan_code").count(), 1, "{}", first.body);
+    assert!(
+        first.body.contains(r#""ref":"mine""#) && first.body.contains(r#""balance_amount":98.49"#),
+        "{}",
+        first.body
+    );
+    advance(Duration::from_secs(1)).await;
+    let second = vendor.look("mobile", "custom-1").await;
+    assert_eq!(second.json()["data"]["retry_orderid"], "r1");
+    assert!(!second.body.contains("zeta"), "the fields of a step replace those before: {}", second.body);
+    assert_eq!(vendor.post("/_sandbox/orders", order).await.http, 409);
+}
+
+#[tokio::test(start_paused = true)]
+async fn control_calls_that_make_no_sense_are_refused() {
+    let vendor = Vendor::start(&[]).await;
+    for (path, body) in [
+        ("orders", r#"{"product":"mobile","timeline":[]}"#),
+        ("orders", r#"{"product":"telegram","timeline":[{"after_seconds":0,"status":"X"}]}"#),
+        ("orders", r#"{"product":"mobile","timeline":[{"after_seconds":-1,"status":"X"}]}"#),
+        (
+            "orders",
+            r#"{"product":"mobile","timeline":[{"after_seconds":1,"status":"X"},{"after_seconds":0,"status":"Y"}]}"#,
+        ),
+        ("orders/x/script", r#"{"answers":[{"kind":"explode"}]}"#),
+        ("outage", r#"{"kind":"slow"}"#),
+    ] {
+        let answer = vendor.post(&format!("/_sandbox/{path}"), body).await;
+        assert_eq!(answer.http, 400, "{body}");
+        assert!(answer.json()["error"].is_string());
+    }
+    assert_eq!(vendor.get("/_sandbox/calls?sinc=x").await.http, 400);
+    assert_eq!(vendor.get("/_sandbox/orders/none").await.http, 404);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_truth_tells_where_an_order_goes() {
+    let vendor = Vendor::start(&["--queued-settles-after", "1h"]).await;
+    let id = vendor.send_internet("036000001").await;
+    let truth = vendor.truth(&id).await;
+    let statuses: Vec<_> = truth["timeline"].as_array().unwrap().iter().map(|step| &step["status"]).collect();
+    assert_eq!(statuses, ["HANDLING", "QUEUED", "FULFILLED"]);
+    assert_eq!(truth["ends_as"], "FULFILLED");
+    assert_eq!((&truth["status"], &truth["calls"]), (&json!("HANDLING"), &json!(0)));
+    assert_eq!(truth["card_code"].as_str().unwrap().len(), 12, "known before the vendor shows it");
+    let time = |value: &serde_json::Value| value.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    assert_eq!(time(&truth["ended_at"]).duration_since(time(&truth["sent_at"])).as_secs(), 3_610);
+    assert_eq!(truth["timeline"][2]["at"], truth["ended_at"]);
+    assert_eq!(truth["sent_at"].as_str().unwrap().len(), "2025-11-01T12:00:00.000Z".len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_are_counted_filtered_and_forgotten_and_hold_no_key() {
+    let vendor = Vendor::start(&["--api-key", KEY, "--api-key", "other"]).await;
+    let (one, two) = (vendor.send_mobile("0665983439").await, vendor.send_internet("036362608").await);
+    vendor.look("mobile", &one).await;
+    vendor.look("mobile", &one).await;
+    advance(Duration::from_secs(10)).await;
+    vendor.call("GET", &format!("/v3/internet/check-id/{two}"), Some("other"), "").await;
+
+    let all = vendor.get("/_sandbox/calls").await;
+    assert!(!all.body.contains(KEY), "{}", all.body);
+    let card = vendor.truth(&two).await["card_code"].as_str().unwrap().to_owned();
+    assert!(!all.body.contains(&card), "{}", all.body);
+    let all = all.json();
+    assert_eq!(all["total"], 5);
+    assert_eq!(all["by_order"], json!({&one: 2, &two: 1}));
+    let endpoints =
+        json!({"mobile/send": 1, "internet/send": 1, "mobile/check-id": 2, "internet/check-id": 1});
+    assert_eq!(all["by_endpoint"], endpoints);
+    let last = &all["calls"][4];
+    assert_eq!(
+        (&last["http"], &last["answered"], &last["order"]),
+        (&json!(200), &json!("FULFILLED"), &json!(two))
+    );
+    assert_eq!(all["by_key"][last["key"].as_str().unwrap()], 1);
+    assert_eq!(last["key"].as_str().unwrap().len(), 8);
+
+    let since = last["at"].as_str().unwrap();
+    for (filter, total) in [
+        (format!("order={one}"), 2),
+        ("endpoint=internet/send".to_owned(), 1),
+        ("key=other".to_owned(), 1),
+        (format!("key={}", last["key"].as_str().unwrap()), 1),
+        (format!("since={since}"), 1),
+        (format!("order={one}&since={since}"), 0),
+    ] {
+        assert_eq!(vendor.get(&format!("/_sandbox/calls?{filter}")).await.json()["total"], total, "{filter}");
+    }
+    vendor.delete("/_sandbox/calls").await;
+    assert_eq!(vendor.get("/_sandbox/calls").await.json()["total"], 0);
+    assert_eq!(vendor.truth(&one).await["calls"], 2, "the order remembers");
+}
+
+#[tokio::test(start_paused = true)]
+async fn health_and_numbers_need_no_key() {
+    let vendor = Vendor::start(&[]).await;
+    assert_eq!(vendor.call("GET", "/_sandbox/health", None, "").await.http, 200);
+    let numbers = vendor.call("GET", "/_sandbox/numbers", None, "").await.json();
+    for row in numbers.as_array().unwrap() {
+        let ours = row["product"] == "internet";
+        assert_eq!(row["basis"] == "[our assumption]", ours, "{row}");
+    }
+    assert_eq!(vendor.get("/_sandbox/calls").await.json()["total"], 0, "these are no calls of the vendor's");
+}

@@ -1,0 +1,11 @@
+//! The sandbox over real connections, on a clock that the tests move.
+// `cfg(test)` is always true here; it tells clippy that helpers are tests too.
+
+#[cfg(test)]
+mod client;
+#[cfg(test)]
+mod control;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod vendor;
