@@ -220,8 +220,9 @@ mod tests {
     ];
 
     fn read(changes: &[(&str, &str)]) -> Result<Config, String> {
-        let all = NEEDED.iter().chain(changes).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Config::read(all).map_err(|error| error.to_string())
+        let all: HashMap<_, _> = NEEDED.iter().chain(changes).copied().collect();
+        Config::read(all.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())))
+            .map_err(|error| error.to_string())
     }
 
     #[test]

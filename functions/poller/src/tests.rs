@@ -1,1 +1,86 @@
+use serde_json::json;
+use shared::config::Config;
 
+use super::*;
+
+/// A tracker whose table is not there.
+async fn tracker() -> Tracker {
+    let settings = [
+        ("ORDERS_TABLE", "orders"),
+        ("EVENT_BUS", "bus"),
+        ("CARD_KEY_ID", "key"),
+        ("ONECLICKDZ_API_KEY", "vendor-key"),
+        ("AWS_REGION", "eu-west-3"),
+        ("AWS_ACCESS_KEY_ID", "id"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ("AWS_ENDPOINT_URL", "http://127.0.0.1:9"),
+    ];
+    let config = Config::read(settings.map(|(name, value)| (name.to_owned(), value.to_owned()))).unwrap();
+    Tracker::start(&config).await.unwrap().0
+}
+
+#[test]
+fn an_input_that_cannot_be_read_is_named_by_field() {
+    let long = "x".repeat(65);
+    let rows = [
+        (json!(null), "input"),
+        (json!("mobile"), "input"),
+        (json!([]), "input"),
+        (json!({"id": "1"}), "input"),
+        (json!({"product": "mobile"}), "input"),
+        (json!({"product": "fax", "id": "1"}), "product"),
+        (json!({"product": 7, "id": "1"}), "product"),
+        (json!({"product": "mobile", "id": 1}), "id"),
+        (json!({"product": "mobile", "id": "a b"}), "id"),
+        (json!({"product": "mobile", "id": long}), "id"),
+        (json!({"product": "mobile", "id": "1", "ref": 7}), "ref"),
+        (json!({"product": "mobile", "id": "1", "ref": ""}), "ref"),
+    ];
+    for (input, field) in rows {
+        let diagnostic = Diagnostic::from(parse(&input).unwrap_err());
+        assert_eq!(diagnostic.error_type, "InvalidInput", "{input}");
+        assert!(
+            diagnostic.error_message.starts_with(&format!("{field}: ")),
+            "{input}: {}",
+            diagnostic.error_message
+        );
+    }
+}
+
+#[test]
+fn a_tick_a_top_up_sent_and_an_order_of_ours_are_inputs() {
+    let sample = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+    let tick = sample(include_str!("../../../events/poller-tick.json"));
+    let sent = sample(include_str!("../../../events/in/top-up-sent.json"));
+    let tracked = sample(include_str!("../../../events/out/order-tracked.json"));
+    let resumed = sample(include_str!("../../../events/out/order-resumed.json"));
+    for (input, order) in [
+        (&tick, "mobile/6901616fe9e88196b4eb64b0"),
+        (&sent["detail"], "mobile/6901616fe9e88196b4eb64b0"),
+        (&tracked["detail"]["order"], "mobile/6901616fe9e88196b4eb64b0"),
+        (&resumed["detail"]["order"], "internet/6901616fe9e88196b4eb64b2"),
+    ] {
+        let (key, reference) = parse(input).unwrap();
+        assert_eq!(key.to_string(), order);
+        assert_eq!(reference.unwrap().as_str(), "order-12345");
+    }
+    assert_eq!(parse(&json!({"product": "mobile", "id": "1", "ref": null})).unwrap().1, None);
+}
+
+#[tokio::test]
+async fn a_table_that_is_not_there_has_a_name_of_its_own() {
+    let error = handle(&tracker().await, &json!({"product": "mobile", "id": "1"})).await.unwrap_err();
+    assert_eq!(Diagnostic::from(error).error_type, "StoreUnavailable");
+}
+
+#[tokio::test]
+async fn a_tick_says_how_long_to_wait() {
+    let tracker = tracker().await;
+    let start = Timestamp::from_second(1_760_000_000).unwrap();
+    let key = OrderKey { product: Product::Mobile, id: "1".parse().unwrap() };
+    let (order, _) = Order::track(key, None, TrackedBy::Poller, start, &tracker.schedule);
+    for (millis, wait) in [(0, 8), (1, 8), (7001, 1), (7999, 1), (8000, 1), (60_000, 1)] {
+        let now = start.checked_add(Duration::from_millis(millis)).unwrap();
+        assert_eq!(tick(&tracker, &order, now).wait_seconds, wait, "after {millis} ms");
+    }
+}

@@ -23,10 +23,12 @@ pub async fn handle(
     let method = request.request_context.http.method.clone();
     let path = request.raw_path.clone().unwrap_or_default();
     let answer = answer(tracker, secrets, &request, method.as_str(), &path).await;
+    let called = route::parse(method.as_str(), &path).ok();
     Summary::new("status")
         .with("method", method.as_str())
-        // A path can hold anything; what is no route of ours is not repeated in the log.
-        .with("path", if answer.status == 404 || answer.status == 400 { "-".to_owned() } else { path })
+        // A path can hold anything: what is no call of ours is not repeated in the log.
+        .with("call", called.as_ref().map(|route| format!("{:?}", route.call)))
+        .with("order", called.map(|route| route.key.to_string()))
         .with("http", answer.status)
         .count("requests", 1)
         .count("looks", usize::from(answer.looked))

@@ -1,1 +1,173 @@
+use aws_lambda_events::encodings::Body;
+use serde_json::{Value, json};
+use shared::config::Config;
 
+use super::*;
+
+/// A tracker whose table is not there: what is refused is refused before it.
+async fn tracker() -> Tracker {
+    let settings = [
+        ("ORDERS_TABLE", "orders"),
+        ("EVENT_BUS", "bus"),
+        ("CARD_KEY_ID", "key"),
+        ("ONECLICKDZ_API_KEY", "vendor-key"),
+        ("AWS_REGION", "eu-west-3"),
+        ("AWS_ACCESS_KEY_ID", "id"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ("AWS_ENDPOINT_URL", "http://127.0.0.1:9"),
+    ];
+    let config = Config::read(settings.map(|(name, value)| (name.to_owned(), value.to_owned()))).unwrap();
+    Tracker::start(&config).await.unwrap().0
+}
+
+fn secrets() -> Secrets {
+    serde_json::from_value(json!({
+        "oneclickdz_api_key": "vendor-key",
+        "api_tokens": [
+            {"token": "sample-token-0123456789", "scopes": ["orders", "cards"]},
+            {"token": "orders-only-0123456789", "scopes": ["orders"]},
+            {"token": "cards-only-0123456789", "scopes": ["cards"]},
+        ],
+    }))
+    .unwrap()
+}
+
+const PUT: &str = include_str!("../../../events/http/put-order.json");
+const GET: &str = include_str!("../../../events/http/get-order.json");
+
+fn request(sample: &str, change: impl FnOnce(&mut Value)) -> ApiGatewayV2httpRequest {
+    let mut event: Value = serde_json::from_str(sample).unwrap();
+    change(&mut event);
+    serde_json::from_value(event).unwrap()
+}
+
+fn asks(method: &str, path: &str) -> ApiGatewayV2httpRequest {
+    request(GET, |event| {
+        event["requestContext"]["http"]["method"] = method.into();
+        event["rawPath"] = path.into();
+    })
+}
+
+/// Status, content type and body of the answer.
+async fn answers(request: ApiGatewayV2httpRequest) -> (i64, String, Value) {
+    let response = handle(&tracker().await, &secrets(), request).await;
+    let kind = response.headers["content-type"].to_str().unwrap().to_owned();
+    let Some(Body::Text(body)) = response.body else { panic!("no text") };
+    (response.status_code, kind, serde_json::from_str(&body).unwrap())
+}
+
+async fn assert_problem(request: ApiGatewayV2httpRequest, status: i64, field: Option<&str>, what: &str) {
+    let (answered, kind, body) = answers(request).await;
+    assert_eq!((answered, kind.as_str()), (status, "application/problem+json"), "{what}: {body}");
+    assert_eq!(body["status"], status, "{what}");
+    assert_eq!(body.get("field").and_then(Value::as_str), field, "{what}: {body}");
+    assert!(body["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{what}");
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_request_is_said() {
+    let id = "x".repeat(65);
+    let rows = [
+        ("GET", "/", 404, None),
+        ("GET", "/orders", 404, None),
+        ("GET", "/orders/mobile", 404, None),
+        ("GET", "/orders/fax/1", 404, Some("product")),
+        ("GET", "/orders/mobile/1/cards", 404, None),
+        ("GET", "/orders/mobile/1/card/2", 404, None),
+        ("GET", "/orders/mobile/a%20b", 400, Some("id")),
+        ("GET", &format!("/orders/mobile/{id}"), 400, Some("id")),
+        ("GET", "/orders/mobile//history", 400, Some("id")),
+        ("POST", "/orders/mobile/1", 405, None),
+        ("DELETE", "/orders/mobile/1", 405, None),
+        ("PUT", "/orders/mobile/1/history", 405, None),
+        ("POST", "/orders/internet/1/card", 405, None),
+    ];
+    for (method, path, status, field) in rows {
+        assert_problem(asks(method, path), status, field, &format!("{method} {path}")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_cannot_be_read_is_said_by_field() {
+    let rows = [
+        ("{", 400, "body"),
+        ("[]", 400, "body"),
+        ("\"ref\"", 400, "body"),
+        (r#"{"ref": 7}"#, 400, "ref"),
+        (r#"{"ref": ""}"#, 400, "ref"),
+        (&format!(r#"{{"ref": "{}"}}"#, "x".repeat(201)), 400, "ref"),
+        (&" ".repeat(16 * 1024 + 1), 413, "body"),
+        (&"x".repeat(100_000), 413, "body"),
+    ];
+    for (body, status, field) in rows {
+        assert_problem(request(PUT, |event| event["body"] = body.into()), status, Some(field), body).await;
+    }
+    let not_base64 = request(PUT, |event| {
+        event["isBase64Encoded"] = true.into();
+        event["body"] = "***".into();
+    });
+    assert_problem(not_base64, 400, Some("body"), "not base64").await;
+}
+
+#[tokio::test]
+async fn nobody_gets_in_without_a_token_and_its_scope() {
+    for header in [
+        json!(null),
+        json!(""),
+        json!("Bearer"),
+        json!("Bearer nonsense"),
+        json!("Basic sample-token-0123456789"),
+    ] {
+        let request = request(GET, |event| {
+            if header.is_null() {
+                event["headers"].as_object_mut().unwrap().remove("authorization");
+            } else {
+                event["headers"]["authorization"] = header.clone();
+            }
+        });
+        assert_problem(request, 401, None, &header.to_string()).await;
+    }
+    for (token, path, status) in [
+        ("orders-only-0123456789", "/orders/internet/1/card", 403),
+        ("cards-only-0123456789", "/orders/internet/1", 403),
+        // These get in, and then there is no table.
+        ("orders-only-0123456789", "/orders/internet/1", 503),
+        ("cards-only-0123456789", "/orders/internet/1/card", 503),
+    ] {
+        let mut request = asks("GET", path);
+        request.headers.insert("authorization", format!("bearer {token}").parse().unwrap());
+        assert_problem(request, status, None, &format!("{token} {path}")).await;
+    }
+}
+
+#[tokio::test]
+async fn every_route_of_the_samples_is_one() {
+    for sample in [
+        PUT,
+        GET,
+        include_str!("../../../events/http/get-history.json"),
+        include_str!("../../../events/http/get-card.json"),
+    ] {
+        // The route exists, and then there is no table.
+        assert_problem(request(sample, |_| {}), 503, None, sample).await;
+    }
+    let (status, kind, _) = answers(request(include_str!("../../../events/http/health.json"), |_| {})).await;
+    assert_eq!((status, kind.as_str()), (200, "application/json"));
+}
+
+#[test]
+fn a_body_may_be_base64_and_a_ref_may_be_missing() {
+    let body = |text: &str, base64: bool| {
+        route::body(&request(PUT, |event| {
+            event["body"] = text.into();
+            event["isBase64Encoded"] = base64.into();
+        }))
+        .unwrap()
+        .map(String::from)
+    };
+    assert_eq!(body(r#"{"ref": "order-1"}"#, false).as_deref(), Some("order-1"));
+    assert_eq!(body("eyJyZWYiOiAib3JkZXItMSJ9", true).as_deref(), Some("order-1"));
+    for nothing in ["", " \n", "{}", r#"{"ref": null}"#, r#"{"other": 1}"#] {
+        assert_eq!(body(nothing, false), None, "{nothing:?}");
+    }
+}

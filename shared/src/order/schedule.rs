@@ -232,9 +232,11 @@ impl Order {
     }
 }
 
-/// `start` + `wait`, stopping at the end of time.
+/// `start` + `wait`, stopping at the last whole second of time (`Timestamp::MAX` is no whole millisecond, and the table
+/// keeps those).
 pub(super) fn later(start: Timestamp, wait: Duration) -> Timestamp {
-    start.checked_add(wait).unwrap_or(Timestamp::MAX)
+    let end = Timestamp::from_second(Timestamp::MAX.as_second()).unwrap_or(Timestamp::MAX);
+    start.checked_add(wait).unwrap_or(end).min(end)
 }
 
 /// From `start` to `end`; nothing if the clock went backwards.

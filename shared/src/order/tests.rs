@@ -1,1 +1,622 @@
+//! The rules of design §6 as a table, and the invariants of §10 as properties.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::*;
+
+const START: i64 = 1_760_000_000_000;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_millisecond(START + seconds * 1000).unwrap()
+}
+
+fn key(product: Product) -> OrderKey {
+    OrderKey { product, id: "6901616fe9e88196b4eb64b0".parse().unwrap() }
+}
+
+fn tracked(product: Product) -> Order {
+    Order::track(key(product), None, TrackedBy::Put, at(0), &Schedule::default()).0
+}
+
+fn facts(status: Option<&str>) -> Facts {
+    Facts {
+        status: status.map(|text| VendorStatus::from(text.to_owned())),
+        created_at: Some("2025-10-29T00:35:59.378Z".to_owned()),
+        ..Facts::default()
+    }
+}
+
+fn card() -> SealedCard {
+    SealedCard { ciphertext: b"sealed".to_vec(), masked: "**********12".to_owned() }
+}
+
+fn shows(status: &str) -> Saw {
+    let status = if status.is_empty() { None } else { Some(status) };
+    Saw::Order(Box::new(Seen { facts: facts(status), card: None }))
+}
+
+fn shows_card(status: &str) -> Saw {
+    Saw::Order(Box::new(Seen { facts: facts(Some(status)), card: Some(card()) }))
+}
+
+fn look(order: &Order, second: i64, saw: Saw) -> Decision {
+    let observation = Observation { asked_at: at(second), saw };
+    decide(order, &observation, at(second), Jitter::NONE, &Schedule::default()).expect("not overtaken")
+}
+
+fn types(events: &[Event]) -> Vec<String> {
+    let name = |event: &Event| {
+        let detail: Value = serde_json::from_str(&event.detail).unwrap();
+        match detail.get("reason").and_then(Value::as_str) {
+            Some(reason) => format!("{} ({reason})", event.detail_type),
+            None => event.detail_type.clone(),
+        }
+    };
+    events.iter().map(name).collect()
+}
+
+/// Walks an order through looks, each `(second, what it showed)`; answers the order and all events.
+fn walk(product: Product, looks: &[(i64, Saw)]) -> (Order, Vec<String>) {
+    let mut order = tracked(product);
+    let mut events = Vec::new();
+    for (second, saw) in looks {
+        let decision = look(&order, *second, saw.clone());
+        events.extend(types(&decision.events));
+        order = decision.order;
+    }
+    (order, events)
+}
+
+const HOUR: i64 = 3600;
+const DAY: i64 = 24 * HOUR;
+
+/// One row per rule: product, looks, events, phase, seconds from the last look to the next (`None`: no look).
+#[test]
+fn every_rule_of_the_table() {
+    use Product::{Internet, Mobile};
+    type Row = (&'static str, Product, Vec<(i64, Saw)>, Vec<&'static str>, &'static str, Option<i64>);
+    let rows: Vec<Row> = vec![
+        ("fulfilled", Mobile, vec![(8, shows("FULFILLED"))], vec!["Order Fulfilled"], "final", None),
+        ("refunded", Mobile, vec![(8, shows("REFUNDED"))], vec!["Order Refunded"], "final", None),
+        (
+            "a card with it",
+            Internet,
+            vec![(8, shows_card("FULFILLED"))],
+            vec!["Order Fulfilled"],
+            "final",
+            None,
+        ),
+        ("no card yet", Internet, vec![(8, shows("FULFILLED"))], vec!["Order Fulfilled"], "final", Some(60)),
+        (
+            "a card later",
+            Internet,
+            vec![(8, shows("FULFILLED")), (68, shows_card("FULFILLED"))],
+            vec!["Order Fulfilled", "Card Available"],
+            "final",
+            None,
+        ),
+        (
+            "no card after the first daily look",
+            Internet,
+            vec![
+                (8, shows("FULFILLED")),
+                (68, shows("FULFILLED")),
+                (400, shows("FULFILLED")),
+                (2 * HOUR, shows("FULFILLED")),
+                (2 * DAY, shows("FULFILLED")),
+                (4 * DAY, shows("FULFILLED")),
+            ],
+            vec!["Order Fulfilled", "Order Needs Review (card_missing)"],
+            "final",
+            Some(DAY),
+        ),
+        ("queued", Internet, vec![(8, shows("QUEUED"))], vec!["Order Queued"], "parked as queued", Some(DAY)),
+        (
+            "queued, looked at early: the ladder stays",
+            Internet,
+            vec![(8, shows("QUEUED")), (8 + HOUR, shows("QUEUED"))],
+            vec!["Order Queued"],
+            "parked as queued",
+            Some(23 * HOUR),
+        ),
+        (
+            "queued until overdue: that moment is a look, and then one review",
+            Internet,
+            vec![
+                (8, shows("QUEUED")),
+                (8 + DAY, shows("QUEUED")),
+                (8 + DAY + 12 * HOUR, shows("QUEUED")),
+                (8 + 2 * DAY, shows("QUEUED")),
+                (8 + 2 * DAY + 12 * HOUR, shows("QUEUED")),
+            ],
+            vec!["Order Queued", "Order Needs Review (overdue)"],
+            "parked as queued",
+            Some(12 * HOUR),
+        ),
+        (
+            "uncertain",
+            Mobile,
+            vec![(17, shows("UNKNOWN_ERROR"))],
+            vec!["Order Uncertain"],
+            "parked as uncertain",
+            Some(HOUR),
+        ),
+        (
+            "uncertain, then its outcome",
+            Mobile,
+            vec![(17, shows("UNKNOWN_ERROR")), (2 * HOUR, shows("REFUNDED"))],
+            vec!["Order Uncertain", "Order Refunded"],
+            "final",
+            None,
+        ),
+        (
+            "uncertain and overdue, told by looks that fail",
+            Mobile,
+            vec![(17, shows("UNKNOWN_ERROR")), (17 + DAY, Saw::Nothing), (18 + DAY + HOUR, Saw::Nothing)],
+            vec!["Order Uncertain", "Order Needs Review (overdue)"],
+            "parked as uncertain",
+            Some(600),
+        ),
+        (
+            "moving",
+            Mobile,
+            vec![(8, shows("PENDING")), (11, shows("HANDLING"))],
+            vec![],
+            "in_flight",
+            Some(3),
+        ),
+        (
+            "moving for too long",
+            Mobile,
+            vec![(8, shows("PENDING")), (280, shows("HANDLING"))],
+            vec!["Order Delayed"],
+            "parked as delayed",
+            Some(300),
+        ),
+        (
+            "delayed, and moving still: noted, parked as it was",
+            Mobile,
+            vec![(280, shows("PENDING")), (580, shows("HANDLING"))],
+            vec!["Order Delayed"],
+            "parked as delayed",
+            Some(600),
+        ),
+        (
+            "queued, and moving: in flight again",
+            Internet,
+            vec![(8, shows("QUEUED")), (8 + DAY, shows("HANDLING"))],
+            vec!["Order Queued", "Order Resumed"],
+            "in_flight",
+            Some(8),
+        ),
+        (
+            "uncertain, and moving: noted, no second announcement",
+            Mobile,
+            vec![
+                (17, shows("UNKNOWN_ERROR")),
+                (17 + HOUR, shows("HANDLING")),
+                (17 + 2 * HOUR, shows("UNKNOWN_ERROR")),
+            ],
+            vec!["Order Uncertain"],
+            "parked as uncertain",
+            Some(2 * HOUR),
+        ),
+        (
+            "an unrecognised status is no outcome, whatever it sounds like",
+            Mobile,
+            vec![(8, shows("SUCCESS")), (11, shows("FAILED")), (14, shows("SUCCESS"))],
+            vec!["Order Needs Review (unrecognised_status)", "Order Needs Review (unrecognised_status)"],
+            "in_flight",
+            Some(3),
+        ),
+        (
+            "no status at all",
+            Mobile,
+            vec![(8, shows("")), (11, shows(""))],
+            vec!["Order Needs Review (unrecognised_status)"],
+            "in_flight",
+            Some(3),
+        ),
+        (
+            "final stays final, and a contradiction is told once per text",
+            Mobile,
+            vec![
+                (8, shows("FULFILLED")),
+                (20, shows("REFUNDED")),
+                (30, shows("REFUNDED")),
+                (40, shows("HANDLING")),
+                (50, shows("")),
+            ],
+            vec![
+                "Order Fulfilled",
+                "Order Needs Review (contradiction)",
+                "Order Needs Review (contradiction)",
+                "Order Needs Review (contradiction)",
+            ],
+            "final",
+            None,
+        ),
+        ("not found yet", Mobile, vec![(8, Saw::NotFound)], vec![], "in_flight", Some(3)),
+        (
+            "not found after the grace",
+            Mobile,
+            vec![(8, Saw::NotFound), (125, Saw::NotFound), (125 + DAY, Saw::NotFound)],
+            vec!["Order Needs Review (not_found)"],
+            "parked as not_found",
+            Some(DAY),
+        ),
+        (
+            "not found for a month",
+            Mobile,
+            vec![(125, Saw::NotFound), (125 + 31 * DAY, Saw::NotFound)],
+            vec!["Order Needs Review (not_found)"],
+            "parked as not_found",
+            Some(30 * DAY),
+        ),
+        (
+            "not found, then found",
+            Mobile,
+            vec![(125, Saw::NotFound), (125 + DAY, shows("FULFILLED"))],
+            vec!["Order Needs Review (not_found)", "Order Fulfilled"],
+            "final",
+            None,
+        ),
+        (
+            "seen before, then not found: a failed look",
+            Mobile,
+            vec![(8, shows("HANDLING")), (11, Saw::NotFound), (200, Saw::NotFound)],
+            vec![],
+            "in_flight",
+            Some(5),
+        ),
+        ("a failed look in flight", Mobile, vec![(8, Saw::Nothing)], vec![], "in_flight", Some(3)),
+        (
+            "failed looks until the deadline",
+            Mobile,
+            vec![(8, Saw::Nothing), (281, Saw::Nothing)],
+            vec!["Order Delayed"],
+            "parked as delayed",
+            Some(300),
+        ),
+        (
+            "the recheck of a vendor that is away backs off",
+            Mobile,
+            vec![
+                (17, shows("UNKNOWN_ERROR")),
+                (4000, Saw::Nothing),
+                (4300, Saw::Nothing),
+                (4900, Saw::Nothing),
+            ],
+            vec!["Order Uncertain"],
+            "parked as uncertain",
+            Some(1200),
+        ),
+        (
+            "and never for longer than the ladder",
+            Mobile,
+            vec![
+                (17, shows("UNKNOWN_ERROR")),
+                (4000, Saw::Nothing),
+                (8000, Saw::Nothing),
+                (16000, Saw::Nothing),
+                (32000, Saw::Nothing),
+                (48000, Saw::Nothing),
+                (64000, Saw::Nothing),
+            ],
+            vec!["Order Uncertain"],
+            "parked as uncertain",
+            Some(HOUR),
+        ),
+    ];
+    for (name, product, looks, events, phase, next) in rows {
+        let last = looks.last().map(|(second, _)| *second).unwrap();
+        let (order, happened) = walk(product, &looks);
+        assert_eq!(happened, events, "{name}: events");
+        let parked =
+            order.phase.parked_as().map(|parked| format!(" as {}", parked.as_str())).unwrap_or_default();
+        assert_eq!(format!("{}{parked}", order.phase.as_str()), phase, "{name}: phase");
+        let wait = order.next_look_at.map(|next| next.duration_since(at(last)).as_secs());
+        assert_eq!(wait, next, "{name}: seconds to the next look");
+    }
+}
+
+#[test]
+fn an_overtaken_observation_is_dropped() {
+    let order = look(&tracked(Product::Mobile), 14, shows("FULFILLED")).order;
+    let older = Observation { asked_at: at(11), saw: shows("HANDLING") };
+    assert_eq!(decide(&order, &older, at(15), Jitter::NONE, &Schedule::default()), None);
+}
+
+#[test]
+fn a_check_from_a_clock_far_ahead_overtakes_nothing() {
+    let order = look(&tracked(Product::Mobile), DAY, shows("HANDLING")).order;
+    assert_eq!(types(&look(&order, 60, shows("FULFILLED")).events), ["Order Fulfilled"]);
+}
+
+#[test]
+fn a_message_and_offers_belong_to_one_status_and_other_fields_are_kept() {
+    let offers = JsonText::parse(r#"[{"typename":"📋","plan_code":"F","amount":1}]"#.into()).unwrap();
+    let seen = Facts {
+        refund_message: Some("رسالة".into()),
+        suggested_offers: Some(offers),
+        plan_code: Some("PREPAID_DJEZZY".into()),
+        ..facts(Some("UNKNOWN_ERROR"))
+    };
+    let order =
+        look(&tracked(Product::Mobile), 17, Saw::Order(Box::new(Seen { facts: seen, card: None }))).order;
+    assert!(order.facts.suggested_offers.is_some());
+    let order = look(&order, HOUR * 2, shows("FULFILLED")).order;
+    assert_eq!((&order.facts.refund_message, &order.facts.suggested_offers), (&None, &None));
+    assert_eq!(order.facts.plan_code.as_deref(), Some("PREPAID_DJEZZY"));
+}
+
+#[test]
+fn a_field_that_arrives_after_the_end_is_kept_and_nothing_is_replaced() {
+    let order = look(&tracked(Product::Mobile), 17, shows("REFUNDED")).order;
+    let late = |message: &str| Facts { refund_message: Some(message.into()), ..facts(Some("REFUNDED")) };
+    let order = look(&order, 30, Saw::Order(Box::new(Seen { facts: late("first"), card: None }))).order;
+    let order = look(&order, 40, Saw::Order(Box::new(Seen { facts: late("second"), card: None }))).order;
+    assert_eq!(order.facts.refund_message.as_deref(), Some("first"));
+    let order = look(&order, 50, shows("REFUNDED")).order;
+    assert_eq!(order.facts.refund_message.as_deref(), Some("first"));
+}
+
+#[test]
+fn the_detail_of_an_event_is_the_contract() {
+    let order = look(&tracked(Product::Internet), 8, shows_card("FULFILLED"));
+    let detail: Value = serde_json::from_str(&order.events.first().unwrap().detail).unwrap();
+    insta::assert_json_snapshot!(detail);
+}
+
+#[test]
+fn waits_of_parked_orders_carry_ten_per_cent_of_jitter() {
+    for (jitter, hours) in [(-1.0, 21.6), (0.0, 24.0), (1.0, 26.4), (7.0, 26.4), (f64::NAN, 24.0)] {
+        let observation = Observation { asked_at: at(8), saw: shows("QUEUED") };
+        let schedule = Schedule::default();
+        let order = decide(&tracked(Product::Internet), &observation, at(8), Jitter::new(jitter), &schedule)
+            .unwrap()
+            .order;
+        let waited = order.next_look_at.unwrap().duration_since(at(8)).as_secs_f64() / 3600.0;
+        assert!((waited - hours).abs() < 1e-6, "{jitter}: {waited}");
+    }
+}
+
+#[test]
+fn the_poll_ladder_in_documented_timing_makes_at_most_four_looks() {
+    // PENDING until 5 s, HANDLING until 15 s: a tick may come up to a second late, and is never early.
+    for lateness in [0, 50, 200, 400, 700, 999] {
+        let schedule = Schedule::default();
+        let (mut asked, mut looks) = (None, 0);
+        loop {
+            let next = schedule.next_poll(Product::Mobile, at(0), asked);
+            let late = next.checked_add(Duration::from_millis(lateness)).unwrap();
+            asked = Some(late);
+            looks += 1;
+            if late >= at(15) {
+                break;
+            }
+        }
+        assert!(looks <= 4, "{looks} looks when ticks are {lateness} ms late");
+    }
+}
+
+#[test]
+fn ladders_are_waits_and_the_last_repeats() {
+    let ladder: Ladder = "8s, 3s,10s".parse().unwrap();
+    let seconds = |s: u64| Duration::from_secs(s);
+    assert_eq!((0..5).map(|rung| ladder.wait(rung).as_secs()).collect::<Vec<_>>(), [8, 3, 10, 10, 10]);
+    for (elapsed, moment) in
+        [(0, 8), (7, 8), (8, 11), (10, 11), (11, 21), (20, 21), (21, 31), (1000, 1001), (1001, 1011)]
+    {
+        assert_eq!(ladder.moment_after(seconds(elapsed)), seconds(moment), "after {elapsed}");
+    }
+    let one: Ladder = "5s".parse().unwrap();
+    assert_eq!(one.moment_after(seconds(12)), seconds(15));
+    for bad in ["", " ", "24h,", "soon", "0s", "-1s", "24h,,12h", "400days", "8"] {
+        assert!(bad.parse::<Ladder>().is_err(), "{bad:?}");
+    }
+}
+
+#[test]
+fn who_may_look_when() {
+    let schedule = Schedule::default();
+    let in_flight = |asked: i64| Order { asked_at: Some(at(asked)), ..tracked(Product::Mobile) };
+    let parked = look(&tracked(Product::Internet), 8, shows("QUEUED")).order;
+    let parked = |asked: i64| Order { asked_at: Some(at(asked)), ..parked.clone() };
+    let done = look(&tracked(Product::Internet), 8, shows("FULFILLED")).order;
+    let rows = [
+        ("status, in flight, never asked", tracked(Product::Mobile), Trigger::Status, 0, true),
+        ("status, in flight, asked 4 s ago", in_flight(8), Trigger::Status, 12, false),
+        ("status, in flight, asked 5 s ago", in_flight(8), Trigger::Status, 13, true),
+        ("status, parked, asked 599 s ago", parked(8), Trigger::Status, 607, false),
+        ("status, parked, asked 600 s ago", parked(8), Trigger::Status, 608, true),
+        ("status, final", done.clone(), Trigger::Status, 9999, false),
+        ("poller, before the ladder", tracked(Product::Mobile), Trigger::Poller, 7, false),
+        ("poller, the ladder", tracked(Product::Mobile), Trigger::Poller, 8, true),
+        ("poller, a status request was there", in_flight(7), Trigger::Poller, 9, false),
+        ("poller, three seconds later", in_flight(7), Trigger::Poller, 10, true),
+        ("poller, parked", parked(8), Trigger::Poller, 2 * DAY, false),
+        ("recheck, parked, before its time", parked(8), Trigger::Recheck, DAY, false),
+        ("recheck, parked, its time", parked(8), Trigger::Recheck, DAY + 8, true),
+        ("recheck, its execution died", in_flight(11), Trigger::Recheck, 340, true),
+        ("recheck, awaits its card", done, Trigger::Recheck, 68, true),
+        ("status, asked by a clock far ahead", in_flight(9999), Trigger::Status, 20, true),
+    ];
+    for (name, order, trigger, second, may) in rows {
+        assert_eq!(order.wants_look(trigger, at(second), &schedule), may, "{name}");
+    }
+}
+
+#[test]
+fn ids_and_refs_are_parsed_at_the_edge() {
+    for good in ["a", "6901616fe9e88196b4eb64b0", "A_b-9", &"x".repeat(64)] {
+        assert!(good.parse::<OrderId>().is_ok(), "{good}");
+    }
+    for bad in ["", "a b", "a/b", "a#b", "é", "a.b", &"x".repeat(65)] {
+        assert!(bad.parse::<OrderId>().is_err(), "{bad}");
+    }
+    assert!(Ref::try_from("ط".repeat(200)).is_ok());
+    for bad in [String::new(), "x".repeat(201), "a\nb".to_owned()] {
+        assert!(Ref::try_from(bad).is_err());
+    }
+}
+
+#[test]
+fn a_mask_shows_two_characters_of_a_long_code_and_none_of_a_short_one() {
+    for (code, masked) in
+        [("123456789012", "**********12"), ("1234567", "*******"), ("", ""), ("١٢٣٤٥٦٧٨", "******٧٨")]
+    {
+        assert_eq!(SealedCard::mask(code), masked);
+    }
+}
+
+// ---------------------------------------------------------------- properties
+
+fn any_status() -> impl Strategy<Value = Option<String>> {
+    prop_oneof![
+        8 => proptest::sample::select(vec!["PENDING", "HANDLING", "QUEUED", "UNKNOWN_ERROR", "FULFILLED", "REFUNDED"])
+            .prop_map(|text| Some(text.to_owned())),
+        1 => proptest::sample::select(vec!["SUCCESS", "FAILED", "refunded", "REFUNDED ", ""]).prop_map(|text| Some(text.to_owned())),
+        1 => any::<String>().prop_map(Some),
+        1 => Just(None),
+    ]
+}
+
+fn any_saw() -> impl Strategy<Value = Saw> {
+    let shown = (any_status(), any::<bool>(), any::<bool>()).prop_map(|(status, has_card, has_fields)| {
+        let mut facts = if has_fields { facts(None) } else { Facts::default() };
+        facts.status = status.map(VendorStatus::from);
+        Saw::Order(Box::new(Seen { facts, card: has_card.then(card) }))
+    });
+    prop_oneof![6 => shown, 1 => Just(Saw::NotFound), 2 => Just(Saw::Nothing)]
+}
+
+/// Steps of a clock that mostly goes on and sometimes back, up to the ends of time.
+fn any_step() -> impl Strategy<Value = i64> {
+    prop_oneof![6 => 0i64..20_000, 3 => 0i64..200_000_000, 2 => -400_000i64..0, 1 => any::<i64>()]
+}
+
+fn moved(now: i64, by: i64) -> i64 {
+    now.saturating_add(by).clamp(Timestamp::MIN.as_second() * 1000, Timestamp::MAX.as_second() * 1000)
+}
+
+/// A life: looks with the step of the clock before each, and how long ago each was asked.
+fn any_life() -> impl Strategy<Value = (Product, Vec<(i64, i64, Saw, f64)>)> {
+    let product = prop_oneof![Just(Product::Mobile), Just(Product::Internet)];
+    let looks = proptest::collection::vec((any_step(), 0i64..30_000, any_saw(), -1.0..1.0), 1..20);
+    (product, looks)
+}
+
+/// Runs a life, showing each step as (before, what was seen, after).
+fn live(
+    product: Product,
+    looks: &[(i64, i64, Saw, f64)],
+    mut each: impl FnMut(&Order, &Saw, Timestamp, &Decision) -> Result<(), TestCaseError>,
+) -> Result<(), TestCaseError> {
+    let schedule = Schedule::default();
+    let mut order = tracked(product);
+    let mut now = START;
+    for (step, ago, saw, jitter) in looks {
+        now = moved(now, *step);
+        let time = |ms| Timestamp::from_millisecond(ms).unwrap();
+        let observation = Observation { asked_at: time(moved(now, -ago)), saw: saw.clone() };
+        if let Some(decision) = decide(&order, &observation, time(now), Jitter::new(*jitter), &schedule) {
+            each(&order, saw, time(now), &decision)?;
+            order = decision.order;
+        }
+    }
+    Ok(())
+}
+
+fn stated(saw: &Saw) -> Option<&VendorStatus> {
+    match saw {
+        Saw::Order(seen) => seen.facts.status.as_ref(),
+        Saw::NotFound | Saw::Nothing => None,
+    }
+}
+
+fn has(decision: &Decision, detail_type: &str) -> bool {
+    decision.events.iter().any(|event| event.detail_type == detail_type)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 10_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Invariant 1.
+    #[test]
+    fn a_final_status_never_changes((product, looks) in any_life()) {
+        live(product, &looks, |before, _, _, decision| {
+            if before.phase.is_final() {
+                prop_assert_eq!(&decision.order.facts.status, &before.facts.status);
+                prop_assert_eq!(decision.order.phase, before.phase);
+            }
+            Ok(())
+        })?;
+    }
+
+    /// Invariant 2.
+    #[test]
+    fn an_outcome_is_announced_once_and_only_if_the_vendor_stated_it((product, looks) in any_life()) {
+        let mut outcomes = 0;
+        live(product, &looks, |_, saw, _, decision| {
+            if has(decision, "Order Refunded") {
+                prop_assert_eq!(stated(saw), Some(&VendorStatus::Refunded));
+                outcomes += 1;
+            }
+            if has(decision, "Order Fulfilled") {
+                prop_assert_eq!(stated(saw), Some(&VendorStatus::Fulfilled));
+                outcomes += 1;
+            }
+            prop_assert!(outcomes <= 1);
+            Ok(())
+        })?;
+    }
+
+    /// Invariant 4.
+    #[test]
+    fn whoever_waits_for_something_is_due((product, looks) in any_life()) {
+        live(product, &looks, |_, _, now, decision| {
+            let order = &decision.order;
+            let announced = Order { announced: order.seq, ..order.clone() };
+            let waits = !order.phase.is_final() || order.awaits_card();
+            prop_assert_eq!(Schedule::default().due_at(&announced, now).is_some(), waits);
+            prop_assert!(order.announced >= order.seq || Schedule::default().due_at(order, now).is_some());
+            Ok(())
+        })?;
+    }
+
+    /// Invariant 5.
+    #[test]
+    fn a_failed_look_changes_no_status((product, looks) in any_life()) {
+        live(product, &looks, |before, saw, _, decision| {
+            if matches!(saw, Saw::Nothing | Saw::NotFound) {
+                prop_assert_eq!(&decision.order.facts, &before.facts);
+                prop_assert_eq!(&decision.order.card, &before.card);
+                prop_assert_eq!(decision.order.phase.is_final(), before.phase.is_final());
+            }
+            Ok(())
+        })?;
+    }
+
+    /// Invariant 6, and with it: events are numbered without a gap, their details are JSON without a card code, and the
+    /// next look is never in the past.
+    #[test]
+    fn decide_is_total((product, looks) in any_life()) {
+        live(product, &looks, |before, _, now, decision| {
+            for (index, event) in decision.events.iter().enumerate() {
+                prop_assert_eq!(event.seq, before.seq + 1 + index as u32);
+                let detail: Value = serde_json::from_str(&event.detail).map_err(|e| TestCaseError::fail(e.to_string()))?;
+                prop_assert_eq!(&detail["event_id"], &Value::from(event.id()));
+            }
+            prop_assert_eq!(decision.order.seq, before.seq + decision.events.len() as u32);
+            if let Some(next) = decision.order.next_look_at.filter(|_| decision.order.phase.parked_as().is_some()) {
+                prop_assert!(next > now || now == Timestamp::MAX || next >= before.next_look_at.unwrap_or(next));
+            }
+            Ok(())
+        })?;
+    }
+}

@@ -1,1 +1,109 @@
+use super::*;
+use crate::order::{Schedule, TrackedBy};
 
+fn order() -> Order {
+    let key = OrderKey { product: Product::Internet, id: "6901616fe9e88196b4eb64b2".parse().unwrap() };
+    let start = Timestamp::from_millisecond(1_760_000_000_000).unwrap();
+    let (mut order, _) = Order::track(key, None, TrackedBy::Put, start, &Schedule::default());
+    order.reference = Some(Ref::try_from("abc".to_owned()).unwrap());
+    order.facts = Facts {
+        status: Some(VendorStatus::Unrecognised("NEW".into())),
+        vendor_ref: Some("API-+213-abc".into()),
+        number: Some("036362608".into()),
+        plan_code: Some("p".into()),
+        kind: Some("ADSL".into()),
+        topup_amount: Some(serde_json::from_str("1000").unwrap()),
+        balance_amount: Some(serde_json::from_str("490.25").unwrap()),
+        refund_message: Some("رسالة".into()),
+        suggested_offers: Some(JsonText::parse(r#"[{"z":1,"a":2}]"#.into()).unwrap()),
+        num_trans: Some("AT".into()),
+        date_traitement: Some("d".into()),
+        follow_order_id: Some("f".into()),
+        retry_order_id: Some("r".into()),
+        created_at: Some("c".into()),
+    };
+    order.card = Some(SealedCard { ciphertext: vec![0, 255, 7], masked: "**".into() });
+    order.first_seen_at = Some(start);
+    order.asked_at = Some(start);
+    order.checked_at = Some(start);
+    order.reviewed.insert("unrecognised_status:NEW".into());
+    (order.rung, order.failures, order.version, order.announced) = (3, 2, 9, 1);
+    order
+}
+
+#[test]
+fn an_order_comes_back_as_it_was_in_every_phase() {
+    let since = Timestamp::from_millisecond(1_760_000_000_123).unwrap();
+    for phase in [
+        Phase::InFlight { since },
+        Phase::Parked { parked_as: ParkedAs::Uncertain, since },
+        Phase::Final { outcome: Outcome::Refunded },
+    ] {
+        let order = Order { phase, ..order() };
+        assert_eq!(read_order(&order.key, write_order(&order).unwrap()).unwrap(), order);
+    }
+}
+
+#[test]
+fn an_attribute_of_a_newer_version_is_passed_over_and_stays() {
+    let order = order();
+    let mut stored = write_order(&order).unwrap();
+    stored.insert("invented_later".into(), AttributeValue::S("x".into()));
+    assert_eq!(read_order(&order.key, stored).unwrap(), order);
+    let after = Order { rung: 4, ..order.clone() };
+    let change = Change::between(&write_order(&order).unwrap(), write_order(&after).unwrap());
+    let (expression, names, _) = change.into_expression();
+    assert_eq!(expression, "SET #s0 = :s0");
+    assert_eq!(names["#s0"], "rung");
+}
+
+#[test]
+fn a_change_names_what_is_set_and_what_is_removed() {
+    let order = order();
+    let since = Timestamp::from_millisecond(1_760_000_000_123).unwrap();
+    let mut after = Order { phase: Phase::Parked { parked_as: ParkedAs::Queued, since }, ..order.clone() };
+    after.facts.refund_message = None;
+    let change = Change::between(&write_order(&order).unwrap(), write_order(&after).unwrap());
+    let (_, names, values) = change.into_expression();
+    let named = |prefix: &str| {
+        let mut found: Vec<_> = names
+            .iter()
+            .filter(|(place, _)| place.starts_with(prefix))
+            .map(|(_, name)| name.as_str())
+            .collect();
+        found.sort_unstable();
+        found
+    };
+    assert_eq!(named("#s"), ["parked_as", "parked_since", "phase"]);
+    assert_eq!(named("#r"), ["in_flight_since", "refund_message"]);
+    assert_eq!(values.len(), 3);
+}
+
+#[test]
+fn a_record_that_cannot_be_read_says_why() {
+    let order = order();
+    for (name, value, why) in [
+        ("phase", AttributeValue::S("asleep".into()), "asleep"),
+        ("in_flight_since", AttributeValue::S("x".into()), "in"),
+        ("topup_amount", AttributeValue::S("much".into()), "amount"),
+        ("card_ciphertext", AttributeValue::S("*".into()), "base64"),
+        ("suggested_offers", AttributeValue::S("[".into()), "suggested_offers"),
+    ] {
+        let mut stored = write_order(&order).unwrap();
+        stored.insert(name.into(), value);
+        let error = read_order(&order.key, stored).unwrap_err().to_string();
+        assert!(
+            error.contains(why) && error.contains("internet/6901616fe9e88196b4eb64b2"),
+            "{name}: {error}"
+        );
+    }
+}
+
+#[test]
+fn orders_are_spread_over_all_shards() {
+    let key = |n: u32| OrderKey { product: Product::Mobile, id: format!("{n:024x}").parse().unwrap() };
+    for shard_name in SHARDS {
+        let count = (0..4000).filter(|n| shard(&key(*n)) == shard_name).count();
+        assert!((500..2000).contains(&count), "{shard_name}: {count}");
+    }
+}

@@ -1,1 +1,136 @@
+use std::time::Instant;
 
+use wiremock::{
+    Mock, MockServer, ResponseTemplate,
+    matchers::{header, method, path},
+};
+
+use super::*;
+
+fn key(product: Product) -> OrderKey {
+    OrderKey { product, id: "6901616fe9e88196b4eb64b0".parse().unwrap() }
+}
+
+async fn ask(server: &MockServer, product: Product) -> Result<Answer, VendorError> {
+    let base = Url::parse(&format!("{}/v3", server.uri())).unwrap();
+    let vendor = Vendor::new(crate::http::client().unwrap(), base, "the-key".to_owned().into());
+    vendor.check_id(&key(product)).await
+}
+
+async fn answers(answer: ResponseTemplate) -> MockServer {
+    let server = MockServer::start().await;
+    Mock::given(method("GET")).respond_with(answer).mount(&server).await;
+    server
+}
+
+fn in_short(result: &Result<Answer, VendorError>) -> String {
+    match result {
+        Ok(Answer { order: Some(order), .. }) => {
+            order.facts.status.as_ref().map_or("no status", |status| status.as_str()).to_owned()
+        }
+        Ok(Answer { order: None, .. }) => "not found".to_owned(),
+        Err(VendorError::Throttled { retry_after }) => {
+            format!("throttled {:?}", retry_after.map(|d| d.as_secs()))
+        }
+        Err(VendorError::KeyRefused { code }) => format!("key refused {code}"),
+        Err(VendorError::Rejected { http, code }) => format!("rejected {http} {code}"),
+        Err(VendorError::Unavailable { what }) => format!("unavailable {what}"),
+        Err(VendorError::Unreadable { path, what }) => format!("unreadable {path} {what}"),
+    }
+}
+
+/// One row per status and code: what the caller can do about it.
+#[tokio::test]
+async fn every_answer_has_its_meaning() {
+    let refusal = |code: &str| {
+        format!(r#"{{"success":false,"error":{{"code":"{code}","message":"m"}},"requestId":"r"}}"#)
+    };
+    let gateway = r#"{"message":"Cannot GET","error":"Not Found","statusCode":404}"#.to_owned();
+    let order = |data: &str| format!(r#"{{"success":true,"data":{data}}}"#);
+    let rows = [
+        (200, order(r#"{"_id":"6901616fe9e88196b4eb64b0","status":"HANDLING"}"#), "HANDLING"),
+        (200, order(r#"{"status":"FULFILLED"}"#), "FULFILLED"),
+        (200, order(r#"{"_id":"6901616fe9e88196b4eb64b0"}"#), "no status"),
+        (
+            200,
+            order(r#"{"_id":"anotherorder","status":"REFUNDED"}"#),
+            "unreadable data._id another order's id",
+        ),
+        (200, r#"{"success":true}"#.to_owned(), "unreadable data missing"),
+        (200, refusal("NOT_FOUND"), "unreadable success false, with HTTP 200"),
+        (200, "<html>".to_owned(), "unreadable . not JSON"),
+        (200, String::new(), "unreadable . cut off"),
+        (400, refusal("ERR_VALIDATION"), "rejected 400 ERR_VALIDATION"),
+        (401, refusal("INVALID_ACCESS_TOKEN"), "key refused INVALID_ACCESS_TOKEN"),
+        (401, "no".to_owned(), "key refused "),
+        (403, refusal("IP_BLOCKED"), "key refused IP_BLOCKED"),
+        (403, refusal("IP_NOT_ALLOWED"), "key refused IP_NOT_ALLOWED"),
+        (403, refusal("API_DISABLED"), "key refused API_DISABLED"),
+        (403, refusal("NO_BALANCE"), "rejected 403 NO_BALANCE"),
+        (404, refusal("NOT_FOUND"), "not found"),
+        (404, gateway, "unavailable HTTP 404"),
+        (429, refusal("RATE_LIMIT_EXCEEDED"), "throttled None"),
+        (500, refusal("INTERNAL_ERROR"), "unavailable HTTP 500 INTERNAL_ERROR"),
+        (503, refusal("AUTH_UNAVAILABLE"), "unavailable HTTP 503 AUTH_UNAVAILABLE"),
+        (502, "<html>Bad Gateway</html>".to_owned(), "unavailable HTTP 502"),
+        (302, String::new(), "unavailable HTTP 302"),
+    ];
+    for (status, body, meaning) in rows {
+        let server = answers(ResponseTemplate::new(status).set_body_string(body.clone())).await;
+        assert_eq!(in_short(&ask(&server, Product::Mobile).await), meaning, "{status} {body}");
+    }
+}
+
+#[tokio::test]
+async fn a_pause_is_asked_for_in_seconds() {
+    let server = answers(ResponseTemplate::new(429).insert_header("Retry-After", "7")).await;
+    assert_eq!(in_short(&ask(&server, Product::Mobile).await), "throttled Some(7)");
+}
+
+#[tokio::test]
+async fn it_asks_by_path_and_with_the_key() {
+    let server = MockServer::start().await;
+    let answer = include_str!("../../../../events/vendor/internet-fulfilled.json")
+        .replace("6901616fe9e88196b4eb64b2", "6901616fe9e88196b4eb64b0");
+    Mock::given(method("GET"))
+        .and(path("/v3/internet/check-id/6901616fe9e88196b4eb64b0"))
+        .and(header("X-Access-Token", "the-key"))
+        .respond_with(ResponseTemplate::new(200).set_body_string(answer))
+        .expect(1)
+        .mount(&server)
+        .await;
+    let shown = ask(&server, Product::Internet).await.unwrap().order.unwrap();
+    assert_eq!(shown.card_code.as_ref().map(ExposeSecret::expose_secret), Some("123456789012"));
+    assert_eq!(shown.facts.num_trans.as_deref(), Some("AT-2025-12345"));
+    assert!(!format!("{shown:?}").contains("123456789012"));
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let elsewhere = answers(ResponseTemplate::new(200)).await;
+    let server =
+        answers(ResponseTemplate::new(302).insert_header("Location", elsewhere.uri().as_str())).await;
+    assert_eq!(in_short(&ask(&server, Product::Mobile).await), "unavailable HTTP 302");
+    assert_eq!(elsewhere.received_requests().await.unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn a_body_without_end_is_refused() {
+    let server = answers(ResponseTemplate::new(200).set_body_bytes(vec![b' '; MOST_BODY + 1])).await;
+    assert_eq!(in_short(&ask(&server, Product::Mobile).await), "unreadable . longer than 128 KiB");
+}
+
+#[tokio::test]
+async fn a_vendor_that_is_not_there_is_unavailable() {
+    let base = Url::parse("http://127.0.0.1:9/v3").unwrap();
+    let vendor = Vendor::new(crate::http::client().unwrap(), base, "the-key".to_owned().into());
+    assert_eq!(in_short(&vendor.check_id(&key(Product::Mobile)).await), "unavailable no connection");
+}
+
+#[tokio::test]
+async fn a_vendor_that_says_nothing_is_given_up() {
+    let server = answers(ResponseTemplate::new(200).set_delay(CALL_TIMEOUT * 4)).await;
+    let start = Instant::now();
+    assert_eq!(in_short(&ask(&server, Product::Mobile).await), "unavailable no answer in time");
+    assert!(start.elapsed() < CALL_TIMEOUT * 3);
+}

@@ -1,0 +1,137 @@
+//! `events/out/`: one sample per event that goes out, made by the rules themselves. `UPDATE_EVENTS=1 cargo test -p shared
+//! --test event_samples` writes them anew.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use shared::order::{
+    Decision, Event, Facts, Jitter, JsonText, Observation, Order, OrderKey, Product, Ref, SOURCE, Saw,
+    Schedule, SealedCard, Seen, TrackedBy, VendorStatus, decide,
+};
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_761_698_160 + seconds).unwrap()
+}
+
+fn tracked(product: Product) -> (Order, Event) {
+    let id = match product {
+        Product::Mobile => "6901616fe9e88196b4eb64b0",
+        Product::Internet => "6901616fe9e88196b4eb64b2",
+    };
+    let key = OrderKey { product, id: id.parse().unwrap() };
+    let reference = Some(Ref::try_from("order-12345".to_owned()).unwrap());
+    Order::track(key, reference, TrackedBy::Put, at(0), &Schedule::default())
+}
+
+fn facts(product: Product, status: &str) -> Facts {
+    let text = |text: &str| Some(text.to_owned());
+    let common = Facts {
+        status: Some(VendorStatus::from(status.to_owned())),
+        vendor_ref: text("API-+213778037340-order-12345"),
+        created_at: text("2025-10-29T00:35:59.378Z"),
+        ..Facts::default()
+    };
+    match product {
+        Product::Mobile => Facts {
+            number: text("0778037340"),
+            plan_code: text("PREPAID_DJEZZY"),
+            topup_amount: Some(500.into()),
+            balance_amount: Some(490.into()),
+            ..common
+        },
+        Product::Internet => {
+            Facts { number: text("036362608"), kind: text("ADSL"), topup_amount: Some(1000.into()), ..common }
+        }
+    }
+}
+
+fn refunded() -> Facts {
+    let offers = r#"[{"typename":"📋 FACTURE | فاتورة","plan_code":"FACTURE_DJEZZY","amount":500}]"#;
+    Facts {
+        refund_message: Some("هذا العرض غير متوافق مع هذا الرقم جرب فاتورة".to_owned()),
+        suggested_offers: Some(JsonText::parse(offers.to_owned()).unwrap()),
+        ..facts(Product::Mobile, "REFUNDED")
+    }
+}
+
+fn with_card() -> Seen {
+    let facts = Facts {
+        num_trans: Some("AT-2025-12345".into()),
+        date_traitement: Some("2025-11-01T12:00:45.000Z".into()),
+        ..facts(Product::Internet, "FULFILLED")
+    };
+    let card = SealedCard { ciphertext: b"sealed".to_vec(), masked: SealedCard::mask("123456789012") };
+    Seen { facts, card: Some(card) }
+}
+
+fn look(order: &Order, second: i64, facts: Facts) -> Decision {
+    see(order, second, Seen { facts, card: None })
+}
+
+fn see(order: &Order, second: i64, seen: Seen) -> Decision {
+    let observation = Observation { asked_at: at(second), saw: Saw::Order(Box::new(seen)) };
+    decide(order, &observation, at(second), Jitter::NONE, &Schedule::default()).unwrap()
+}
+
+/// One of each, by file name.
+fn all() -> Vec<(&'static str, Event)> {
+    use Product::{Internet, Mobile};
+    let (mobile, order_tracked) = tracked(Mobile);
+    let (internet, _) = tracked(Internet);
+    let queued = look(&internet, 11, facts(Internet, "QUEUED"));
+    let resumed = look(&queued.order, 86_411, facts(Internet, "HANDLING"));
+    let without_card = look(&internet, 11, facts(Internet, "FULFILLED"));
+    let card = see(&without_card.order, 71, with_card());
+    let first = |decision: Decision| decision.events.into_iter().next().unwrap();
+    vec![
+        ("order-tracked", order_tracked),
+        ("order-queued", first(queued)),
+        ("order-resumed", first(resumed)),
+        ("order-fulfilled", first(see(&internet, 11, with_card()))),
+        ("order-refunded", first(look(&mobile, 17, refunded()))),
+        ("order-uncertain", first(look(&mobile, 17, facts(Mobile, "UNKNOWN_ERROR")))),
+        ("order-delayed", first(look(&mobile, 280, facts(Mobile, "HANDLING")))),
+        ("order-needs-review", first(look(&mobile, 8, facts(Mobile, "SUCCESS")))),
+        ("card-revealed", first(card.order.card_revealed(at(90)))),
+        ("card-available", first(card)),
+    ]
+}
+
+fn on_the_bus(event: &Event) -> Value {
+    json!({
+        "version": "0",
+        "id": "17793124-05d4-b198-2fde-7ededc63b103",
+        "detail-type": event.detail_type,
+        "source": SOURCE,
+        "account": "123456789012",
+        "time": event.occurred_at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        "region": "eu-west-3",
+        "resources": [],
+        "detail": serde_json::from_str::<Value>(&event.detail).unwrap(),
+    })
+}
+
+#[test]
+fn every_event_has_a_sample_and_every_sample_an_event() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../events/out");
+    let mut names = Vec::new();
+    for (name, event) in all() {
+        let path = format!("{folder}/{name}.json");
+        let made = on_the_bus(&event);
+        #[allow(clippy::disallowed_methods, reason = "a switch of the test, no setting")]
+        if std::env::var("UPDATE_EVENTS").is_ok() {
+            std::fs::write(&path, serde_json::to_string_pretty(&made).unwrap() + "\n").unwrap();
+        }
+        let sample: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        assert_eq!(sample, made, "{path}");
+        names.push(format!("{name}.json"));
+    }
+    let mut there: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    there.sort();
+    assert_eq!(there, names);
+}

@@ -1,0 +1,88 @@
+//! The vendor's stand-in, from a test's side.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+/// A client of the sandbox.
+#[derive(Clone, Debug)]
+pub struct Sandbox {
+    http: reqwest::Client,
+    url: String,
+    vendor_url: String,
+    key: String,
+}
+
+impl Sandbox {
+    pub(crate) fn new(http: reqwest::Client, env: &HashMap<String, String>) -> Self {
+        Self {
+            http,
+            url: env["SANDBOX_URL"].clone(),
+            vendor_url: env["ONECLICKDZ_BASE_URL"].clone(),
+            key: env["ONECLICKDZ_API_KEY"].clone(),
+        }
+    }
+
+    /// Sends a mobile top-up; answers the order's id.
+    pub async fn send_mobile(&self, number: &str) -> String {
+        let body = json!({"plan_code": "PREPAID_DJEZZY", "MSSIDN": number, "amount": 500});
+        self.send("mobile", body).await
+    }
+
+    /// Sends an internet top-up; answers the order's id.
+    pub async fn send_internet(&self, kind: &str, number: &str) -> String {
+        self.send("internet", json!({"type": kind, "number": number, "value": 1000})).await
+    }
+
+    async fn send(&self, product: &str, body: Value) -> String {
+        let call = self.http.post(format!("{}/{product}/send", self.vendor_url)).header("X-Access-Token", &self.key);
+        let text = call.body(body.to_string()).header("content-type", "application/json").send().await.unwrap();
+        let answer: Value = serde_json::from_str(&text.text().await.unwrap()).unwrap();
+        answer["data"]["topupId"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+    }
+
+    /// Makes an order with a timeline of its own: steps of `after_seconds`, `status`, `fields`.
+    pub async fn make(&self, product: &str, timeline: Value) -> String {
+        let answer = self.control("POST", "/orders", Some(json!({"product": product, "timeline": timeline}))).await;
+        answer["id"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+    }
+
+    /// The truth about an order.
+    pub async fn truth(&self, id: &str) -> Value {
+        self.control("GET", &format!("/orders/{id}"), None).await
+    }
+
+    /// What the vendor shows of an order right now, asked with another eye than the tracker's: it is counted too.
+    pub async fn check(&self, product: &str, id: &str) -> Value {
+        let call = self.http.get(format!("{}/{product}/check-id/{id}", self.vendor_url)).header("X-Access-Token", &self.key);
+        serde_json::from_str(&call.send().await.unwrap().text().await.unwrap()).unwrap()
+    }
+
+    /// Scripts an order's next answers.
+    pub async fn script(&self, id: &str, answers: Value) {
+        self.control("POST", &format!("/orders/{id}/script"), Some(json!({"answers": answers}))).await;
+    }
+
+    /// Ends a script.
+    pub async fn unscript(&self, id: &str) {
+        self.control("DELETE", &format!("/orders/{id}/script"), None).await;
+    }
+
+    /// When the order was asked about, in the order of arrival.
+    pub async fn calls(&self, id: &str) -> Vec<Timestamp> {
+        let answer = self.control("GET", &format!("/calls?order={id}"), None).await;
+        let at = |call: &Value| call["at"].as_str().unwrap().parse().unwrap();
+        answer["calls"].as_array().unwrap().iter().filter(|call| call["endpoint"] != "mobile/send").map(at).collect()
+    }
+
+    async fn control(&self, method: &str, path: &str, body: Option<Value>) -> Value {
+        let mut call = self.http.request(method.parse().unwrap(), format!("{}/_sandbox{path}", self.url));
+        if let Some(body) = body {
+            call = call.header("content-type", "application/json").body(body.to_string());
+        }
+        let response = call.send().await.unwrap();
+        assert!(response.status().is_success(), "{method} {path}: {}", response.status());
+        serde_json::from_str(&response.text().await.unwrap()).unwrap_or_default()
+    }
+}

@@ -1,0 +1,213 @@
+//! A deployed stack, from its `stack.env`.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_lambda::primitives::Blob;
+use serde_json::Value;
+use shared::aws::{AwsEnvironment, sdk_config};
+
+use crate::{Bus, Sandbox, TestOrder};
+
+/// Asks until `check` answers something, at most for `limit`; `what` says in the panic what was waited for.
+pub async fn wait_until<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    limit: Duration,
+    mut check: impl FnMut() -> F,
+) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = check().await {
+            return found;
+        }
+        assert!(start.elapsed() < limit, "waited {limit:?} for {what}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// One deployed stack with everything to talk to it.
+#[derive(Debug)]
+pub struct Stack {
+    env: HashMap<String, String>,
+    http: reqwest::Client,
+    /// The vendor's stand-in.
+    pub sandbox: Sandbox,
+    /// What was heard on its bus.
+    pub bus: &'static Bus,
+}
+
+impl Stack {
+    /// EXPRESS, default poll ladders, parked orders rechecked after seconds.
+    pub fn express() -> Self {
+        static BUS: OnceLock<Bus> = OnceLock::new();
+        Self::open("E2E_EXPRESS", &BUS)
+    }
+
+    /// EXPRESS, with a poll deadline of 12 s.
+    pub fn fast() -> Self {
+        static BUS: OnceLock<Bus> = OnceLock::new();
+        Self::open("E2E_FAST", &BUS)
+    }
+
+    /// STANDARD, otherwise like `fast`.
+    pub fn standard() -> Self {
+        static BUS: OnceLock<Bus> = OnceLock::new();
+        Self::open("E2E_STANDARD", &BUS)
+    }
+
+    fn open(variable: &str, bus: &'static OnceLock<Bus>) -> Self {
+        #[allow(clippy::disallowed_methods, reason = "where the runner says which stacks there are")]
+        let path = std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run `make test`"));
+        let path = if path.starts_with('/') { path } else { format!("{}/../../{path}", env!("CARGO_MANIFEST_DIR")) };
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let assignment = |line: &str| {
+            let (name, value) = line.split_once('=')?;
+            Some((name.trim().to_owned(), value.trim().trim_matches('\'').to_owned()))
+        };
+        let env: HashMap<_, _> = text.lines().filter_map(assignment).collect();
+        let http = shared::http::client().unwrap();
+        let sandbox = Sandbox::new(http.clone(), &env);
+        let bus = bus.get_or_init(|| Bus::listen(environment(&env), env["EVENTS_QUEUE_URL"].clone(), &env["LOG_DIR"]));
+        Self { env, http, sandbox, bus }
+    }
+
+    /// A setting of `stack.env`.
+    pub fn env(&self, name: &str) -> &str {
+        self.env.get(name).map_or_else(|| panic!("{name} is not in stack.env"), String::as_str)
+    }
+
+    /// What a function's process needs to run outside the stack: settings and credentials.
+    pub fn function_environment(&self) -> Vec<(String, String)> {
+        let names = [
+            "ORDERS_TABLE",
+            "EVENT_BUS",
+            "CARD_KEY_ID",
+            "SECRET_ID",
+            "ONECLICKDZ_BASE_URL",
+            "AWS_ENDPOINT_URL",
+            "AWS_REGION",
+            "AWS_ACCESS_KEY_ID",
+            "AWS_SECRET_ACCESS_KEY",
+        ];
+        names.iter().map(|name| ((*name).to_owned(), self.env(name).to_owned())).collect()
+    }
+
+    fn config(&self) -> aws_types::SdkConfig {
+        sdk_config(&environment(&self.env), self.http.clone())
+    }
+
+    /// DynamoDB.
+    pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
+        aws_sdk_dynamodb::Client::new(&self.config())
+    }
+
+    /// Step Functions.
+    pub fn sfn(&self) -> aws_sdk_sfn::Client {
+        aws_sdk_sfn::Client::new(&self.config())
+    }
+
+    /// SQS.
+    pub fn sqs(&self) -> aws_sdk_sqs::Client {
+        aws_sdk_sqs::Client::new(&self.config())
+    }
+
+    /// EventBridge.
+    pub fn announcer(&self) -> shared::announce::Announcer {
+        let client = shared::aws::events_client(&environment(&self.env), &self.config());
+        shared::announce::Announcer::new(client, self.env("EVENT_BUS").to_owned())
+    }
+
+    /// An order of this stack.
+    pub fn order(&self, product: &'static str, id: &str) -> TestOrder<'_> {
+        TestOrder { stack: self, product, id: id.to_owned() }
+    }
+
+    /// Calls a deployed function and waits for its answer.
+    pub async fn invoke(&self, function: &str, payload: &Value) -> Value {
+        let client = aws_sdk_lambda::Client::new(&self.config());
+        let name = self.env(function);
+        let answer = client.invoke().function_name(name).payload(Blob::new(payload.to_string())).send().await.unwrap();
+        serde_json::from_slice(answer.payload.unwrap().as_ref()).unwrap()
+    }
+
+    /// A request to the deployed API, with the token; answers status, content type and text.
+    pub async fn request(&self, method: &str, path: &str, body: Option<&str>) -> (u16, String, String) {
+        self.request_as(Some(self.env("API_TOKEN")), method, path, body).await
+    }
+
+    /// The same with another token, or none.
+    pub async fn request_as(
+        &self,
+        token: Option<&str>,
+        method: &str,
+        path: &str,
+        body: Option<&str>,
+    ) -> (u16, String, String) {
+        let url = format!("{}{path}", self.env("API_URL"));
+        let mut call = self.http.request(method.parse().unwrap(), url).timeout(Duration::from_secs(30));
+        if let Some(token) = token {
+            call = call.bearer_auth(token);
+        }
+        if let Some(body) = body {
+            call = call.header("content-type", "application/json").body(body.to_owned());
+        }
+        let response = call.send().await.unwrap();
+        let kind = response.headers().get("content-type").map(|kind| kind.to_str().unwrap().to_owned());
+        (response.status().as_u16(), kind.unwrap_or_default(), response.text().await.unwrap())
+    }
+
+    /// Messages now in a queue, given by the name of its setting; they stay there.
+    pub async fn messages(&self, queue: &str) -> Vec<Value> {
+        let client = self.sqs();
+        let call = client.receive_message().queue_url(self.env(queue)).max_number_of_messages(10).visibility_timeout(1);
+        let found = call.send().await.unwrap().messages.unwrap_or_default();
+        found.iter().filter_map(|message| serde_json::from_str(message.body()?).ok()).collect()
+    }
+
+    /// Sets attributes of an order's item behind the tracker's back.
+    pub async fn tamper(&self, product: &str, id: &str, name: &str, value: AttributeValue) {
+        self.dynamodb()
+            .update_item()
+            .table_name(self.env("ORDERS_TABLE"))
+            .key("pk", AttributeValue::S(format!("{product}#{id}")))
+            .key("sk", AttributeValue::S("ORDER".to_owned()))
+            .update_expression("SET #name = :value")
+            .condition_expression("attribute_exists(pk)")
+            .expression_attribute_names("#name", name)
+            .expression_attribute_values(":value", value)
+            .send()
+            .await
+            .unwrap();
+    }
+
+    /// An order's item as it is stored.
+    pub async fn item(&self, product: &str, id: &str) -> HashMap<String, AttributeValue> {
+        let found = self
+            .dynamodb()
+            .get_item()
+            .table_name(self.env("ORDERS_TABLE"))
+            .key("pk", AttributeValue::S(format!("{product}#{id}")))
+            .key("sk", AttributeValue::S("ORDER".to_owned()))
+            .consistent_read(true)
+            .send()
+            .await
+            .unwrap();
+        found.item.unwrap_or_default()
+    }
+}
+
+pub(crate) fn environment(env: &HashMap<String, String>) -> AwsEnvironment {
+    AwsEnvironment {
+        region: env["AWS_REGION"].clone(),
+        access_key_id: env["AWS_ACCESS_KEY_ID"].clone(),
+        secret_access_key: env["AWS_SECRET_ACCESS_KEY"].clone().into(),
+        session_token: None,
+        endpoint_url: Some(env["AWS_ENDPOINT_URL"].clone()),
+        events_endpoint_url: None,
+    }
+}
