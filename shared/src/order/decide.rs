@@ -119,8 +119,7 @@ impl Draft<'_> {
         }
         let ladder = &self.schedule.recheck_card;
         if !answered {
-            let wait = self.schedule.failure_wait(self.order.failures, ladder.wait(self.order.rung));
-            return self.look_in(wait);
+            return self.look_in(self.schedule.failure_wait(self.order.failures));
         }
         if ladder.is_last(self.order.rung) {
             self.review(ReviewReason::CardMissing, None);
@@ -223,12 +222,11 @@ impl Draft<'_> {
         if self.look_was_due() {
             let parked = between(since, self.now);
             let known = self.order.is_known();
-            let wait = |rung| self.schedule.recheck_wait(parked_as, known, rung, parked);
             if answered {
                 self.order.rung = self.order.rung.saturating_add(1);
-                self.look_in(wait(self.order.rung));
+                self.look_in(self.schedule.recheck_wait(parked_as, known, self.order.rung, parked));
             } else {
-                self.look_in(self.schedule.failure_wait(self.order.failures, wait(self.order.rung)));
+                self.look_in(self.schedule.failure_wait(self.order.failures));
             }
         }
         self.be_there_when_overdue(parked_as, since);

@@ -198,11 +198,10 @@ impl Schedule {
         }
     }
 
-    /// The wait after failed look number `failures` in a row (from 1): doubled each time, at most twelvefold, and never
-    /// longer than the ladder would have waited.
-    pub(super) fn failure_wait(&self, failures: u32, ladder: Duration) -> Duration {
+    /// The wait after failed look number `failures` in a row (from 1): doubled each time, at most twelvefold.
+    pub(super) fn failure_wait(&self, failures: u32) -> Duration {
         let doubled = 1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(MOST_BACKOFF);
-        self.retry_after_failure.saturating_mul(doubled.min(MOST_BACKOFF)).min(ladder)
+        self.retry_after_failure.saturating_mul(doubled.min(MOST_BACKOFF))
     }
 
     /// By when somebody must see to this order: to look, or to announce. `None`: nobody has to.

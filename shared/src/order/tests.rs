@@ -296,7 +296,7 @@ fn every_rule_of_the_table() {
             Some(1200),
         ),
         (
-            "and never for longer than the ladder",
+            "at most twelvefold",
             Mobile,
             vec![
                 (17, shows("UNKNOWN_ERROR")),

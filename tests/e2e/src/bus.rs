@@ -60,7 +60,10 @@ impl Bus {
     /// Waits for an event of an order.
     pub async fn wait_for(&self, order: &str, kind: &str, limit: Duration) -> Heard {
         let what = format!("{kind} of {order}; heard {:?}", self.kinds(order));
-        wait_until(&what, limit, || async { self.events_of(order).into_iter().find(|event| event.kind == kind) }).await
+        wait_until(&what, limit, || async {
+            self.events_of(order).into_iter().find(|event| event.kind == kind)
+        })
+        .await
     }
 
     /// Kinds of an order's events by `seq`, each event once; a repeat must be the same to the letter.

@@ -1,14 +1,22 @@
 //! What the end-to-end tests share: a deployed stack, the vendor sandbox beside it, and an ear on its bus.
 //!
 //! `make test` deploys the stacks and names their `stack.env` files in `E2E_EXPRESS`, `E2E_FAST` and `E2E_STANDARD`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests only")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests only"
+)]
 
 mod bus;
 mod order;
+mod process;
 mod sandbox;
 mod stack;
 
 pub use bus::{Bus, Heard};
 pub use order::TestOrder;
+pub use process::{HoldingProxy, RuntimeApi};
 pub use sandbox::Sandbox;
 pub use stack::{Stack, wait_until};

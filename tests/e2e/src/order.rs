@@ -42,7 +42,8 @@ impl TestOrder<'_> {
 
     /// `GET …/history`: the events.
     pub async fn history(&self) -> Vec<Value> {
-        let (status, _, text) = self.stack.request("GET", &format!("/orders/{}/history", self.key()), None).await;
+        let (status, _, text) =
+            self.stack.request("GET", &format!("/orders/{}/history", self.key()), None).await;
         assert_eq!(status, 200, "{text}");
         let history: Value = serde_json::from_str(&text).unwrap();
         history["events"].as_array().unwrap().clone()
@@ -50,7 +51,8 @@ impl TestOrder<'_> {
 
     /// `GET …/card`: status and answer.
     pub async fn card(&self) -> (u16, Value) {
-        let (status, _, text) = self.stack.request("GET", &format!("/orders/{}/card", self.key()), None).await;
+        let (status, _, text) =
+            self.stack.request("GET", &format!("/orders/{}/card", self.key()), None).await;
         (status, serde_json::from_str(&text).unwrap())
     }
 

@@ -36,15 +36,18 @@ impl Sandbox {
     }
 
     async fn send(&self, product: &str, body: Value) -> String {
-        let call = self.http.post(format!("{}/{product}/send", self.vendor_url)).header("X-Access-Token", &self.key);
-        let text = call.body(body.to_string()).header("content-type", "application/json").send().await.unwrap();
+        let call =
+            self.http.post(format!("{}/{product}/send", self.vendor_url)).header("X-Access-Token", &self.key);
+        let text =
+            call.body(body.to_string()).header("content-type", "application/json").send().await.unwrap();
         let answer: Value = serde_json::from_str(&text.text().await.unwrap()).unwrap();
         answer["data"]["topupId"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
     }
 
     /// Makes an order with a timeline of its own: steps of `after_seconds`, `status`, `fields`.
     pub async fn make(&self, product: &str, timeline: Value) -> String {
-        let answer = self.control("POST", "/orders", Some(json!({"product": product, "timeline": timeline}))).await;
+        let answer =
+            self.control("POST", "/orders", Some(json!({"product": product, "timeline": timeline}))).await;
         answer["id"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
     }
 
@@ -53,9 +56,19 @@ impl Sandbox {
         self.control("GET", &format!("/orders/{id}"), None).await
     }
 
+    /// Every card code that there is.
+    pub async fn card_codes(&self) -> Vec<String> {
+        let answer = self.control("GET", "/orders", None).await;
+        let orders = answer["orders"].as_array().unwrap().iter();
+        orders.filter_map(|order| order["card_code"].as_str().map(str::to_owned)).collect()
+    }
+
     /// What the vendor shows of an order right now, asked with another eye than the tracker's: it is counted too.
     pub async fn check(&self, product: &str, id: &str) -> Value {
-        let call = self.http.get(format!("{}/{product}/check-id/{id}", self.vendor_url)).header("X-Access-Token", &self.key);
+        let call = self
+            .http
+            .get(format!("{}/{product}/check-id/{id}", self.vendor_url))
+            .header("X-Access-Token", &self.key);
         serde_json::from_str(&call.send().await.unwrap().text().await.unwrap()).unwrap()
     }
 
@@ -73,7 +86,13 @@ impl Sandbox {
     pub async fn calls(&self, id: &str) -> Vec<Timestamp> {
         let answer = self.control("GET", &format!("/calls?order={id}"), None).await;
         let at = |call: &Value| call["at"].as_str().unwrap().parse().unwrap();
-        answer["calls"].as_array().unwrap().iter().filter(|call| call["endpoint"] != "mobile/send").map(at).collect()
+        answer["calls"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|call| call["endpoint"] != "mobile/send")
+            .map(at)
+            .collect()
     }
 
     async fn control(&self, method: &str, path: &str, body: Option<Value>) -> Value {

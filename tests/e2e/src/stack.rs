@@ -54,7 +54,7 @@ impl Stack {
         Self::open("E2E_FAST", &BUS)
     }
 
-    /// STANDARD, otherwise like `fast`.
+    /// STANDARD, with a poll deadline of 20 s.
     pub fn standard() -> Self {
         static BUS: OnceLock<Bus> = OnceLock::new();
         Self::open("E2E_STANDARD", &BUS)
@@ -62,8 +62,10 @@ impl Stack {
 
     fn open(variable: &str, bus: &'static OnceLock<Bus>) -> Self {
         #[allow(clippy::disallowed_methods, reason = "where the runner says which stacks there are")]
-        let path = std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run `make test`"));
-        let path = if path.starts_with('/') { path } else { format!("{}/../../{path}", env!("CARGO_MANIFEST_DIR")) };
+        let path =
+            std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run `make test`"));
+        let path =
+            if path.starts_with('/') { path } else { format!("{}/../../{path}", env!("CARGO_MANIFEST_DIR")) };
         let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
         let assignment = |line: &str| {
             let (name, value) = line.split_once('=')?;
@@ -72,7 +74,8 @@ impl Stack {
         let env: HashMap<_, _> = text.lines().filter_map(assignment).collect();
         let http = shared::http::client().unwrap();
         let sandbox = Sandbox::new(http.clone(), &env);
-        let bus = bus.get_or_init(|| Bus::listen(environment(&env), env["EVENTS_QUEUE_URL"].clone(), &env["LOG_DIR"]));
+        let bus = bus
+            .get_or_init(|| Bus::listen(environment(&env), env["EVENTS_QUEUE_URL"].clone(), &env["LOG_DIR"]));
         Self { env, http, sandbox, bus }
     }
 
@@ -116,10 +119,17 @@ impl Stack {
         aws_sdk_sqs::Client::new(&self.config())
     }
 
-    /// EventBridge.
-    pub fn announcer(&self) -> shared::announce::Announcer {
+    /// Puts somebody else's event on the bus.
+    pub async fn put_event(&self, detail_type: &str, detail: &Value) {
         let client = shared::aws::events_client(&environment(&self.env), &self.config());
-        shared::announce::Announcer::new(client, self.env("EVENT_BUS").to_owned())
+        let entry = aws_sdk_eventbridge::types::PutEventsRequestEntry::builder()
+            .event_bus_name(self.env("EVENT_BUS"))
+            .source("shop.example")
+            .detail_type(detail_type)
+            .detail(detail.to_string())
+            .build();
+        let answer = client.put_events().entries(entry).send().await.unwrap();
+        assert_eq!(answer.failed_entry_count, 0);
     }
 
     /// An order of this stack.
@@ -131,7 +141,8 @@ impl Stack {
     pub async fn invoke(&self, function: &str, payload: &Value) -> Value {
         let client = aws_sdk_lambda::Client::new(&self.config());
         let name = self.env(function);
-        let answer = client.invoke().function_name(name).payload(Blob::new(payload.to_string())).send().await.unwrap();
+        let answer =
+            client.invoke().function_name(name).payload(Blob::new(payload.to_string())).send().await.unwrap();
         serde_json::from_slice(answer.payload.unwrap().as_ref()).unwrap()
     }
 
@@ -161,10 +172,21 @@ impl Stack {
         (response.status().as_u16(), kind.unwrap_or_default(), response.text().await.unwrap())
     }
 
+    /// All that the functions have logged so far.
+    pub fn logs(&self) -> String {
+        let files = std::fs::read_dir(self.env("LOG_DIR")).unwrap().map(|entry| entry.unwrap().path());
+        let logs = files.filter(|path| path.extension().is_some_and(|kind| kind == "log"));
+        logs.map(|path| String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned()).collect()
+    }
+
     /// Messages now in a queue, given by the name of its setting; they stay there.
     pub async fn messages(&self, queue: &str) -> Vec<Value> {
         let client = self.sqs();
-        let call = client.receive_message().queue_url(self.env(queue)).max_number_of_messages(10).visibility_timeout(1);
+        let call = client
+            .receive_message()
+            .queue_url(self.env(queue))
+            .max_number_of_messages(10)
+            .visibility_timeout(1);
         let found = call.send().await.unwrap().messages.unwrap_or_default();
         found.iter().filter_map(|message| serde_json::from_str(message.body()?).ok()).collect()
     }

@@ -1,0 +1,50 @@
+# Everything a person or CI does with this project. Tools are installed into .tools/ on first use; nothing is installed globally.
+PYTHON ?= python3
+LOCAL := $(PYTHON) infra/local
+
+.DEFAULT_GOAL := help
+.PHONY: help tools build demo up down logs watch test test-fast lint audit deploy clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+tools: ## install the pinned tools into .tools/ (every other target does so when it needs one)
+	@$(LOCAL)/tools.py
+
+build: ## build the functions and the sandbox as the local stack runs them
+	@$(LOCAL)/stack.py build
+
+demo: ## send one order of every kind through a local stack and watch each to its end
+	@$(LOCAL)/demo.py
+
+up: ## start the local stack (sandbox, local AWS, deployed template) and write .local/stack.env
+	@$(LOCAL)/stack.py up
+
+down: ## stop the local stack, leaving no process
+	@$(LOCAL)/stack.py down
+
+logs: ## show the running stack's logs as they grow
+	@$(LOCAL)/stack.py logs
+
+watch: ## serve the functions from source against the running stack, rebuilt on change
+	@$(LOCAL)/stack.py watch
+
+test: ## everything: linters, all tests, end to end on three local stacks
+	@$(LOCAL)/test.py lint unit e2e
+
+test-fast: ## the tests that need no stack
+	@$(LOCAL)/test.py unit
+
+lint: ## formatting, clippy, template, state machine
+	@$(LOCAL)/test.py lint
+
+audit: ## bans, licences and sources of the dependencies (the first time compiles cargo-deny: minutes)
+	@$(LOCAL)/tools.py cargo-deny
+	@.tools/cargo-deny/bin/cargo-deny check bans licenses sources
+
+deploy: ## build for the cloud and deploy, with the AWS credentials and region of the environment
+	@$(LOCAL)/stack.py deploy
+
+clean: down ## stop the local stack, remove what was built and the stacks' files; .tools/ stays
+	@cargo clean
+	@rm -rf .local

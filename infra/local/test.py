@@ -1,0 +1,153 @@
+#!/usr/bin/env python3
+"""Runs the checks of this project step by step and says how long each took. `make test`, `make test-fast`, `make lint`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Callable, Mapping, Optional
+
+import tools
+
+if __name__ == "__main__":
+    tools.enter(*(("cargo-lambda", "aws", "sam", "asl") if "e2e" in sys.argv else ("sam", "asl") if "lint" in sys.argv else ()))
+
+import settings
+import stack
+from local_stack import DEFAULT_DIRECTORY, REGION, Stack
+from processes import Failure
+
+STACK_SCRIPT = Path(__file__).with_name("stack.py")
+SHORT = {"RECHECK_QUEUED": "10s", "RECHECK_UNCERTAIN": "10s", "RECHECK_DELAYED": "10s,20s", "RECHECK_CARD": "5s",
+         "RETRY_AFTER_FAILURE": "10s",
+         "SANDBOX_FLAGS": "--uncertain-settles-after 20s --queued-settles-after 20s --card-late-after 15s"}
+# Each stack with its settings; the tests find its stack.env by the variable E2E_{NAME}.
+STACKS: dict[str, Mapping[str, str]] = {
+    "express": SHORT,
+    "fast": {**SHORT, "POLL_DEADLINE": "12s", "POLL_LADDER_MOBILE": "1s,1s,1s,2s", "POLL_LADDER_INTERNET": "1s,1s,1s,2s"},
+    "standard": {**SHORT, "POLL_DEADLINE": "12s", "STATE_MACHINE_TYPE": "STANDARD"},
+}
+
+
+def command(*words: str, environment: Optional[Mapping[str, str]] = None) -> None:
+    """Runs one command in the checkout; fails if it does."""
+    print(f"$ {' '.join(words).replace(str(tools.ROOT) + os.sep, '')}", flush=True)
+    code = subprocess.run(words, cwd=tools.ROOT, env={**os.environ, **(environment or {})}).returncode
+    if code != 0:
+        raise Failure(f"ended with status {code}: {' '.join(words)}")
+
+
+def lint_template() -> None:
+    """The SAM template; asks no AWS and needs no credentials."""
+    command(str(tools.program("sam", "sam")), "validate", "--lint", "--template", "infra/template.yaml",
+            environment={"SAM_CLI_TELEMETRY": "0", "AWS_DEFAULT_REGION": REGION})
+
+
+def lint_state_machine() -> None:
+    """The state machine's definition."""
+    command(str(tools.TOOLS / "asl" / "node_modules" / ".bin" / "asl-validator"), "--json-path", "infra/poll.asl.json",
+            environment={"PATH": tools.path_with("node")})
+
+
+def directory(name: str) -> Path:
+    """Where a test stack keeps its files."""
+    return DEFAULT_DIRECTORY / f"test-{name}"
+
+
+def stacks_up() -> None:
+    """All test stacks at once, side by side."""
+    failed: list[str] = []
+
+    def start(name: str, chosen: Mapping[str, str]) -> None:
+        process = subprocess.Popen([sys.executable, str(STACK_SCRIPT), "up", "--no-build", "--dir", str(directory(name))], cwd=tools.ROOT,
+                                   env={**settings.without(os.environ), **chosen}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for line in process.stdout or ():
+            print(f"{name:8} | {line}", end="", flush=True)
+        if process.wait() != 0:
+            failed.append(name)
+
+    threads = [threading.Thread(target=start, args=item) for item in STACKS.items()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failed:
+        raise Failure(f"these stacks did not come up: {', '.join(failed)}")
+
+
+def stacks_down() -> None:
+    """Takes all test stacks down, whatever state they are in."""
+    for name in STACKS:
+        Stack(directory(name)).down()
+
+
+def end_to_end_tests() -> None:
+    """The tests that talk to the deployed template."""
+    command("cargo", "test", "--package", "e2e", "--", "--test-threads=8",
+            environment={f"E2E_{name.upper()}": str(directory(name) / "stack.env") for name in STACKS})
+
+
+Step = tuple[str, Callable[[], None]]
+STEPS: dict[str, list[Step]] = {
+    "lint": [
+        ("formatting", lambda: command("cargo", "fmt", "--all", "--check")),
+        ("clippy", lambda: command("cargo", "clippy", "--workspace", "--all-targets", "--", "-D", "warnings")),
+        ("template", lint_template),
+        ("state machine", lint_state_machine),
+    ],
+    "unit": [("tests without a stack", lambda: command("cargo", "test"))],
+    "e2e": [
+        ("build", stack.build),
+        ("build of the tests", lambda: command("cargo", "test", "--package", "e2e", "--no-run")),
+        ("stacks up", stacks_up),
+        ("end-to-end tests", end_to_end_tests),
+    ],
+}
+
+
+def run(steps: list[Step]) -> bool:
+    """Runs the steps up to the first that fails, then says how each went."""
+    results = []
+    for name, step in steps:
+        print(f"\n== {name}", flush=True)
+        started = time.monotonic()
+        try:
+            step()
+            outcome = "ok"
+        except Failure as failure:
+            print(f"error: {failure}", flush=True)
+            outcome = "FAILED"
+        results.append((name, outcome, time.monotonic() - started))
+        if outcome != "ok":
+            break
+    print()
+    for name, outcome, seconds in results:
+        print(f"{name:24} {outcome:7} {seconds:6.1f} s")
+    return all(outcome == "ok" for _, outcome, _ in results)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("groups", nargs="+", choices=list(STEPS), help="groups of steps, run in this order")
+    groups = parser.parse_args().groups
+    good = False
+    try:
+        good = run([step for group in groups for step in STEPS[group]])
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+    finally:
+        if "e2e" in groups:
+            stacks_down()
+    sys.exit(0 if good else 1)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    main()

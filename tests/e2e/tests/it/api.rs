@@ -1,0 +1,92 @@
+//! The HTTP API as it is deployed: what is wrong with a request is said, and never with a 500.
+
+use std::time::Duration;
+
+use e2e::{Stack, wait_until};
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn bad_input_gets_a_problem_that_names_the_field() {
+    let stack = Stack::express();
+    let large = format!("{{\"ref\": \"{}\"}}", "x".repeat(17 * 1024));
+    let long = format!("/orders/mobile/{}", "x".repeat(65));
+    let rows = [
+        ("GET", "/orders/fax/1", None, 404, Some("product")),
+        ("GET", "/elsewhere", None, 404, None),
+        ("GET", "/orders/mobile/never-tracked", None, 404, None),
+        ("GET", "/orders/mobile/never-tracked/history", None, 404, None),
+        ("GET", "/orders/internet/never-tracked/card", None, 404, None),
+        ("PUT", "/orders/mobile/a%20b", None, 400, Some("id")),
+        ("PUT", long.as_str(), None, 400, Some("id")),
+        ("PUT", "/orders/mobile/1", Some("{nonsense"), 400, Some("body")),
+        ("PUT", "/orders/mobile/1", Some("[1]"), 400, Some("body")),
+        ("PUT", "/orders/mobile/1", Some("{\"ref\": 7}"), 400, Some("ref")),
+        ("PUT", "/orders/mobile/1", Some(large.as_str()), 413, Some("body")),
+        ("DELETE", "/orders/mobile/1", None, 405, None),
+        ("POST", "/orders/mobile/1/card", None, 405, None),
+    ];
+    for (method, path, body, expected, field) in rows {
+        let (status, kind, text) = stack.request(method, path, body).await;
+        assert_eq!(
+            (status, kind.as_str()),
+            (expected, "application/problem+json"),
+            "{method} {path}: {text}"
+        );
+        let problem: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(problem.get("field").and_then(Value::as_str), field, "{method} {path}: {text}");
+    }
+    for token in [None, Some("nobodys-token-0123456789")] {
+        let (status, kind, _) = stack.request_as(token, "GET", "/orders/mobile/1", None).await;
+        assert_eq!((status, kind.as_str()), (401, "application/problem+json"));
+    }
+    let (status, _, _) = stack.request_as(None, "GET", "/health", None).await;
+    assert_eq!(status, 200);
+}
+
+#[tokio::test]
+async fn tracking_twice_tracks_once_and_a_ref_that_comes_later_is_kept() {
+    let stack = Stack::express();
+    let id = stack.sandbox.send_mobile("0770000004").await;
+    let path = format!("/orders/mobile/{id}");
+    let order = stack.order("mobile", &id);
+    order.track().await;
+    for (body, reference) in
+        [("{\"ref\": \"mine\"}", "mine"), ("{\"ref\": \"another\"}", "mine"), ("", "mine")]
+    {
+        let (status, _, text) = stack.request("PUT", &path, Some(body)).await;
+        assert_eq!(status, 200, "{text}");
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["ref"], reference);
+    }
+    order.wait_for("Order Fulfilled", 60).await;
+    order.assert_events(&["Order Tracked", "Order Fulfilled"]).await;
+    assert_eq!(order.card().await.0, 404, "a mobile order has no card to come");
+}
+
+#[tokio::test]
+async fn a_poller_input_that_cannot_be_read_is_kept_as_a_dead_letter_with_its_error() {
+    let stack = Stack::express();
+    stack.put_event("Top-up Sent", &json!({"product": "mobile", "id": "not an id"})).await;
+    let letter = wait_until("the dead letter", Duration::from_secs(60), || async {
+        let letters = stack.messages("POLLER_DEAD_LETTERS").await;
+        letters.into_iter().find(|letter| letter["input"]["id"] == "not an id")
+    })
+    .await;
+    assert_eq!(letter["error"], "InvalidInput", "{letter}");
+    assert!(letter["cause"].as_str().unwrap().contains("id must be"), "{letter}");
+}
+
+#[tokio::test]
+async fn the_samples_of_the_recheck_and_the_poller_are_answered_by_the_deployed_functions() {
+    let stack = Stack::express();
+    let schedule = serde_json::from_str(include_str!("../../../../events/recheck-schedule.json")).unwrap();
+    let report = stack.invoke("RECHECK_FUNCTION", &schedule).await;
+    for field in
+        ["due", "announced", "looked", "became_final", "still_parked", "failed", "not_admitted", "remaining"]
+    {
+        assert!(report[field].is_u64(), "{field}: {report}");
+    }
+    let tick = serde_json::from_str(include_str!("../../../../events/poller-tick.json")).unwrap();
+    let answer = stack.invoke("POLLER_FUNCTION", &tick).await;
+    assert_eq!((&answer["done"], &answer["phase"]), (&false.into(), &"in_flight".into()), "{answer}");
+    assert!(answer["wait_seconds"].as_u64().is_some_and(|wait| (1..=300).contains(&wait)), "{answer}");
+}

@@ -1,0 +1,106 @@
+//! A vendor that is away, answers nonsense, or does not know the order yet.
+
+use std::time::Duration;
+
+use e2e::{Stack, wait_until};
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn a_vendor_that_is_away_delays_an_order_and_stops_no_other() {
+    let stack = Stack::fast();
+    let id = stack.sandbox.send_mobile("0770000001").await;
+    let away = json!([{"kind": "raw", "http": 503, "body": "<html>down</html>", "content_type": "text/html", "repeat": "forever"}]);
+    stack.sandbox.script(&id, away).await;
+    let order = stack.order("mobile", &id);
+    order.track().await;
+    let delayed = order.wait_for("Order Delayed", 60).await;
+    assert_eq!(
+        (&delayed.detail["order"]["status"], &delayed.detail["previous_status"]),
+        (&Value::Null, &Value::Null)
+    );
+    assert_eq!(delayed.detail["order"]["parked_as"], "delayed");
+
+    // Another order that is parked meanwhile is seen to all the same.
+    let other_id = stack.sandbox.send_internet("ADSL", "036000001").await;
+    let other = stack.order("internet", &other_id);
+    other.track().await;
+    other.wait_for("Order Queued", 60).await;
+    other.wait_for("Order Fulfilled", 300).await;
+
+    // The recheck has come back, and more seldom each time: it is driven here by hand, since its schedule is a minute.
+    wait_until("a second failed recheck", Duration::from_secs(150), || async {
+        stack.invoke("RECHECK_FUNCTION", &json!({})).await;
+        let item = stack.item("mobile", &id).await;
+        let failures: u32 = item["failures"].as_n().unwrap().parse().unwrap();
+        (failures >= 2).then_some(())
+    })
+    .await;
+    let item = stack.item("mobile", &id).await;
+    let ms = |name: &str| item[name].as_n().unwrap().parse::<i64>().unwrap();
+    let wait = ms("next_look_at") - ms("asked_at");
+    // RETRY_AFTER_FAILURE is 10 s here: 10 s, 20 s, 40 s and so on, ±10 %.
+    assert!(wait >= 17_900, "{wait}");
+    assert_eq!(stack.bus.kinds(&order.key()), ["Order Tracked", "Order Delayed"]);
+
+    stack.sandbox.unscript(&id).await;
+    order.wait_for("Order Fulfilled", 150).await;
+    order.assert_events(&["Order Tracked", "Order Delayed", "Order Fulfilled"]).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_read_changes_nothing() {
+    let stack = Stack::express();
+    let id = stack.sandbox.send_mobile("0770000002").await;
+    let nonsense = json!([
+        {"kind": "raw", "http": 200, "body": "<html>REFUNDED 8842119900</html>", "content_type": "text/html"},
+        {"kind": "data", "data": {"_id": id, "status": "REFUNDED", "topup_amount": "8842119900"}},
+        {"kind": "data", "data": {"_id": "someoneelses", "status": "REFUNDED"}},
+        {"kind": "cut"},
+        {"kind": "status", "http": 429, "retry_after": 1, "code": "RATE_LIMIT_EXCEEDED"},
+        {"kind": "status", "http": 500, "code": "INTERNAL_ERROR"},
+    ]);
+    stack.sandbox.script(&id, nonsense).await;
+    let order = stack.order("mobile", &id);
+    order.track().await;
+    wait_until("six bad answers", Duration::from_secs(60), || async {
+        let seen = order.get().await;
+        assert_ne!(seen["status"], "REFUNDED");
+        (stack.sandbox.calls(&id).await.len() >= 6).then_some(())
+    })
+    .await;
+    order.wait_for("Order Fulfilled", 60).await;
+    order.assert_events(&["Order Tracked", "Order Fulfilled"]).await;
+
+    // What broke is in the log, by its path, and the body is not.
+    wait_until("the log lines", Duration::from_secs(20), || async {
+        let logs = stack.logs();
+        let told = ["data.topup_amount", "data._id", "look failed"].iter().all(|text| logs.contains(text));
+        assert!(!logs.contains("8842119900"));
+        told.then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_order_that_the_vendor_does_not_know_yet_is_no_failure() {
+    let stack = Stack::express();
+    let id = stack.sandbox.send_mobile("0770000003").await;
+    stack.sandbox.script(&id, json!([{"kind": "not_found", "repeat": 2}])).await;
+    let order = stack.order("mobile", &id);
+    order.track().await;
+    order.wait_for("Order Fulfilled", 90).await;
+    order.assert_events(&["Order Tracked", "Order Fulfilled"]).await;
+}
+
+#[tokio::test]
+async fn an_order_that_the_vendor_never_knows_is_put_up_for_review_and_never_refunded() {
+    let stack = Stack::fast();
+    let order = stack.order("mobile", "000000000000000000000000");
+    order.track().await;
+    let review = order.wait_for("Order Needs Review", 60).await;
+    assert_eq!(
+        (&review.detail["reason"], &review.detail["order"]["parked_as"]),
+        (&"not_found".into(), &"not_found".into())
+    );
+    order.assert_events(&["Order Tracked", "Order Needs Review"]).await;
+}

@@ -1,0 +1,54 @@
+//! After all other tests (cargo runs the files in the order of their names): no card code, key or token in anything that
+//! they left behind. Logs, events as heard, every DynamoDB item with its history, dead letters.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+use std::path::Path;
+
+use e2e::Stack;
+
+#[tokio::test]
+async fn no_card_code_key_or_token_was_left_behind() {
+    for stack in [Stack::express(), Stack::fast(), Stack::standard()] {
+        let mut secrets = stack.sandbox.card_codes().await;
+        secrets.push(stack.env("ONECLICKDZ_API_KEY").to_owned());
+        secrets.push(stack.env("API_TOKEN").to_owned());
+        let mut searched = 0;
+        for (place, text) in left_behind(&stack).await {
+            searched += text.len();
+            for secret in &secrets {
+                assert!(
+                    !text.contains(secret.as_str()),
+                    "a secret of {} characters is in {place}",
+                    secret.len()
+                );
+            }
+        }
+        assert!(searched > 10_000, "only {searched} bytes were there to be searched");
+    }
+    // The stack on which cards were delivered had some to look for.
+    assert!(!Stack::express().sandbox.card_codes().await.is_empty());
+}
+
+async fn left_behind(stack: &Stack) -> Vec<(String, String)> {
+    let mut found = files(Path::new(stack.env("LOG_DIR")));
+    let dynamodb = stack.dynamodb();
+    let mut items = dynamodb.scan().table_name(stack.env("ORDERS_TABLE")).into_paginator().items().send();
+    while let Some(item) = items.next().await {
+        let item = item.unwrap();
+        found.push((format!("{:?} {:?}", item["pk"], item["sk"]), format!("{item:?}")));
+    }
+    for queue in ["POLLER_DEAD_LETTERS", "RULE_DEAD_LETTERS", "RECHECK_FAILURES"] {
+        found.extend(
+            stack.messages(queue).await.into_iter().map(|letter| (queue.to_owned(), letter.to_string())),
+        );
+    }
+    found
+}
+
+fn files(folder: &Path) -> Vec<(String, String)> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let text = |path: std::path::PathBuf| {
+        (path.display().to_string(), String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned())
+    };
+    entries.filter(|path| path.is_file()).map(text).collect()
+}
