@@ -10,6 +10,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Callable, Mapping, Optional
 
@@ -21,7 +23,7 @@ if __name__ == "__main__":
 import settings
 import stack
 from local_stack import DEFAULT_DIRECTORY, REGION, Stack
-from processes import Failure
+from processes import Failure, Server
 
 STACK_SCRIPT = Path(__file__).with_name("stack.py")
 SHORT = {"RECHECK_QUEUED": "10s", "RECHECK_UNCERTAIN": "10s", "RECHECK_DELAYED": "10s,20s", "RECHECK_CARD": "5s",
@@ -31,7 +33,7 @@ SHORT = {"RECHECK_QUEUED": "10s", "RECHECK_UNCERTAIN": "10s", "RECHECK_DELAYED":
 STACKS: dict[str, Mapping[str, str]] = {
     "express": SHORT,
     "fast": {**SHORT, "POLL_DEADLINE": "12s", "POLL_LADDER_MOBILE": "1s,1s,1s,2s", "POLL_LADDER_INTERNET": "1s,1s,1s,2s"},
-    "standard": {**SHORT, "POLL_DEADLINE": "12s", "STATE_MACHINE_TYPE": "STANDARD"},
+    "standard": {**SHORT, "POLL_DEADLINE": "30s", "STATE_MACHINE_TYPE": "STANDARD"},
 }
 
 
@@ -93,6 +95,39 @@ def end_to_end_tests() -> None:
             environment={f"E2E_{name.upper()}": str(directory(name) / "stack.env") for name in STACKS})
 
 
+def watch_answers() -> None:
+    """`make watch` serves a status request, and `cargo lambda invoke` gets a tick answered, from the sources."""
+    express = Stack(directory("express"))
+    address, port = stack.WATCH_ADDRESS
+    url = f"http://{address}:{port}/lambda-url/status"
+    token = {"Authorization": f"Bearer {express.read_env()['API_TOKEN']}"}
+
+    def status(path: str, headers: Mapping[str, str] = {}) -> int:
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url + path, headers=dict(headers)), timeout=600) as answer:
+                return answer.status
+        except urllib.error.HTTPError as error:
+            return error.code
+        except OSError:
+            return 0
+
+    watch = Server("watch", express.directory)
+    watch.start([sys.executable, str(STACK_SCRIPT), "watch", "--dir", str(express.directory)], os.environ)
+    try:
+        print("waiting for the first answer, which compiles", flush=True)
+        watch.wait_for("to answer", lambda: status("/health") == 200, 900, every=1)
+        answered = status("/orders/mobile/never-tracked", token)
+        if answered != 404:
+            raise Failure(f"an order that is not tracked was answered with {answered}, not 404")
+        invoked = subprocess.run(["cargo", "lambda", "invoke", "--invoke-address", address, "poller", "--data-file", "events/poller-tick.json"],
+                                 cwd=tools.ROOT, env={**os.environ, "PATH": tools.path_with("cargo-lambda")}, capture_output=True, text=True)
+        if invoked.returncode != 0 or "wait_seconds" not in invoked.stdout:
+            raise Failure(f"the tick was not answered: {invoked.stdout}{invoked.stderr}")
+        print(f"a tick was answered: {invoked.stdout.strip()}", flush=True)
+    finally:
+        watch.stop()
+
+
 Step = tuple[str, Callable[[], None]]
 STEPS: dict[str, list[Step]] = {
     "lint": [
@@ -107,6 +142,7 @@ STEPS: dict[str, list[Step]] = {
         ("build of the tests", lambda: command("cargo", "test", "--package", "e2e", "--no-run")),
         ("stacks up", stacks_up),
         ("end-to-end tests", end_to_end_tests),
+        ("make watch", watch_answers),
     ],
 }
 

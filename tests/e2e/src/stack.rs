@@ -54,7 +54,7 @@ impl Stack {
         Self::open("E2E_FAST", &BUS)
     }
 
-    /// STANDARD, with a poll deadline of 20 s.
+    /// STANDARD, with a poll deadline of 30 s.
     pub fn standard() -> Self {
         static BUS: OnceLock<Bus> = OnceLock::new();
         Self::open("E2E_STANDARD", &BUS)

@@ -28,7 +28,7 @@ async fn a_standard_execution_that_is_stopped_is_made_good_by_the_sweep() {
     };
     let execution = wait_until("the execution", Duration::from_secs(30), running).await;
     sfn.stop_execution().execution_arn(&execution).cause("a test").send().await.unwrap();
-    // The safety net is the poll deadline of 20 s and a minute; then the sweep looks, and finds the outcome.
+    // The safety net is the poll deadline of 30 s and a minute; then the sweep looks, and finds the outcome.
     order.wait_for("Order Fulfilled", 240).await;
     order.assert_events(&["Order Tracked", "Order Fulfilled"]).await;
 }
