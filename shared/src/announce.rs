@@ -99,3 +99,6 @@ fn chunks(events: &[Event]) -> Vec<Vec<&Event>> {
     }
     chunks
 }
+
+#[cfg(test)]
+mod tests;

@@ -80,3 +80,18 @@ where
         _ => "the call could not be made".to_owned(),
     }
 }
+
+#[cfg(test)]
+impl AwsEnvironment {
+    /// Any credentials, at this endpoint.
+    pub(crate) fn for_tests(endpoint: &str) -> Self {
+        Self {
+            region: "eu-west-3".to_owned(),
+            access_key_id: "id".to_owned(),
+            secret_access_key: "secret".to_owned().into(),
+            session_token: None,
+            endpoint_url: Some(endpoint.to_owned()),
+            events_endpoint_url: None,
+        }
+    }
+}

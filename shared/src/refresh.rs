@@ -153,6 +153,9 @@ impl Tracker {
         }
         let now = self.clock.now();
         if !order.wants_look(trigger, now, &self.schedule) {
+            if trigger == Trigger::Recheck {
+                self.put_off(&order, now).await?;
+            }
             return Ok(Some(Refreshed { order, look: Look::NotMade, announced }));
         }
         let due_at = (trigger == Trigger::Recheck).then(|| order.due_after_claim(now, &self.schedule));
@@ -259,6 +262,12 @@ impl Tracker {
                 (order, 0)
             }
         }
+    }
+
+    /// An order that is due but wants nothing is due when it says so itself: a race can leave it due too early, and it would
+    /// be found at every tick.
+    async fn put_off(&self, order: &Order, now: Timestamp) -> Result<(), StoreError> {
+        self.store.mark_announced(order, order.announced, self.schedule.due_at(order, now)).await
     }
 
     async fn try_announce(&self, order: &Order, fresh: &[Event]) -> Result<(u32, usize), StoreError> {

@@ -7,18 +7,25 @@ use std::io::Write;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
+use tracing::Level;
+use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
-/// Installs the subscriber. Call once, at start.
-pub fn init(level: tracing::Level) {
-    tracing_subscriber::fmt()
+/// Installs the subscriber. Call once, at start. `level` is for our own lines; of libraries only warnings are heard, since
+/// what they say below that can hold whole requests, and a request to KMS holds a card code.
+pub fn init(level: Level) {
+    let lines = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)
         .with_current_span(false)
         .with_span_list(false)
         .with_target(false)
-        .with_max_level(level)
-        .with_writer(std::io::stdout)
-        .init();
+        .with_writer(std::io::stdout);
+    tracing_subscriber::registry().with(lines).with(heard(level)).init();
+}
+
+fn heard(level: Level) -> Targets {
+    let ours = ["shared", "status", "poller", "recheck"].map(|name| (name, level));
+    Targets::new().with_default(level.min(Level::WARN)).with_targets(ours)
 }
 
 /// The line that ends an invocation.
@@ -79,6 +86,22 @@ impl Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn libraries_are_heard_when_they_warn_and_never_below() {
+        let targets = heard(Level::TRACE);
+        for (target, level, is_heard) in [
+            ("shared::refresh", Level::TRACE, true),
+            ("poller", Level::DEBUG, true),
+            ("aws_smithy_runtime::client::orchestrator", Level::TRACE, false),
+            ("aws_sdk_kms", Level::DEBUG, false),
+            ("hyper_util", Level::INFO, false),
+            ("lambda_runtime", Level::WARN, true),
+        ] {
+            assert_eq!(targets.would_enable(target, &level), is_heard, "{target} {level}");
+        }
+        assert!(!heard(Level::ERROR).would_enable("lambda_runtime", &Level::WARN));
+    }
 
     #[test]
     fn a_summary_is_one_line_of_embedded_metrics() {

@@ -123,3 +123,6 @@ fn found_instead(error: &SdkError<UpdateItemError>) -> Option<Item> {
 fn is_final(item: &Item) -> bool {
     item.get("phase") == Some(&AttributeValue::S("final".to_owned()))
 }
+
+#[cfg(test)]
+mod tests;

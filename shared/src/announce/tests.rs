@@ -1,0 +1,86 @@
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
+
+use super::*;
+use crate::{
+    aws::{AwsEnvironment, events_client, sdk_config},
+    order::{OrderKey, Product},
+};
+
+async fn announcer(server: &MockServer) -> Announcer {
+    let environment = AwsEnvironment::for_tests(&server.uri());
+    let config = sdk_config(&environment, crate::http::client().unwrap());
+    Announcer::new(events_client(&environment, &config), "bus".to_owned())
+}
+
+fn events(count: u32, bytes: usize) -> Vec<Event> {
+    let key = OrderKey { product: Product::Mobile, id: "1".parse().unwrap() };
+    let event = |seq| Event {
+        key: key.clone(),
+        seq,
+        detail_type: "Order Queued".to_owned(),
+        occurred_at: Timestamp::from_second(1_760_000_000).unwrap(),
+        detail: format!("\"{}\"", "x".repeat(bytes)),
+    };
+    (1..=count).map(event).collect()
+}
+
+/// EventBridge that takes all entries but the one of this place in each call.
+async fn eventbridge(refused: Option<usize>) -> MockServer {
+    let server = MockServer::start().await;
+    let answer = move |request: &wiremock::Request| {
+        let body: Value = serde_json::from_slice(&request.body).unwrap();
+        let entry = |place: usize| match refused {
+            Some(refused) if refused == place => {
+                json!({"ErrorCode": "InternalFailure", "ErrorMessage": "try again"})
+            }
+            _ => json!({"EventId": "11710aed-b79e-4468-a20b-bb3c0c3b4860"}),
+        };
+        let entries: Vec<Value> = (0..body["Entries"].as_array().unwrap().len()).map(entry).collect();
+        let failed = entries.iter().filter(|entry| entry.get("ErrorCode").is_some()).count();
+        ResponseTemplate::new(200).set_body_json(json!({"FailedEntryCount": failed, "Entries": entries}))
+    };
+    Mock::given(any()).respond_with(answer).mount(&server).await;
+    server
+}
+
+async fn sizes_of_calls(server: &MockServer) -> Vec<usize> {
+    let size = |request: &wiremock::Request| {
+        serde_json::from_slice::<Value>(&request.body).unwrap()["Entries"].as_array().unwrap().len()
+    };
+    server.received_requests().await.unwrap().iter().map(size).collect()
+}
+
+#[tokio::test]
+async fn events_go_out_in_calls_of_ten() {
+    let server = eventbridge(None).await;
+    let announced = announcer(&server).await.announce(&events(23, 10)).await;
+    assert_eq!(announced, Announced { up_to: Some(23), count: 23, stopped: None });
+    assert_eq!(sizes_of_calls(&server).await, [10, 10, 3]);
+}
+
+#[tokio::test]
+async fn and_in_calls_of_less_than_256_kilobytes() {
+    let server = eventbridge(None).await;
+    announcer(&server).await.announce(&events(5, 100 * 1024)).await;
+    assert_eq!(sizes_of_calls(&server).await, [2, 2, 1]);
+}
+
+#[tokio::test]
+async fn it_stops_before_an_entry_that_is_refused_though_the_call_succeeds() {
+    for (refused, up_to) in [(0, None), (1, Some(1)), (4, Some(4))] {
+        let server = eventbridge(Some(refused)).await;
+        let announced = announcer(&server).await.announce(&events(5, 10)).await;
+        assert_eq!((announced.up_to, announced.count), (up_to, refused));
+        assert_eq!(announced.stopped.as_deref(), Some("InternalFailure: try again"));
+    }
+}
+
+#[tokio::test]
+async fn a_bus_that_is_not_there_announces_nothing() {
+    let server = MockServer::start().await;
+    let announced = announcer(&server).await.announce(&events(1, 10)).await;
+    assert_eq!((announced.up_to, announced.count), (None, 0));
+    assert!(announced.stopped.is_some());
+}

@@ -1,0 +1,112 @@
+//! What DynamoDB may answer to a commit. The local AWS never answers `TransactionConflict`, so it is answered here.
+
+use serde_json::{Value, json};
+use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
+
+use super::*;
+use crate::{
+    aws::{AwsEnvironment, sdk_config},
+    order::{
+        Facts, Jitter, Observation, OrderKey, Product, Saw, Schedule, Seen, TrackedBy, VendorStatus, decide,
+    },
+};
+
+fn order() -> Order {
+    let key = OrderKey { product: Product::Mobile, id: "1".parse().unwrap() };
+    Order::track(
+        key,
+        None,
+        TrackedBy::Put,
+        Timestamp::from_second(1_760_000_000).unwrap(),
+        &Schedule::default(),
+    )
+    .0
+}
+
+/// A decision with an event (`FULFILLED`) or without (`HANDLING`).
+fn decision(order: &Order, status: &str) -> Decision {
+    let now = Timestamp::from_second(1_760_000_008).unwrap();
+    let facts = Facts { status: Some(VendorStatus::from(status.to_owned())), ..Facts::default() };
+    let observation = Observation { asked_at: now, saw: Saw::Order(Box::new(Seen { facts, card: None })) };
+    decide(order, &observation, now, Jitter::NONE, &Schedule::default()).unwrap()
+}
+
+async fn commit(status: &str, http: u16, answer: Value) -> (Result<Commit, StoreError>, Vec<Value>) {
+    let server = MockServer::start().await;
+    let answer = ResponseTemplate::new(http).set_body_json(answer);
+    Mock::given(any()).respond_with(answer).mount(&server).await;
+    let config = sdk_config(&AwsEnvironment::for_tests(&server.uri()), crate::http::client().unwrap());
+    let store = Store::new(aws_sdk_dynamodb::Client::new(&config), "orders".to_owned());
+    let order = order();
+    let result = store.commit(&order, decision(&order, status), None).await;
+    let body = |request: &wiremock::Request| serde_json::from_slice(&request.body).unwrap();
+    (result, server.received_requests().await.unwrap().iter().map(body).collect())
+}
+
+fn refused(kind: &str, more: Value) -> Value {
+    let mut answer = json!({"__type": format!("com.amazonaws.dynamodb.v20120810#{kind}"), "message": "m"});
+    answer.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    answer
+}
+
+fn in_short(result: Result<Commit, StoreError>) -> &'static str {
+    match result {
+        Ok(Commit::Applied(_)) => "applied",
+        Ok(Commit::AlreadyFinal) => "already final",
+        Ok(Commit::LostRace) => "lost race",
+        Err(_) => "error",
+    }
+}
+
+#[tokio::test]
+async fn a_commit_with_events_is_one_transaction() {
+    let (result, requests) = commit("FULFILLED", 200, json!({})).await;
+    let Ok(Commit::Applied(after)) = result else { panic!("{result:?}") };
+    assert_eq!((after.version, after.seq, after.announced), (2, 2, 0));
+    let items = requests[0]["TransactItems"].as_array().unwrap();
+    assert_eq!(items.len(), 2);
+    assert_eq!(items[0]["Update"]["ConditionExpression"], "version = :version");
+    assert_eq!(items[1]["Put"]["ConditionExpression"], "attribute_not_exists(pk)");
+    assert_eq!(items[1]["Put"]["Item"]["sk"]["S"], "EVENT#000002");
+}
+
+#[tokio::test]
+async fn losing_a_race_is_no_error() {
+    let cancelled =
+        |reasons: Value| refused("TransactionCanceledException", json!({"CancellationReasons": reasons}));
+    let item = |phase: &str| json!({"phase": {"S": phase}});
+    let rows = [
+        (
+            "FULFILLED",
+            cancelled(
+                json!([{"Code": "ConditionalCheckFailed", "Item": item("in_flight")}, {"Code": "None"}]),
+            ),
+            "lost race",
+        ),
+        (
+            "FULFILLED",
+            cancelled(json!([{"Code": "ConditionalCheckFailed", "Item": item("final")}, {"Code": "None"}])),
+            "already final",
+        ),
+        ("FULFILLED", cancelled(json!([{"Code": "TransactionConflict"}, {"Code": "None"}])), "lost race"),
+        ("FULFILLED", cancelled(json!([{"Code": "None"}, {"Code": "ConditionalCheckFailed"}])), "lost race"),
+        ("FULFILLED", cancelled(json!([{"Code": "ValidationError"}, {"Code": "None"}])), "error"),
+        (
+            "HANDLING",
+            refused("ConditionalCheckFailedException", json!({"Item": item("parked")})),
+            "lost race",
+        ),
+        (
+            "HANDLING",
+            refused("ConditionalCheckFailedException", json!({"Item": item("final")})),
+            "already final",
+        ),
+        ("HANDLING", refused("TransactionConflictException", json!({})), "lost race"),
+        ("HANDLING", refused("ValidationException", json!({})), "error"),
+        ("HANDLING", refused("AccessDeniedException", json!({})), "error"),
+    ];
+    for (status, answer, meaning) in rows {
+        let (result, _) = commit(status, 400, answer.clone()).await;
+        assert_eq!(in_short(result), meaning, "{status} {answer}");
+    }
+}
