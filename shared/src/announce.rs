@@ -40,8 +40,8 @@ impl Announcer {
         Self { client, bus }
     }
 
-    /// Announces `events`, which are ascending, and stops at the first that does not go out: an order's events are heard
-    /// in their order, except that a repeat may come after a later one.
+    /// Announces `events`, which are ascending, and stops after the call in which one did not go out: what came after it in
+    /// that call may be heard before it, and again.
     pub async fn announce(&self, events: &[Event]) -> Announced {
         let mut announced = Announced { up_to: None, count: 0, stopped: None };
         for chunk in chunks(events) {

@@ -89,6 +89,8 @@ pub struct Refreshed {
     pub look: Look,
     /// How many events went out.
     pub announced: usize,
+    /// Whether this look brought the outcome.
+    pub became_final: bool,
 }
 
 /// Somebody else commits all the time; after so many lost races a look is given up. The ladder brings the next.
@@ -124,21 +126,36 @@ impl Tracker {
         reference: Option<Ref>,
         by: TrackedBy,
     ) -> Result<(Registration, Order), StoreError> {
-        let now = self.clock.now();
-        let (order, event) = Order::track(key.clone(), reference.clone(), by, now, &self.schedule);
-        let due_at = self.schedule.due_at(&order, now);
-        if self.store.register(&order, &event, due_at).await? == Registration::Tracked {
-            let (order, _) = self.announce(order, &[event]).await;
-            return Ok((Registration::Tracked, order));
-        }
-        let known = self.store.load(key).await?.ok_or_else(|| vanished(key))?;
-        match reference {
-            Some(reference) if known.reference.is_none() => {
-                self.store.fill_reference(key, &reference).await?;
-                Ok((Registration::AlreadyTracked, Order { reference: Some(reference), ..known }))
+        for _ in 0..MOST_RACES {
+            let now = self.clock.now();
+            let (order, event) = Order::track(key.clone(), reference.clone(), by, now, &self.schedule);
+            let due_at = self.schedule.due_at(&order, now);
+            if self.store.register(&order, &event, due_at).await? == Registration::Tracked {
+                let (order, _) = self.announce(order, &[event]).await;
+                return Ok((Registration::Tracked, order));
             }
-            _ => Ok((Registration::AlreadyTracked, known)),
+            // Nothing is there yet if the one we lost to is still at it, or lost too: try again.
+            if let Some(known) = self.store.load(key).await? {
+                return Ok((Registration::AlreadyTracked, self.complete(known, reference).await?));
+            }
         }
+        Err(too_many_races("store a new order"))
+    }
+
+    /// Keeps a reference that comes after the order was tracked without one; answers the order as it is stored.
+    ///
+    /// # Errors
+    /// If the table fails.
+    pub async fn complete(&self, known: Order, reference: Option<Ref>) -> Result<Order, StoreError> {
+        let Some(reference) = reference.filter(|_| known.reference.is_none()) else { return Ok(known) };
+        for _ in 0..MOST_RACES {
+            let kept = self.store.fill_reference(&known.key, &reference).await?;
+            let stored = self.store.load(&known.key).await?.ok_or_else(|| vanished(&known.key))?;
+            if kept || stored.reference.is_some() {
+                return Ok(stored);
+            }
+        }
+        Err(too_many_races("keep a reference"))
     }
 
     /// Walks the path for one order; `None` if it is not tracked.
@@ -156,16 +173,18 @@ impl Tracker {
             if trigger == Trigger::Recheck {
                 self.put_off(&order, now).await?;
             }
-            return Ok(Some(Refreshed { order, look: Look::NotMade, announced }));
+            return Ok(Some(Refreshed { order, look: Look::NotMade, announced, became_final: false }));
         }
         let due_at = (trigger == Trigger::Recheck).then(|| order.due_after_claim(now, &self.schedule));
         let Some(claimed) = self.store.claim(&order, now, due_at).await? else {
-            return Ok(Some(Refreshed { order, look: Look::NotMade, announced }));
+            return Ok(Some(Refreshed { order, look: Look::NotMade, announced, became_final: false }));
         };
+        let was_final = claimed.phase.is_final();
         let (saw, look) = self.ask(&claimed, trigger).await;
         let (order, events) = self.settle(claimed, &Observation { asked_at: now, saw }).await?;
         let (order, more) = self.announce(order, &events).await;
-        Ok(Some(Refreshed { order, look, announced: announced + more }))
+        let became_final = order.phase.is_final() && !was_final;
+        Ok(Some(Refreshed { order, look, announced: announced + more, became_final }))
     }
 
     /// Commits that the card was read, so that each delivery is on record before it is made, and decrypts it.
@@ -191,10 +210,7 @@ impl Tracker {
                 }
             }
         }
-        Err(RevealError::Store(StoreError::Unavailable {
-            what: "record a reading",
-            why: "too many races".to_owned(),
-        }))
+        Err(too_many_races("record a reading").into())
     }
 
     /// Asks the vendor. A failure is logged here, once, and goes on as an observation of nothing.
@@ -303,6 +319,10 @@ pub enum RevealError {
     /// KMS.
     #[error(transparent)]
     Card(#[from] CardError),
+}
+
+fn too_many_races(what: &'static str) -> StoreError {
+    StoreError::Unavailable { what, why: "others were faster, again and again".to_owned() }
 }
 
 /// Orders are never deleted by us.

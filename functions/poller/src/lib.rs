@@ -100,16 +100,23 @@ fn parse(input: &Value) -> Result<(OrderKey, Option<Ref>), PollerError> {
 /// # Errors
 /// See [`PollerError`]. A vendor that fails is no error: the answer says when to come back.
 pub async fn handle(tracker: &Tracker, input: &Value) -> Result<Tick, PollerError> {
+    tick(tracker, input).await.inspect_err(|error| tracing::error!(%error, "the tick failed"))
+}
+
+async fn tick(tracker: &Tracker, input: &Value) -> Result<Tick, PollerError> {
     let (key, reference) = parse(input)?;
     let (order, looked, announced) = match tracker.refresh(&key, Trigger::Poller).await? {
-        Some(refreshed) => (refreshed.order, !matches!(refreshed.look, Look::NotMade), refreshed.announced),
+        Some(refreshed) => {
+            let looked = !matches!(refreshed.look, Look::NotMade);
+            (tracker.complete(refreshed.order, reference).await?, looked, refreshed.announced)
+        }
         None => {
             let (_, order) = tracker.track(&key, reference, TrackedBy::Poller).await?;
             (order, false, 0)
         }
     };
     let now = tracker.clock.now();
-    let tick = tick(tracker, &order, now);
+    let tick = next_tick(tracker, &order, now);
     Summary::new("poller")
         .with("order", key.to_string())
         .with("phase", tick.phase)
@@ -121,7 +128,7 @@ pub async fn handle(tracker: &Tracker, input: &Value) -> Result<Tick, PollerErro
     Ok(tick)
 }
 
-fn tick(tracker: &Tracker, order: &Order, now: Timestamp) -> Tick {
+fn next_tick(tracker: &Tracker, order: &Order, now: Timestamp) -> Tick {
     let wait = match order.phase {
         Phase::InFlight { since } => {
             let next = tracker.schedule.next_poll(order.key.product, since, order.asked_at);

@@ -60,7 +60,8 @@ impl From<RecheckError> for Diagnostic {
 pub async fn handle(tracker: &Tracker, deadline: SystemTime) -> Result<Report, RecheckError> {
     let deadline = Timestamp::try_from(deadline).unwrap_or(Timestamp::MAX);
     let stop_at = deadline.checked_sub(RESERVE).unwrap_or(Timestamp::MIN);
-    let due = tracker.store.due(tracker.clock.now(), MOST_PER_SWEEP).await?;
+    let due = tracker.store.due(tracker.clock.now(), MOST_PER_SWEEP).await;
+    let due = due.inspect_err(|error| tracing::error!(%error, "the sweep could not begin"))?;
     let report = stream::iter(&due.keys)
         .map(|key| see_to(tracker, key, stop_at))
         .buffer_unordered(AT_ONCE)
@@ -93,11 +94,8 @@ async fn see_to(tracker: &Tracker, key: &OrderKey, stop_at: Timestamp) -> Report
         Look::Failed(_) => one.failed = 1,
     }
     one.looked = 1;
-    match refreshed.order.phase {
-        Phase::Final { .. } => one.became_final = 1,
-        Phase::Parked { .. } => one.still_parked = 1,
-        Phase::InFlight { .. } => {}
-    }
+    one.became_final = usize::from(refreshed.became_final);
+    one.still_parked = usize::from(matches!(refreshed.order.phase, Phase::Parked { .. }));
     one
 }
 

@@ -58,9 +58,13 @@ pub(crate) async fn card(tracker: &Tracker, key: &OrderKey) -> Answer {
         Ok(None) => return not_tracked(key),
         Err(error) => return failed(key, &error),
     };
-    let refunded = matches!(order.phase, Phase::Final { outcome: Outcome::Refunded });
-    if key.product == Product::Mobile || (refunded && order.card.is_none()) {
-        return Answer::problem(404, None, format!("{key} has no card to come"));
+    // Whatever the vendor may have shown before: a card is delivered once the order is fulfilled, and only then.
+    match (key.product, order.phase) {
+        (Product::Mobile, _) | (_, Phase::Final { outcome: Outcome::Refunded }) => {
+            return Answer::problem(404, None, format!("{key} has no card to come"));
+        }
+        (_, Phase::Final { outcome: Outcome::Fulfilled }) => {}
+        (_, Phase::InFlight { .. } | Phase::Parked { .. }) => return not_yet(key),
     }
     let (num_trans, date_traitement) = (order.facts.num_trans.clone(), order.facts.date_traitement.clone());
     match tracker.reveal_card(order).await {
@@ -69,7 +73,7 @@ pub(crate) async fn card(tracker: &Tracker, key: &OrderKey) -> Answer {
             "num_trans": num_trans,
             "date_traitement": date_traitement,
         })),
-        Ok(None) => Answer::problem(409, None, format!("the card of {key} has not come yet")),
+        Ok(None) => not_yet(key),
         Err(RevealError::Store(error)) => failed(key, &error),
         Err(RevealError::Card(error)) => {
             tracing::error!(order = %key, %error, "a card could not be shown");
@@ -80,6 +84,10 @@ pub(crate) async fn card(tracker: &Tracker, key: &OrderKey) -> Answer {
 
 fn view(tracker: &Tracker, status: u16, order: &Order) -> Answer {
     Answer::json(status, &OrderView::of(order, tracker.clock.now()))
+}
+
+fn not_yet(key: &OrderKey) -> Answer {
+    Answer::problem(409, None, format!("the card of {key} has not come yet"))
 }
 
 fn not_tracked(key: &OrderKey) -> Answer {

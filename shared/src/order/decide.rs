@@ -20,7 +20,8 @@ pub struct Decision {
     pub events: Vec<Event>,
 }
 
-/// At most so many different reviews per order: a vendor that makes up a new status at every look fills no record.
+/// So many reviews of an order may be about unrecognised texts, and twice as many in all: a vendor that makes up a new status
+/// at every look fills no record.
 const MOST_REVIEWS: usize = 32;
 
 /// What follows from an observation. `None`: nothing, the order has been observed by a later question.
@@ -219,7 +220,11 @@ impl Draft<'_> {
     }
 
     fn recheck_on(&mut self, parked_as: ParkedAs, since: Timestamp, answered: bool) {
-        if self.look_was_due() {
+        if parked_as == ParkedAs::NotFound && !self.before.is_known() && self.order.is_known() {
+            // The vendor knows it by now: it is only late, whenever its next look was to be.
+            self.order.rung = 0;
+            self.look_in(self.schedule.recheck_wait(parked_as, true, 0, Duration::ZERO));
+        } else if self.look_was_due() {
             let parked = between(since, self.now);
             let known = self.order.is_known();
             if answered {
@@ -236,7 +241,7 @@ impl Draft<'_> {
         let Some(limit) = self.schedule.overdue(parked_as) else { return };
         let moment = later(since, limit);
         if moment <= self.now {
-            self.review(ReviewReason::Overdue, None);
+            self.review_as(format!("overdue:{}", parked_as.as_str()), ReviewReason::Overdue, None);
         } else {
             self.order.next_look_at = Some(self.order.next_look_at.map_or(moment, |next| next.min(moment)));
         }
@@ -256,13 +261,21 @@ impl Draft<'_> {
         self.order.failures = 0;
     }
 
+    /// Once for a reason, or for a text where it is about one.
     fn review(&mut self, reason: ReviewReason, stated_status: Option<String>) {
         let what = match &stated_status {
             Some(text) => format!("{}:{text}", reason.as_str()),
             None => reason.as_str().to_owned(),
         };
-        let what: String = what.chars().take(100).collect();
-        if self.order.reviewed.len() < MOST_REVIEWS && self.order.reviewed.insert(what) {
+        // Only texts can go on for ever, and none of them may silence a contradiction.
+        let bounded = reason == ReviewReason::UnrecognisedStatus && self.order.reviewed.len() >= MOST_REVIEWS;
+        if !bounded {
+            self.review_as(what, reason, stated_status);
+        }
+    }
+
+    fn review_as(&mut self, what: String, reason: ReviewReason, stated_status: Option<String>) {
+        if self.order.reviewed.len() < 2 * MOST_REVIEWS && self.order.reviewed.insert(what) {
             self.events.push(EventKind::OrderNeedsReview { reason, stated_status });
         }
     }

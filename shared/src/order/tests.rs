@@ -266,6 +266,27 @@ fn every_rule_of_the_table() {
             None,
         ),
         (
+            "not found for days, then moving: late, and looked at soon",
+            Mobile,
+            vec![
+                (125, Saw::NotFound),
+                (125 + DAY, Saw::NotFound),
+                (125 + 2 * DAY, Saw::NotFound),
+                (125 + 3 * DAY, shows("HANDLING")),
+            ],
+            vec!["Order Needs Review (not_found)"],
+            "parked as not_found",
+            Some(300),
+        ),
+        (
+            "not found, and a status request finds it early: looked at soon",
+            Mobile,
+            vec![(125, Saw::NotFound), (725, shows("HANDLING"))],
+            vec!["Order Needs Review (not_found)"],
+            "parked as not_found",
+            Some(300),
+        ),
+        (
             "seen before, then not found: a failed look",
             Mobile,
             vec![(8, shows("HANDLING")), (11, Saw::NotFound), (200, Saw::NotFound)],
@@ -322,6 +343,21 @@ fn every_rule_of_the_table() {
         let wait = order.next_look_at.map(|next| next.duration_since(at(last)).as_secs());
         assert_eq!(wait, next, "{name}: seconds to the next look");
     }
+}
+
+#[test]
+fn a_vendor_that_makes_up_texts_silences_no_other_reason() {
+    let texts = (0..100).map(|n| (8 + n, shows(&format!("PROCESSING {n} %"))));
+    let (order, events) = walk(Product::Mobile, &texts.collect::<Vec<_>>());
+    assert_eq!(events.len(), 32);
+    let order = look(&order, 200, shows("UNKNOWN_ERROR")).order;
+    let order = look(&order, 200 + DAY, Saw::Nothing);
+    assert_eq!(types(&order.events), ["Order Needs Review (overdue)"]);
+    let order = look(&order.order, 300 + DAY, shows("FULFILLED")).order;
+    assert_eq!(
+        types(&look(&order, 400 + DAY, shows("REFUNDED")).events),
+        ["Order Needs Review (contradiction)"]
+    );
 }
 
 #[test]
@@ -602,8 +638,8 @@ proptest! {
         })?;
     }
 
-    /// Invariant 6, and with it: events are numbered without a gap, their details are JSON without a card code, and the
-    /// next look is never in the past.
+    /// Invariant 6, and with it: events are numbered without a gap, their details are JSON, and the next look is never in
+    /// the past.
     #[test]
     fn decide_is_total((product, looks) in any_life()) {
         live(product, &looks, |before, _, now, decision| {

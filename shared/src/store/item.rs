@@ -185,7 +185,10 @@ pub(super) fn write_order(order: &Order) -> Result<Item, StoreError> {
 
 pub(super) fn read_order(key: &OrderKey, stored: Item) -> Result<Order, StoreError> {
     let corrupt = |why: &str| StoreError::Corrupt { key: key.clone(), why: why.to_owned() };
-    let item: OrderItem = serde_dynamo::from_item(stored).map_err(|error| corrupt(&error.to_string()))?;
+    // By path, and not in the library's own words: they repeat the value that they stumble over.
+    let stored = serde_dynamo::Deserializer::from_attribute_value(AttributeValue::M(stored).into());
+    let item: OrderItem =
+        serde_path_to_error::deserialize(stored).map_err(|error| corrupt(&format!("at {}", error.path())))?;
     let time = |ms: i64| Timestamp::from_millisecond(ms).map_err(|_| corrupt("a time out of range"));
     let times = |ms: Option<i64>| ms.map(time).transpose();
     let amount = |text: Option<String>| {

@@ -99,7 +99,7 @@ impl Store {
         found.item.map(|stored| item::read_order(key, stored)).transpose()
     }
 
-    /// Stores a new order with its first event, unless it is tracked already.
+    /// Stores a new order with its first event, unless it is tracked already, or somebody is just about to.
     ///
     /// # Errors
     /// If DynamoDB fails.
@@ -125,11 +125,12 @@ impl Store {
         }
     }
 
-    /// Keeps the merchant's reference if the order was tracked without one (a poller may have been first).
+    /// Keeps the merchant's reference if the order was tracked without one (a poller may have been first); false if it
+    /// has one by now, or a transaction held the order.
     ///
     /// # Errors
     /// If DynamoDB fails.
-    pub async fn fill_reference(&self, key: &OrderKey, reference: &Ref) -> Result<(), StoreError> {
+    pub async fn fill_reference(&self, key: &OrderKey, reference: &Ref) -> Result<bool, StoreError> {
         let result = self
             .client
             .update_item()
@@ -142,8 +143,8 @@ impl Store {
             .send()
             .await;
         match result {
-            Ok(_) => Ok(()),
-            Err(error) if lost_update(&error) => Ok(()),
+            Ok(_) => Ok(true),
+            Err(error) if lost_update(&error) => Ok(false),
             Err(error) => Err(StoreError::unavailable("keep a reference", &error)),
         }
     }

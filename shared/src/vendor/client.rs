@@ -17,6 +17,9 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(8);
 /// event may be 256 KiB: a longer answer is refused here, where it can be said.
 const MOST_BODY: usize = 128 * 1024;
 
+/// The longest documented status has 13 characters. An event says it up to three times.
+const MOST_STATUS: usize = 200;
+
 /// The vendor, asked with one key.
 #[derive(Clone, Debug)]
 pub struct Vendor {
@@ -112,6 +115,10 @@ where
     // What another order became is no news of this one.
     if id.is_some_and(|id| id != key.id.as_str()) {
         return Err(unreadable("data._id", "another order's id"));
+    }
+    let status = shown.facts.status.as_ref().map_or("", |status| status.as_str());
+    if status.len() > MOST_STATUS {
+        return Err(unreadable("data.status", "longer than any status"));
     }
     Ok(Answer { order: Some(shown), request_id: envelope.request_id })
 }

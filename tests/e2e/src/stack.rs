@@ -179,14 +179,27 @@ impl Stack {
         logs.map(|path| String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned()).collect()
     }
 
-    /// Messages now in a queue, given by the name of its setting; they stay there.
+    /// Some messages now in a queue, given by the name of its setting; they stay there.
     pub async fn messages(&self, queue: &str) -> Vec<Value> {
+        self.receive(queue, 1).await
+    }
+
+    /// All messages now in a queue; nobody sees them for the next two minutes.
+    pub async fn all_messages(&self, queue: &str) -> Vec<Value> {
+        let mut all = Vec::new();
+        loop {
+            let some = self.receive(queue, 120).await;
+            if some.is_empty() {
+                return all;
+            }
+            all.extend(some);
+        }
+    }
+
+    async fn receive(&self, queue: &str, hidden_seconds: i32) -> Vec<Value> {
         let client = self.sqs();
-        let call = client
-            .receive_message()
-            .queue_url(self.env(queue))
-            .max_number_of_messages(10)
-            .visibility_timeout(1);
+        let call = client.receive_message().queue_url(self.env(queue)).max_number_of_messages(10);
+        let call = call.visibility_timeout(hidden_seconds);
         let found = call.send().await.unwrap().messages.unwrap_or_default();
         found.iter().filter_map(|message| serde_json::from_str(message.body()?).ok()).collect()
     }

@@ -39,7 +39,7 @@ async fn left_behind(stack: &Stack) -> Vec<(String, String)> {
     }
     for queue in ["POLLER_DEAD_LETTERS", "RULE_DEAD_LETTERS", "RECHECK_FAILURES"] {
         found.extend(
-            stack.messages(queue).await.into_iter().map(|letter| (queue.to_owned(), letter.to_string())),
+            stack.all_messages(queue).await.into_iter().map(|letter| (queue.to_owned(), letter.to_string())),
         );
     }
     found

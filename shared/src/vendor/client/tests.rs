@@ -56,6 +56,11 @@ async fn every_answer_has_its_meaning() {
             order(r#"{"_id":"anotherorder","status":"REFUNDED"}"#),
             "unreadable data._id another order's id",
         ),
+        (
+            200,
+            order(&format!(r#"{{"status":"{}"}}"#, "X".repeat(201))),
+            "unreadable data.status longer than any status",
+        ),
         (200, r#"{"success":true}"#.to_owned(), "unreadable data missing"),
         (200, refusal("NOT_FOUND"), "unreadable success false, with HTTP 200"),
         (200, "<html>".to_owned(), "unreadable . not JSON"),

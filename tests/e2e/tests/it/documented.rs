@@ -144,3 +144,23 @@ async fn a_top_up_sent_event_is_enough_on_both_kinds_of_state_machine() {
         order.assert_events(&["Order Tracked", "Order Fulfilled"]).await;
     }
 }
+
+#[tokio::test]
+async fn a_card_is_shown_only_once_its_order_is_fulfilled() {
+    let stack = Stack::fast();
+    let early = serde_json::json!([
+        {"after_seconds": 0, "status": "HANDLING", "fields": {"card_code": "775533991122"}},
+        {"after_seconds": 6, "status": "REFUNDED"},
+    ]);
+    let id = stack.sandbox.make("internet", early).await;
+    let order = stack.order("internet", &id);
+    order.track().await;
+    e2e::wait_until("the early card", std::time::Duration::from_secs(30), || async {
+        (order.get().await["card"]["available"] == true).then_some(())
+    })
+    .await;
+    assert_eq!(order.card().await.0, 409);
+    order.wait_for("Order Refunded", 60).await;
+    assert_eq!(order.card().await.0, 404);
+    order.assert_events(&["Order Tracked", "Order Refunded"]).await;
+}
