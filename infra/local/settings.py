@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any, Mapping
 
 import yaml
-
-from processes import Failure
 
 # The settings of the functions, and those of the deployment itself. POLL_DEADLINE is the parameter PollDeadline.
 OF_THE_FUNCTIONS = (
@@ -40,10 +39,10 @@ def without(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def from_environment(environment: Mapping[str, str], template: Path) -> dict[str, str]:
-    """The parameters that the caller has set; an empty value counts as not set."""
+    """The parameters that the caller has set; an empty value counts as not set. Says which settings have no effect."""
     known = declared(template)
     chosen = {setting: environment[setting] for setting in OF_THE_FUNCTIONS + OF_THE_DEPLOYMENT if environment.get(setting)}
     unknown = [setting for setting in chosen if parameter_name(setting) not in known]
     if unknown:
-        raise Failure(f"set in the environment, but the template has no parameter for it: {', '.join(unknown)}; unset it")
-    return {parameter_name(setting): value for setting, value in chosen.items()}
+        print(f"warning: no effect, since the template has no parameter for it: {', '.join(unknown)}", file=sys.stderr, flush=True)
+    return {parameter_name(setting): value for setting, value in chosen.items() if setting not in unknown}
