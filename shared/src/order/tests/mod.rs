@@ -1,0 +1,72 @@
+//! The rules of design §6 as a table, and the invariants of §10 as properties.
+
+mod properties;
+mod rules;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::*;
+
+const START: i64 = 1_760_000_000_000;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_millisecond(START + seconds * 1000).unwrap()
+}
+
+fn key(product: Product) -> OrderKey {
+    OrderKey { product, id: "6901616fe9e88196b4eb64b0".parse().unwrap() }
+}
+
+fn tracked(product: Product) -> Order {
+    Order::track(key(product), None, TrackedBy::Put, at(0), &Schedule::default()).0
+}
+
+fn facts(status: Option<&str>) -> Facts {
+    Facts {
+        status: status.map(|text| VendorStatus::from(text.to_owned())),
+        created_at: Some("2025-10-29T00:35:59.378Z".to_owned()),
+        ..Facts::default()
+    }
+}
+
+fn card() -> SealedCard {
+    SealedCard { ciphertext: b"sealed".to_vec(), masked: "**********12".to_owned() }
+}
+
+fn shows(status: &str) -> Saw {
+    let status = if status.is_empty() { None } else { Some(status) };
+    Saw::Order(Box::new(Seen { facts: facts(status), card: None }))
+}
+
+fn shows_card(status: &str) -> Saw {
+    Saw::Order(Box::new(Seen { facts: facts(Some(status)), card: Some(card()) }))
+}
+
+fn look(order: &Order, second: i64, saw: Saw) -> Decision {
+    let observation = Observation { asked_at: at(second), saw };
+    decide(order, &observation, at(second), Jitter::NONE, &Schedule::default()).expect("not overtaken")
+}
+
+fn types(events: &[Event]) -> Vec<String> {
+    let name = |event: &Event| {
+        let detail: Value = serde_json::from_str(&event.detail).unwrap();
+        match detail.get("reason").and_then(Value::as_str) {
+            Some(reason) => format!("{} ({reason})", event.detail_type),
+            None => event.detail_type.clone(),
+        }
+    };
+    events.iter().map(name).collect()
+}
+
+/// Walks an order through looks, each `(second, what it showed)`; answers the order and all events.
+fn walk(product: Product, looks: &[(i64, Saw)]) -> (Order, Vec<String>) {
+    let mut order = tracked(product);
+    let mut events = Vec::new();
+    for (second, saw) in looks {
+        let decision = look(&order, *second, saw.clone());
+        events.extend(types(&decision.events));
+        order = decision.order;
+    }
+    (order, events)
+}

@@ -1,0 +1,152 @@
+//! What holds whatever happens.
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::*;
+
+fn any_status() -> impl Strategy<Value = Option<String>> {
+    prop_oneof![
+        8 => proptest::sample::select(vec!["PENDING", "HANDLING", "QUEUED", "UNKNOWN_ERROR", "FULFILLED", "REFUNDED"])
+            .prop_map(|text| Some(text.to_owned())),
+        1 => proptest::sample::select(vec!["SUCCESS", "FAILED", "refunded", "REFUNDED ", ""]).prop_map(|text| Some(text.to_owned())),
+        1 => any::<String>().prop_map(Some),
+        1 => Just(None),
+    ]
+}
+
+fn any_saw() -> impl Strategy<Value = Saw> {
+    let shown = (any_status(), any::<bool>(), any::<bool>()).prop_map(|(status, has_card, has_fields)| {
+        let mut facts = if has_fields { facts(None) } else { Facts::default() };
+        facts.status = status.map(VendorStatus::from);
+        Saw::Order(Box::new(Seen { facts, card: has_card.then(card) }))
+    });
+    prop_oneof![6 => shown, 1 => Just(Saw::NotFound), 2 => Just(Saw::Nothing)]
+}
+
+/// Steps of a clock that mostly goes on and sometimes back, up to the ends of time.
+fn any_step() -> impl Strategy<Value = i64> {
+    prop_oneof![6 => 0i64..20_000, 3 => 0i64..200_000_000, 2 => -400_000i64..0, 1 => any::<i64>()]
+}
+
+fn moved(now: i64, by: i64) -> i64 {
+    now.saturating_add(by).clamp(Timestamp::MIN.as_second() * 1000, Timestamp::MAX.as_second() * 1000)
+}
+
+/// A life: looks with the step of the clock before each, and how long ago each was asked.
+fn any_life() -> impl Strategy<Value = (Product, Vec<(i64, i64, Saw, f64)>)> {
+    let product = prop_oneof![Just(Product::Mobile), Just(Product::Internet)];
+    let looks = proptest::collection::vec((any_step(), 0i64..30_000, any_saw(), -1.0..1.0), 1..20);
+    (product, looks)
+}
+
+/// Runs a life, showing each step as (before, what was seen, after).
+fn live(
+    product: Product,
+    looks: &[(i64, i64, Saw, f64)],
+    mut each: impl FnMut(&Order, &Saw, Timestamp, &Decision) -> Result<(), TestCaseError>,
+) -> Result<(), TestCaseError> {
+    let schedule = Schedule::default();
+    let mut order = tracked(product);
+    let mut now = START;
+    for (step, ago, saw, jitter) in looks {
+        now = moved(now, *step);
+        let time = |ms| Timestamp::from_millisecond(ms).unwrap();
+        let observation = Observation { asked_at: time(moved(now, -ago)), saw: saw.clone() };
+        if let Some(decision) = decide(&order, &observation, time(now), Jitter::new(*jitter), &schedule) {
+            each(&order, saw, time(now), &decision)?;
+            order = decision.order;
+        }
+    }
+    Ok(())
+}
+
+fn stated(saw: &Saw) -> Option<&VendorStatus> {
+    match saw {
+        Saw::Order(seen) => seen.facts.status.as_ref(),
+        Saw::NotFound | Saw::Nothing => None,
+    }
+}
+
+fn has(decision: &Decision, detail_type: &str) -> bool {
+    decision.events.iter().any(|event| event.detail_type == detail_type)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 10_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Invariant 1.
+    #[test]
+    fn a_final_status_never_changes((product, looks) in any_life()) {
+        live(product, &looks, |before, _, _, decision| {
+            if before.phase.is_final() {
+                prop_assert_eq!(&decision.order.facts.status, &before.facts.status);
+                prop_assert_eq!(decision.order.phase, before.phase);
+            }
+            Ok(())
+        })?;
+    }
+
+    /// Invariant 2.
+    #[test]
+    fn an_outcome_is_announced_once_and_only_if_the_vendor_stated_it((product, looks) in any_life()) {
+        let mut outcomes = 0;
+        live(product, &looks, |_, saw, _, decision| {
+            if has(decision, "Order Refunded") {
+                prop_assert_eq!(stated(saw), Some(&VendorStatus::Refunded));
+                outcomes += 1;
+            }
+            if has(decision, "Order Fulfilled") {
+                prop_assert_eq!(stated(saw), Some(&VendorStatus::Fulfilled));
+                outcomes += 1;
+            }
+            prop_assert!(outcomes <= 1);
+            Ok(())
+        })?;
+    }
+
+    /// Invariant 4.
+    #[test]
+    fn whoever_waits_for_something_is_due((product, looks) in any_life()) {
+        live(product, &looks, |_, _, now, decision| {
+            let order = &decision.order;
+            let announced = Order { announced: order.seq, ..order.clone() };
+            let waits = !order.phase.is_final() || order.awaits_card();
+            prop_assert_eq!(Schedule::default().due_at(&announced, now).is_some(), waits);
+            prop_assert!(order.announced >= order.seq || Schedule::default().due_at(order, now).is_some());
+            Ok(())
+        })?;
+    }
+
+    /// Invariant 5.
+    #[test]
+    fn a_failed_look_changes_no_status((product, looks) in any_life()) {
+        live(product, &looks, |before, saw, _, decision| {
+            if matches!(saw, Saw::Nothing | Saw::NotFound) {
+                prop_assert_eq!(&decision.order.facts, &before.facts);
+                prop_assert_eq!(&decision.order.card, &before.card);
+                prop_assert_eq!(decision.order.phase.is_final(), before.phase.is_final());
+            }
+            Ok(())
+        })?;
+    }
+
+    /// Invariant 6, and with it: events are numbered without a gap, their details are JSON, and the next look is never in
+    /// the past.
+    #[test]
+    fn decide_is_total((product, looks) in any_life()) {
+        live(product, &looks, |before, _, now, decision| {
+            for (index, event) in decision.events.iter().enumerate() {
+                prop_assert_eq!(event.seq, before.seq + 1 + index as u32);
+                let detail: Value = serde_json::from_str(&event.detail).map_err(|e| TestCaseError::fail(e.to_string()))?;
+                prop_assert_eq!(&detail["event_id"], &Value::from(event.id()));
+            }
+            prop_assert_eq!(decision.order.seq, before.seq + decision.events.len() as u32);
+            if let Some(next) = decision.order.next_look_at.filter(|_| decision.order.phase.parked_as().is_some()) {
+                prop_assert!(next > now || now == Timestamp::MAX || next >= before.next_look_at.unwrap_or(next));
+            }
+            Ok(())
+        })?;
+    }
+}
