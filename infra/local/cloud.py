@@ -31,12 +31,21 @@ def machine_architecture() -> str:
     return "arm64" if platform.machine().lower() in ("arm64", "aarch64") else "x86_64"
 
 
+def chosen_region(environment: Mapping[str, str]) -> str:
+    """The caller's region. boto3 by itself knows AWS_DEFAULT_REGION and profiles, and not AWS_REGION."""
+    region = environment.get("AWS_REGION") or boto3.Session().region_name
+    if not region:
+        raise Failure("no region: set AWS_REGION")
+    return region
+
+
 def build(profile: str, architecture: str) -> None:
     """Builds the three functions, with cargo's own progress on the terminal."""
     command = ["cargo", "lambda", "build", "--profile", profile, "--lambda-dir", str(LAMBDA_DIR)]
     for function in FUNCTIONS:
         command += ["--bin", function]
-    if architecture != machine_architecture():
+    # With a target named, cargo lambda links against the C library of Lambda's system; without, against this machine's.
+    if profile == "release" or architecture != machine_architecture():
         command.append("--arm64" if architecture == "arm64" else "--x86-64")
     cargo(command)
 

@@ -65,7 +65,7 @@ def deploy(environment: Mapping[str, str]) -> None:
     endpoint = environment.get("AWS_ENDPOINT_URL")
     if "Architecture" not in parameters:
         parameters["Architecture"] = cloud.machine_architecture() if endpoint else str(settings.declared(cloud.TEMPLATE)["Architecture"])
-    target = Cloud(stack_name=environment.get("STACK_NAME", cloud.STACK_NAME))
+    target = Cloud(stack_name=environment.get("STACK_NAME", cloud.STACK_NAME), region=cloud.chosen_region(environment))
     say(f"deploying {target.stack_name} to {endpoint or 'AWS'}")
     api_key = environment.get("ONECLICKDZ_API_KEY", "")
     has_value = target.secret_value(target.outputs()) is not None
