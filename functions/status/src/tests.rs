@@ -156,6 +156,12 @@ async fn every_route_of_the_samples_is_one() {
 }
 
 #[test]
+fn an_answer_does_not_print_what_it_answers() {
+    let printed = format!("{:?}", Answer::ok(&json!({"card_code": "123456789012"})));
+    assert_eq!(printed, "Answer(200)");
+}
+
+#[test]
 fn a_body_may_be_base64_and_a_ref_may_be_missing() {
     let body = |text: &str, base64: bool| {
         route::body(&request(PUT, |event| {

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use jiff::Timestamp;
 
 use super::{
-    Event, EventKind, Facts, OrderKey, Phase, Ref, Schedule, SealedCard, TrackedBy,
+    Event, EventKind, Facts, OrderKey, Outcome, Phase, Product, Ref, Schedule, SealedCard, TrackedBy,
     schedule::{between, later},
 };
 
@@ -119,6 +119,17 @@ impl Order {
     pub fn is_stale(&self, now: Timestamp) -> bool {
         let old = |checked| between(checked, now) > self.status_gap();
         !self.phase.is_final() && self.checked_at.is_none_or(old)
+    }
+
+    /// Whether this order still waits for its card: an internet order, fulfilled without one.
+    pub fn awaits_card(&self) -> bool {
+        let fulfilled = matches!(self.phase, Phase::Final { outcome: Outcome::Fulfilled });
+        fulfilled && self.key.product == Product::Internet && self.card.is_none()
+    }
+
+    /// Whether the vendor has ever shown it.
+    pub(super) fn is_known(&self) -> bool {
+        self.first_seen_at.is_some() || self.facts != Facts::default()
     }
 
     /// When the recheck that claims this order now is to come back, should the look never be committed.

@@ -4,7 +4,7 @@ use std::{str::FromStr, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{Facts, Order, ParkedAs, Phase, Product};
+use super::{Order, ParkedAs, Phase, Product};
 
 /// Text that is not a ladder or a duration.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -215,19 +215,6 @@ impl Schedule {
         }
         let announce = later(now, OUTBOX_DUE);
         Some(look.map_or(announce, |look| look.min(announce)))
-    }
-}
-
-impl Order {
-    /// Whether this order still waits for its card: an internet order, fulfilled without one.
-    pub fn awaits_card(&self) -> bool {
-        let fulfilled = matches!(self.phase, Phase::Final { outcome: super::Outcome::Fulfilled });
-        fulfilled && self.key.product == Product::Internet && self.card.is_none()
-    }
-
-    /// Whether the vendor has ever shown it.
-    pub(super) fn is_known(&self) -> bool {
-        self.first_seen_at.is_some() || self.facts != Facts::default()
     }
 }
 

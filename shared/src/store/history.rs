@@ -6,9 +6,6 @@ use jiff::Timestamp;
 use super::{Item, Store, StoreError, item};
 use crate::order::{Event, OrderKey};
 
-/// An event as it was stored.
-pub type PastEvent = Event;
-
 fn sort_key(seq: u32) -> String {
     format!("EVENT#{seq:06}")
 }
@@ -23,7 +20,7 @@ pub(super) fn write_event(event: &Event) -> Item {
     item
 }
 
-fn read_event(key: &OrderKey, item: &Item) -> Result<PastEvent, StoreError> {
+fn read_event(key: &OrderKey, item: &Item) -> Result<Event, StoreError> {
     let missing =
         |name: &str| StoreError::Corrupt { key: key.clone(), why: format!("an event without {name}") };
     let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok()).ok_or_else(|| missing(name));
@@ -43,7 +40,7 @@ impl Store {
     ///
     /// # Errors
     /// If DynamoDB fails, or an event cannot be read.
-    pub async fn events_after(&self, key: &OrderKey, after: u32) -> Result<Vec<PastEvent>, StoreError> {
+    pub async fn events_after(&self, key: &OrderKey, after: u32) -> Result<Vec<Event>, StoreError> {
         let mut events = Vec::new();
         let mut next: Option<Item> = None;
         loop {

@@ -21,7 +21,6 @@ use jiff::Timestamp;
 
 pub use commit::Commit;
 pub use due::Due;
-pub use history::PastEvent;
 
 use crate::{
     aws::describe,
