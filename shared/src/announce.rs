@@ -6,7 +6,10 @@ use aws_sdk_eventbridge::{
     types::{PutEventsRequestEntry, PutEventsResultEntry},
 };
 
+use jiff::Timestamp;
+
 use crate::{
+    admission::VendorEvent,
     aws::describe,
     order::{Event, SOURCE},
 };
@@ -34,6 +37,29 @@ pub struct Announced {
     pub stopped: Option<String>,
 }
 
+/// What is put on the bus of an event, whatever it is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    seq: u32,
+    detail_type: &'a str,
+    occurred_at: Timestamp,
+    detail: &'a str,
+}
+
+impl<'a> From<&'a Event> for Entry<'a> {
+    fn from(event: &'a Event) -> Self {
+        let Event { seq, detail_type, occurred_at, detail, .. } = event;
+        Self { seq: *seq, detail_type, occurred_at: *occurred_at, detail }
+    }
+}
+
+impl<'a> From<&'a VendorEvent> for Entry<'a> {
+    fn from(event: &'a VendorEvent) -> Self {
+        let VendorEvent { seq, detail_type, occurred_at, detail } = event;
+        Self { seq: *seq, detail_type, occurred_at: *occurred_at, detail }
+    }
+}
+
 impl Announcer {
     /// `bus`: the event bus by name.
     pub fn new(client: Client, bus: String) -> Self {
@@ -42,9 +68,13 @@ impl Announcer {
 
     /// Announces `events`, which are ascending, and stops after the call in which one did not go out: what came after it in
     /// that call may be heard before it, and again.
-    pub async fn announce(&self, events: &[Event]) -> Announced {
+    pub async fn announce<'a, E>(&self, events: &'a [E]) -> Announced
+    where
+        Entry<'a>: From<&'a E>,
+    {
         let mut announced = Announced { up_to: None, count: 0, stopped: None };
-        for chunk in chunks(events) {
+        let events: Vec<Entry<'a>> = events.iter().map(Entry::from).collect();
+        for chunk in chunks(&events) {
             let entries = chunk.iter().map(|event| self.entry(event)).collect();
             let results = match self.client.put_events().set_entries(Some(entries)).send().await {
                 Ok(answer) => answer.entries.unwrap_or_default(),
@@ -65,12 +95,12 @@ impl Announcer {
         announced
     }
 
-    fn entry(&self, event: &Event) -> PutEventsRequestEntry {
+    fn entry(&self, event: &Entry<'_>) -> PutEventsRequestEntry {
         PutEventsRequestEntry::builder()
             .event_bus_name(&self.bus)
             .source(SOURCE)
-            .detail_type(&event.detail_type)
-            .detail(&event.detail)
+            .detail_type(event.detail_type)
+            .detail(event.detail)
             .time(DateTime::from_millis(event.occurred_at.as_millisecond()))
             .build()
     }
@@ -83,8 +113,8 @@ fn refused(result: Option<&PutEventsResultEntry>) -> Option<String> {
     Some(format!("{code}: {}", result.error_message().unwrap_or("no message")))
 }
 
-fn chunks(events: &[Event]) -> Vec<Vec<&Event>> {
-    let mut chunks: Vec<Vec<&Event>> = Vec::new();
+fn chunks<'a, 'b>(events: &'b [Entry<'a>]) -> Vec<Vec<&'b Entry<'a>>> {
+    let mut chunks: Vec<Vec<&'b Entry<'a>>> = Vec::new();
     let mut bytes = 0;
     for event in events {
         let fits = bytes + event.detail.len() <= MOST_BYTES;

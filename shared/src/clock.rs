@@ -31,6 +31,20 @@ impl Clock {
         }
     }
 
+    /// Waits until `moment`; a fixed clock is put there.
+    pub async fn wait_until(&self, moment: Timestamp) {
+        match self {
+            Self::System => {
+                let wait =
+                    std::time::Duration::try_from(moment.duration_since(self.now())).unwrap_or_default();
+                tokio::time::sleep(wait).await;
+            }
+            Self::Fixed(at) => {
+                at.fetch_max(moment.as_millisecond(), Ordering::SeqCst);
+            }
+        }
+    }
+
     /// Puts a fixed clock to a time; the machine's stays as it is.
     pub fn set(&self, now: Timestamp) {
         if let Self::Fixed(at) = self {

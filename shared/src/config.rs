@@ -5,6 +5,7 @@ use std::{collections::HashMap, fmt, net::IpAddr, str::FromStr};
 use reqwest::Url;
 
 use crate::{
+    admission::Budget,
     aws::AwsEnvironment,
     order::{Ladder, Schedule, parse_duration},
     secret::{SecretSource, Secrets},
@@ -25,6 +26,8 @@ pub struct Config {
     pub secrets: SecretSource,
     /// Ladders, deadline, overdue.
     pub schedule: Schedule,
+    /// `VENDOR_CALLS_PER_MINUTE`, `VENDOR_CALLS_BURST`.
+    pub budget: Budget,
     /// What Lambda says about AWS.
     pub aws: AwsEnvironment,
     /// `RUST_LOG`: error, warn, info, debug or trace.
@@ -84,6 +87,7 @@ impl Reader {
         let base_url = self.base_url();
         let secrets = self.secrets();
         let schedule = self.schedule();
+        let budget = self.budget();
         let region = self.required("AWS_REGION");
         let access_key_id = self.required("AWS_ACCESS_KEY_ID");
         let secret_access_key = self.required("AWS_SECRET_ACCESS_KEY");
@@ -95,6 +99,7 @@ impl Reader {
             base_url: base_url?,
             secrets: secrets?,
             schedule,
+            budget,
             aws: AwsEnvironment {
                 region: region?,
                 access_key_id: access_key_id?,
@@ -139,6 +144,15 @@ impl Reader {
                 parse_duration,
             ),
         }
+    }
+
+    fn budget(&mut self) -> Budget {
+        let per_minute = self.or_default("VENDOR_CALLS_PER_MINUTE", 60, u32::from_str);
+        let burst = self.or_default("VENDOR_CALLS_BURST", 5, u32::from_str);
+        Budget::new(per_minute, burst).unwrap_or_else(|error| {
+            self.problems.push(format!("VENDOR_CALLS_BURST: {error}"));
+            Budget::default()
+        })
     }
 
     fn base_url(&mut self) -> Option<Url> {
@@ -229,6 +243,7 @@ mod tests {
     fn defaults_are_those_of_the_design() {
         let config = read(&[]).unwrap();
         assert_eq!(config.schedule, Schedule::default());
+        assert_eq!(config.budget, Budget::default());
         assert_eq!(config.base_url.as_str(), "https://api.oneclickdz.com/v3");
         assert!(!format!("{config:?}").contains("swordfish"));
     }
@@ -240,6 +255,8 @@ mod tests {
             ("SECRET_ID", ""),
             ("RECHECK_QUEUED", "24h,soon"),
             ("POLL_DEADLINE", "0s"),
+            ("VENDOR_CALLS_PER_MINUTE", "many"),
+            ("VENDOR_CALLS_BURST", "60"),
             ("ONECLICKDZ_BASE_URL", "http://example.com"),
             ("RUST_LOG", "loud"),
         ])
@@ -249,6 +266,8 @@ mod tests {
             "SECRET_ID",
             "RECHECK_QUEUED",
             "POLL_DEADLINE",
+            "VENDOR_CALLS_PER_MINUTE",
+            "VENDOR_CALLS_BURST",
             "ONECLICKDZ_BASE_URL",
             "RUST_LOG",
         ] {

@@ -44,6 +44,7 @@ pub fn client() -> Result<reqwest::Client, HttpError> {
         .tls_backend_preconfigured(tls)
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(Duration::from_secs(3))
+        .read_timeout(Duration::from_secs(6))
         .pool_idle_timeout(Duration::from_secs(60))
         .build()?;
     Ok(client)

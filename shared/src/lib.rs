@@ -1,5 +1,6 @@
 //! What the functions of the top-up tracker share. Start at [`refresh`]: the one path that every trigger takes.
 
+pub mod admission;
 pub mod announce;
 pub mod aws;
 pub mod cards;

@@ -1,10 +1,11 @@
-//! The one path: load, claim, ask the vendor, decide, commit, announce. A status request, a poller tick and a recheck
+//! The one path: load, claim, admit, ask the vendor, decide, commit, announce. A status request, a poller tick and a recheck
 //! differ only in how they pick the order and in what they answer.
 
 use jiff::Timestamp;
 use secrecy::SecretString;
 
 use crate::{
+    admission::{Admission, Admitted, Class, Closed, Leave, Usage, Verdict},
     announce::Announcer,
     aws::{events_client, sdk_config},
     cards::{CardError, CardSafe},
@@ -12,12 +13,12 @@ use crate::{
     config::Config,
     http::{self, HttpError},
     order::{
-        Decision, Event, Jitter, Observation, Order, OrderKey, Ref, Saw, Schedule, Seen, TrackedBy, Trigger,
-        decide,
+        Event, Jitter, Observation, Order, OrderId, OrderKey, Product, Ref, ReviewReason, Saw, Schedule,
+        Seen, TrackedBy, Trigger, decide,
     },
-    secret::{SecretError, Secrets},
+    secret::{Fingerprint, SecretError, Vault},
     store::{Commit, Registration, Store, StoreError},
-    vendor::{Answer, Vendor, VendorError},
+    vendor::{ShownOrder, Vendor, VendorError},
 };
 
 /// Everything a trigger needs to see to an order.
@@ -25,6 +26,10 @@ use crate::{
 pub struct Tracker {
     /// The table.
     pub store: Store,
+    /// The vendor's key and the merchants' tokens.
+    pub vault: Vault,
+    /// Leave to use the key.
+    pub admission: Admission,
     /// OneClickDz.
     pub vendor: Vendor,
     /// The key that seals card codes.
@@ -53,6 +58,13 @@ pub enum StartError {
 pub enum Look {
     /// It was not time, or somebody else was faster: what is stored is the best there is.
     NotMade,
+    /// There is no leave to call before then; nothing was asked.
+    NotAdmitted {
+        /// The first moment at which trying again is of use.
+        until: Timestamp,
+        /// Why.
+        why: Closed,
+    },
     /// The vendor answered.
     Answered,
     /// The look failed. It says nothing about the order.
@@ -89,8 +101,19 @@ pub struct Refreshed {
     pub look: Look,
     /// How many events went out.
     pub announced: usize,
-    /// Whether this look brought the outcome.
+    /// What this look brought.
+    pub news: News,
+}
+
+/// What is worth a metric in the events that a look brought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct News {
+    /// The outcome.
     pub became_final: bool,
+    /// Reviews because an order is overdue.
+    pub overdue_reviews: usize,
+    /// Reviews because a status is not known.
+    pub unrecognised_statuses: usize,
 }
 
 /// Somebody else commits all the time; after so many lost races a look is given up. The ladder brings the next.
@@ -101,19 +124,29 @@ impl Tracker {
     ///
     /// # Errors
     /// If TLS cannot be set up or the secrets cannot be had.
-    pub async fn start(config: &Config) -> Result<(Self, Secrets), StartError> {
+    pub async fn start(config: &Config) -> Result<Self, StartError> {
         let http = http::client()?;
         let aws = sdk_config(&config.aws, http.clone());
-        let secrets = Secrets::read(&config.secrets, &aws_sdk_secretsmanager::Client::new(&aws)).await?;
-        let tracker = Self {
-            store: Store::new(aws_sdk_dynamodb::Client::new(&aws), config.orders_table.clone()),
-            vendor: Vendor::new(http, config.base_url.clone(), secrets.vendor_key.clone()),
+        let clock = Clock::System;
+        let manager = aws_sdk_secretsmanager::Client::new(&aws);
+        let vault = Vault::open(config.secrets.clone(), manager, clock.now()).await?;
+        let store = Store::new(aws_sdk_dynamodb::Client::new(&aws), config.orders_table.clone());
+        Ok(Self {
+            admission: Admission::new(store.clone(), clock.clone(), config.budget),
+            store,
+            vault,
+            vendor: Vendor::new(http, config.base_url.clone()),
             cards: CardSafe::new(aws_sdk_kms::Client::new(&aws), config.card_key_id.clone()),
             announcer: Announcer::new(events_client(&config.aws, &aws), config.event_bus.clone()),
-            clock: Clock::System,
+            clock,
             schedule: config.schedule.clone(),
-        };
-        Ok((tracker, secrets))
+        })
+    }
+
+    /// The same with another clock (tests move it).
+    #[must_use]
+    pub fn with_clock(self, clock: Clock) -> Self {
+        Self { admission: self.admission.with_clock(clock.clone()), clock, ..self }
     }
 
     /// Tracks an order from now on, unless it is tracked already; answers the order either way.
@@ -126,9 +159,23 @@ impl Tracker {
         reference: Option<Ref>,
         by: TrackedBy,
     ) -> Result<(Registration, Order), StoreError> {
+        let new = |now| Order::track(key.clone(), reference.clone(), by, now, &self.schedule);
+        match self.register(key, new).await? {
+            (Registration::AlreadyTracked, known) => {
+                Ok((Registration::AlreadyTracked, self.complete(known, reference).await?))
+            }
+            new => Ok(new),
+        }
+    }
+
+    async fn register(
+        &self,
+        key: &OrderKey,
+        new: impl Fn(Timestamp) -> (Order, Event),
+    ) -> Result<(Registration, Order), StoreError> {
         for _ in 0..MOST_RACES {
             let now = self.clock.now();
-            let (order, event) = Order::track(key.clone(), reference.clone(), by, now, &self.schedule);
+            let (order, event) = new(now);
             let due_at = self.schedule.due_at(&order, now);
             if self.store.register(&order, &event, due_at).await? == Registration::Tracked {
                 let (order, _) = self.announce(order, &[event]).await;
@@ -136,7 +183,7 @@ impl Tracker {
             }
             // Nothing is there yet if the one we lost to is still at it, or lost too: try again.
             if let Some(known) = self.store.load(key).await? {
-                return Ok((Registration::AlreadyTracked, self.complete(known, reference).await?));
+                return Ok((Registration::AlreadyTracked, known));
             }
         }
         Err(too_many_races("store a new order"))
@@ -169,22 +216,97 @@ impl Tracker {
             (order, announced) = self.announce(order, &[]).await;
         }
         let now = self.clock.now();
+        let not_made = |order| Refreshed { order, look: Look::NotMade, announced, news: News::default() };
         if !order.wants_look(trigger, now, &self.schedule) {
             if trigger == Trigger::Recheck {
                 self.put_off(&order, now).await?;
             }
-            return Ok(Some(Refreshed { order, look: Look::NotMade, announced, became_final: false }));
+            return Ok(Some(not_made(order)));
+        }
+        let vendor_key = self.vault.secrets().vendor_key.clone();
+        if let Some((until, why)) = self.admission.closed(vendor_key.fingerprint(), trigger.into()) {
+            let look = self.not_admitted(until, why).await;
+            return self.settled(order, now, Saw::NotAsked, look, trigger, announced).await.map(Some);
         }
         let due_at = (trigger == Trigger::Recheck).then(|| order.due_after_claim(now, &self.schedule));
         let Some(claimed) = self.store.claim(&order, now, due_at).await? else {
-            return Ok(Some(Refreshed { order, look: Look::NotMade, announced, became_final: false }));
+            return Ok(Some(not_made(order)));
         };
-        let was_final = claimed.phase.is_final();
-        let (saw, look) = self.ask(&claimed, trigger).await;
-        let (order, events) = self.settle(claimed, &Observation { asked_at: now, saw }).await?;
-        let (order, more) = self.announce(order, &events).await;
-        let became_final = order.phase.is_final() && !was_final;
-        Ok(Some(Refreshed { order, look, announced: announced + more, became_final }))
+        let (saw, look) = match self.admission.admit(vendor_key.fingerprint(), trigger.into()).await? {
+            Leave::Refused { until, why } => (Saw::NotAsked, self.not_admitted(until, why).await),
+            Leave::Given(admitted) => {
+                let answer = self.vendor.check_id(&vendor_key, &claimed.key).await;
+                self.observe(&claimed, trigger, &admitted, answer).await
+            }
+        };
+        self.settled(claimed, now, saw, look, trigger, announced).await.map(Some)
+    }
+
+    /// Looks an order up by the merchant's reference, with the vendor's prefix or without, and tracks what is found.
+    ///
+    /// # Errors
+    /// If the table fails.
+    pub async fn find(&self, product: Product, reference: &Ref) -> Result<Found, StoreError> {
+        for wanted in [Some(reference.clone()), reference.without_prefix()].into_iter().flatten() {
+            let vendor_key = self.vault.secrets().vendor_key.clone();
+            let admitted = match self.admission.admit(vendor_key.fingerprint(), Class::Status).await? {
+                Leave::Given(admitted) => admitted,
+                Leave::Refused { until, why } => {
+                    self.not_admitted(until, why).await;
+                    return Ok(Found::NotAdmitted { until, why });
+                }
+            };
+            let asked_at = self.clock.now();
+            let answer = self.vendor.check_ref(&vendor_key, product, &wanted).await;
+            self.learn(&admitted, answer.as_ref().map_or_else(VendorError::verdict, |_| Verdict::Accepted))
+                .await;
+            let shown = match answer {
+                Ok(answer) => answer.order,
+                Err(error) => {
+                    tracing::warn!(%product, kind = error.name(), %error, "look-up failed");
+                    return Ok(Found::Failed(error));
+                }
+            };
+            let Some(shown) = shown else { continue };
+            let Some(Ok(id)) = shown.id.clone().map(OrderId::try_from) else {
+                return Ok(Found::Failed(VendorError::Unreadable {
+                    path: "data._id".into(),
+                    what: "no id".into(),
+                }));
+            };
+            let key = OrderKey { product, id };
+            let (registration, order) = self.track(&key, Some(reference.clone()), TrackedBy::Put).await?;
+            let (saw, look) = match self.seen(&order, shown).await {
+                Ok(saw) => (saw, Look::Answered),
+                Err(error) => (Saw::Nothing, Look::Failed(error)),
+            };
+            let found = self.settled(order, asked_at, saw, look, Trigger::Status, 0).await?;
+            return Ok(Found::Order(registration, Box::new(found)));
+        }
+        Ok(Found::Unknown)
+    }
+
+    /// Announces what there is to say about a key; answers what is known of it.
+    ///
+    /// # Errors
+    /// If the table fails.
+    pub async fn announce_key(&self, key: &Fingerprint) -> Result<usize, StoreError> {
+        let events = self.store.vendor_events(key).await?;
+        let result = self.announcer.announce(&events).await;
+        if let Some(why) = &result.stopped {
+            tracing::warn!(%key, why, "events about the key stay in the outbox");
+        } else if let Some(last) = events.last() {
+            self.store.mark_vendor_announced(key, last.seq).await?;
+        }
+        Ok(result.count)
+    }
+
+    /// What is known of the vendor's key that is in use.
+    ///
+    /// # Errors
+    /// If the table fails.
+    pub async fn usage(&self) -> Result<Usage, StoreError> {
+        self.admission.usage(self.vault.secrets().vendor_key.fingerprint()).await
     }
 
     /// Commits that the card was read, so that each delivery is on record before it is made, and decrypts it.
@@ -213,13 +335,36 @@ impl Tracker {
         Err(too_many_races("record a reading").into())
     }
 
-    /// Asks the vendor. A failure is logged here, once, and goes on as an observation of nothing.
-    async fn ask(&self, order: &Order, trigger: Trigger) -> (Saw, Look) {
-        match self.look(order).await {
+    /// There was no leave to call. A suspended key may have been changed meanwhile.
+    async fn not_admitted(&self, until: Timestamp, why: Closed) -> Look {
+        if why == Closed::Suspended {
+            self.vault.read_again(self.clock.now()).await;
+        }
+        Look::NotAdmitted { until, why }
+    }
+
+    /// What a look's answer shows, and what it says about the key. A failure is logged here, once, and goes on as an observation
+    /// of nothing.
+    async fn observe(
+        &self,
+        order: &Order,
+        trigger: Trigger,
+        admitted: &Admitted,
+        answer: Result<crate::vendor::Answer, VendorError>,
+    ) -> (Saw, Look) {
+        self.learn(admitted, answer.as_ref().map_or_else(VendorError::verdict, |_| Verdict::Accepted)).await;
+        let seen = match answer {
+            Ok(answer) => match answer.order {
+                Some(shown) => self.seen(order, shown).await.map(|saw| (saw, answer.request_id)),
+                None => Ok((Saw::NotFound, answer.request_id)),
+            },
+            Err(error) => Err(error.into()),
+        };
+        match seen {
             Ok((saw, request_id)) => {
                 let status = match &saw {
                     Saw::Order(seen) => seen.facts.status.as_ref().map_or("", |status| status.as_str()),
-                    Saw::NotFound | Saw::Nothing => "NOT_FOUND",
+                    Saw::NotFound | Saw::Nothing | Saw::NotAsked => "NOT_FOUND",
                 };
                 tracing::info!(order = %order.key, ?trigger, status, request_id, "looked");
                 (saw, Look::Answered)
@@ -231,14 +376,49 @@ impl Tracker {
         }
     }
 
-    async fn look(&self, order: &Order) -> Result<(Saw, Option<String>), LookError> {
-        let Answer { order: shown, request_id } = self.vendor.check_id(&order.key).await?;
-        let Some(shown) = shown else { return Ok((Saw::NotFound, request_id)) };
+    /// Takes in what an answer says about the key; what goes wrong here costs no order its look.
+    async fn learn(&self, admitted: &Admitted, verdict: Verdict) {
+        if matches!(verdict, Verdict::Refused(_)) {
+            self.vault.read_again(self.clock.now()).await;
+        }
+        let told = match self.admission.learn(admitted, &verdict).await {
+            Ok(true) => self.announce_key(admitted.key()).await.map(drop),
+            Ok(false) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = told {
+            tracing::error!(key = %admitted.key(), %error, "what the vendor said about the key could not be kept");
+        }
+    }
+
+    /// An order as it was shown, its card code encrypted before anything else is done with it.
+    async fn seen(&self, order: &Order, shown: ShownOrder) -> Result<Saw, LookError> {
         let card = match shown.card_code {
             Some(code) if order.card.is_none() => Some(self.cards.seal(&order.key, &code).await?),
             _ => None,
         };
-        Ok((Saw::Order(Box::new(Seen { facts: shown.facts, card })), request_id))
+        Ok(Saw::Order(Box::new(Seen { facts: shown.facts, card })))
+    }
+
+    /// The end of the path: decide, commit, announce.
+    async fn settled(
+        &self,
+        order: Order,
+        asked_at: Timestamp,
+        saw: Saw,
+        look: Look,
+        trigger: Trigger,
+        announced: usize,
+    ) -> Result<Refreshed, StoreError> {
+        let before = order.clone();
+        let (order, events) = self.settle(order, &Observation { asked_at, saw }, trigger).await?;
+        let news = News {
+            became_final: order.phase.is_final() && !before.phase.is_final(),
+            overdue_reviews: reviews(&before, &order, ReviewReason::Overdue),
+            unrecognised_statuses: reviews(&before, &order, ReviewReason::UnrecognisedStatus),
+        };
+        let (order, more) = self.announce(order, &events).await;
+        Ok(Refreshed { order, look, announced: announced + more, news })
     }
 
     /// Decides and commits until it holds, or is overtaken.
@@ -246,6 +426,7 @@ impl Tracker {
         &self,
         order: Order,
         observation: &Observation,
+        trigger: Trigger,
     ) -> Result<(Order, Vec<Event>), StoreError> {
         let jitter = Jitter::new(fastrand::f64() * 2.0 - 1.0);
         let mut order = order;
@@ -254,9 +435,14 @@ impl Tracker {
             let Some(decision) = decide(&order, observation, now, jitter, &self.schedule) else {
                 return Ok((order, Vec::new()));
             };
-            let Decision { events, .. } = &decision;
-            let events = events.clone();
             let due_at = self.schedule.due_at(&decision.order, now);
+            if decision.order == order && observation.saw == Saw::NotAsked {
+                if trigger == Trigger::Recheck {
+                    self.put_off(&order, now).await?;
+                }
+                return Ok((order, Vec::new()));
+            }
+            let events = decision.events.clone();
             match self.store.commit(&order, decision, due_at).await? {
                 Commit::Applied(after) => return Ok((*after, events)),
                 Commit::AlreadyFinal | Commit::LostRace => {
@@ -268,16 +454,37 @@ impl Tracker {
         Ok((order, Vec::new()))
     }
 
-    /// Announces what is in the outbox. `fresh` are the events just committed; others are read from the history. What
-    /// fails stays in the outbox and is due soon, so it is logged and no error.
+    /// Announces what is in the outbox, then tracks the orders that this one lives on under. `fresh` are the events just
+    /// committed; others are read from the history. What fails is due soon, so it is logged and no error.
     async fn announce(&self, order: Order, fresh: &[Event]) -> (Order, usize) {
-        match self.try_announce(&order, fresh).await {
+        let (order, count) = match self.try_announce(&order, fresh).await {
             Ok((announced, count)) => (Order { announced: order.announced.max(announced), ..order }, count),
             Err(error) => {
                 tracing::warn!(order = %order.key, %error, "events stay in the outbox");
                 (order, 0)
             }
+        };
+        let mut order = order;
+        for link in order.links_to_track() {
+            // Boxed: the order that is tracked is announced in its turn, though it has no links yet.
+            if let Err(error) = Box::pin(self.track_link(&mut order, link)).await {
+                tracing::warn!(order = %order.key, %error, "a linked order is tracked later");
+            }
         }
+        (order, count)
+    }
+
+    /// Tracks an order that `order` lives on under; both name each other. Any step may be repeated.
+    async fn track_link(&self, order: &mut Order, link: OrderId) -> Result<(), StoreError> {
+        let linked = OrderKey { product: order.key.product, id: link.clone() };
+        let from = order.key.id.clone();
+        let new = |now| Order::track_link(linked.clone(), from.clone(), now, &self.schedule);
+        let (registration, other) = self.register(&linked, new).await?;
+        if registration == Registration::AlreadyTracked && !other.linked_from.contains(&order.key.id) {
+            self.store.note_origin(&linked, &order.key.id).await?;
+        }
+        order.links.insert(link.clone());
+        self.store.note_link(order, &link, self.schedule.due_at(order, self.clock.now())).await
     }
 
     /// An order that is due but wants nothing is due when it says so itself: a race can leave it due too early, and it would
@@ -310,6 +517,24 @@ impl Tracker {
     }
 }
 
+/// What became of a look-up by reference.
+#[derive(Debug)]
+pub enum Found {
+    /// The vendor knows it, and it is tracked now.
+    Order(Registration, Box<Refreshed>),
+    /// The vendor does not know it. That is no proof that nothing was sent.
+    Unknown,
+    /// There is no leave to ask.
+    NotAdmitted {
+        /// The first moment at which trying again is of use.
+        until: Timestamp,
+        /// Why.
+        why: Closed,
+    },
+    /// The vendor did not say.
+    Failed(VendorError),
+}
+
 /// A card could not be shown.
 #[derive(Debug, thiserror::Error)]
 pub enum RevealError {
@@ -319,6 +544,11 @@ pub enum RevealError {
     /// KMS.
     #[error(transparent)]
     Card(#[from] CardError),
+}
+
+/// How many reviews for this reason `after` has and `before` has not.
+fn reviews(before: &Order, after: &Order, reason: ReviewReason) -> usize {
+    after.reviewed.difference(&before.reviewed).filter(|what| what.starts_with(reason.as_str())).count()
 }
 
 fn too_many_races(what: &'static str) -> StoreError {

@@ -1,10 +1,20 @@
 //! The vendor's key and the merchants' tokens: from Secrets Manager, or, for local runs, from the environment.
 
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use subtle::ConstantTimeEq;
 
 use crate::aws::describe;
+
+/// A secret is read again at most so often, whoever presents whatever.
+const READ_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 /// What a token is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -23,12 +33,61 @@ pub struct ApiToken {
     scopes: Vec<Scope>,
 }
 
+/// Which key of the vendor's: the beginning of its SHA-256, in hexadecimal. Tells keys apart and gives none away.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Fingerprint(String);
+
+impl Fingerprint {
+    fn of(key: &SecretString) -> Self {
+        let digest = ring::digest::digest(&ring::digest::SHA256, key.expose_secret().as_bytes());
+        Self(digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// One that was written to the table.
+    pub fn stored(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The vendor's key (`X-Access-Token`).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(from = "SecretString")]
+pub struct VendorKey {
+    secret: SecretString,
+    fingerprint: Fingerprint,
+}
+
+impl From<SecretString> for VendorKey {
+    fn from(secret: SecretString) -> Self {
+        Self { fingerprint: Fingerprint::of(&secret), secret }
+    }
+}
+
+impl VendorKey {
+    /// Which one it is.
+    pub fn fingerprint(&self) -> &Fingerprint {
+        &self.fingerprint
+    }
+}
+
+impl ExposeSecret<str> for VendorKey {
+    fn expose_secret(&self) -> &str {
+        self.secret.expose_secret()
+    }
+}
+
 /// All secrets of a function.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Secrets {
-    /// The vendor's key (`X-Access-Token`).
+    /// The vendor's key.
     #[serde(rename = "oneclickdz_api_key")]
-    pub vendor_key: SecretString,
+    pub vendor_key: VendorKey,
     /// Who may ask us.
     #[serde(default)]
     api_tokens: Vec<ApiToken>,
@@ -74,7 +133,10 @@ impl Secrets {
     /// For local runs: one vendor key, and tokens with all scopes.
     pub fn local(vendor_key: String, tokens: impl IntoIterator<Item = String>) -> Self {
         let all = |token: String| ApiToken { token: token.into(), scopes: vec![Scope::Orders, Scope::Cards] };
-        Self { vendor_key: vendor_key.into(), api_tokens: tokens.into_iter().map(all).collect() }
+        Self {
+            vendor_key: SecretString::from(vendor_key).into(),
+            api_tokens: tokens.into_iter().map(all).collect(),
+        }
     }
 
     /// The scopes of a token; `None` if nobody has it. Compares with every token, in constant time each.
@@ -89,11 +151,7 @@ impl Secrets {
         found
     }
 
-    /// Reads them from their source.
-    ///
-    /// # Errors
-    /// If Secrets Manager fails, or the secret is not in its form.
-    pub async fn read(
+    async fn read(
         source: &SecretSource,
         manager: &aws_sdk_secretsmanager::Client,
     ) -> Result<Self, SecretError> {
@@ -119,6 +177,68 @@ impl Secrets {
             return Err(unreadable("api_tokens: a token of fewer than 16 characters".to_owned()));
         }
         Ok(secrets)
+    }
+}
+
+/// The secrets as last read, and the way to read them again: a changed secret is taken up without a deployment.
+#[derive(Clone, Debug)]
+pub struct Vault {
+    source: SecretSource,
+    manager: aws_sdk_secretsmanager::Client,
+    held: Arc<Mutex<Held>>,
+}
+
+#[derive(Debug)]
+struct Held {
+    secrets: Arc<Secrets>,
+    read_at: Timestamp,
+}
+
+impl Vault {
+    /// Reads the secrets.
+    ///
+    /// # Errors
+    /// If Secrets Manager fails, or the secret is not in its form.
+    pub async fn open(
+        source: SecretSource,
+        manager: aws_sdk_secretsmanager::Client,
+        now: Timestamp,
+    ) -> Result<Self, SecretError> {
+        let secrets = Arc::new(Secrets::read(&source, &manager).await?);
+        Ok(Self { source, manager, held: Arc::new(Mutex::new(Held { secrets, read_at: now })) })
+    }
+
+    /// The secrets as last read.
+    pub fn secrets(&self) -> Arc<Secrets> {
+        self.held().secrets.clone()
+    }
+
+    /// Reads the secrets again, unless somebody has within the last minute; for a key that is refused or a token that nobody
+    /// knows. Where they cannot be had, the old ones stay.
+    pub async fn read_again(&self, now: Timestamp) -> Arc<Secrets> {
+        let wait = |held: &Held| now.duration_since(held.read_at).unsigned_abs() < READ_AGAIN_AFTER;
+        {
+            let mut held = self.held();
+            if wait(&held) {
+                return held.secrets.clone();
+            }
+            held.read_at = now;
+        }
+        match Secrets::read(&self.source, &self.manager).await {
+            Ok(secrets) => {
+                let secrets = Arc::new(secrets);
+                self.held().secrets = secrets.clone();
+                secrets
+            }
+            Err(error) => {
+                tracing::error!(%error, "the secrets could not be read again");
+                self.secrets()
+            }
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::{
     order::{Order, OrderId, OrderKey, Phase, Product, Ref, TrackedBy, Trigger},
-    refresh::{Look, Tracker},
+    refresh::{Look, Refreshed, Tracker},
     store::StoreError,
     telemetry::Summary,
 };
@@ -105,34 +105,49 @@ pub async fn handle(tracker: &Tracker, input: &Value) -> Result<Tick, PollerErro
 
 async fn tick(tracker: &Tracker, input: &Value) -> Result<Tick, PollerError> {
     let (key, reference) = parse(input)?;
-    let (order, looked, announced) = match tracker.refresh(&key, Trigger::Poller).await? {
-        Some(refreshed) => {
-            let looked = !matches!(refreshed.look, Look::NotMade);
-            (tracker.complete(refreshed.order, reference).await?, looked, refreshed.announced)
+    let mut summary = Summary::new("poller").with("order", key.to_string());
+    let (order, not_before) = match tracker.refresh(&key, Trigger::Poller).await? {
+        Some(Refreshed { order, look, announced, news }) => {
+            let not_before = match look {
+                Look::NotAdmitted { until, .. } => Some(until),
+                Look::NotMade | Look::Answered | Look::Failed(_) => None,
+            };
+            summary = summary
+                .count("looks", usize::from(matches!(look, Look::Answered | Look::Failed(_))))
+                .count("not_admitted", usize::from(not_before.is_some()))
+                .count("events", announced)
+                .count("overdue_reviews", news.overdue_reviews)
+                .count("unrecognised_statuses", news.unrecognised_statuses);
+            (tracker.complete(order, reference).await?, not_before)
         }
-        None => {
-            let (_, order) = tracker.track(&key, reference, TrackedBy::Poller).await?;
-            (order, false, 0)
-        }
+        None => (tracker.track(&key, reference, TrackedBy::Poller).await?.1, None),
     };
     let now = tracker.clock.now();
-    let tick = next_tick(tracker, &order, now);
-    Summary::new("poller")
-        .with("order", key.to_string())
+    let jitter = Duration::from_millis(fastrand::u64(..=2000));
+    let tick = next_tick(tracker, &order, not_before.map(|moment| (moment, jitter)), now);
+    summary
         .with("phase", tick.phase)
         .with("status", tick.status.clone())
         .with("wait_seconds", tick.wait_seconds)
-        .count("looks", usize::from(looked))
-        .count("events", announced)
         .log(now);
     Ok(tick)
 }
 
-fn next_tick(tracker: &Tracker, order: &Order, now: Timestamp) -> Tick {
+/// `not_before`: there is no leave to call before then, and all who wait for it come back a little apart.
+fn next_tick(
+    tracker: &Tracker,
+    order: &Order,
+    not_before: Option<(Timestamp, Duration)>,
+    now: Timestamp,
+) -> Tick {
+    let until = |moment: Timestamp| Duration::try_from(moment.duration_since(now)).unwrap_or_default();
     let wait = match order.phase {
         Phase::InFlight { since } => {
-            let next = tracker.schedule.next_poll(order.key.product, since, order.asked_at);
-            Some(Duration::try_from(next.duration_since(now)).unwrap_or_default())
+            let next = until(tracker.schedule.next_poll(order.key.product, since, order.asked_at));
+            // At the deadline it is parked, leave or no leave.
+            let left = tracker.schedule.poll_deadline.saturating_sub(since_then(since, now));
+            let wait = not_before.map_or(next, |(moment, jitter)| next.max(until(moment) + jitter));
+            Some(if left.is_zero() { wait } else { wait.min(left) })
         }
         Phase::Parked { .. } | Phase::Final { .. } => None,
     };
@@ -143,6 +158,10 @@ fn next_tick(tracker: &Tracker, order: &Order, now: Timestamp) -> Tick {
         phase: order.phase.as_str(),
         status: order.facts.status.as_ref().map(|status| status.as_str().to_owned()),
     }
+}
+
+fn since_then(since: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(since)).unwrap_or_default()
 }
 
 #[cfg(test)]

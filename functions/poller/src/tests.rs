@@ -16,7 +16,7 @@ async fn tracker() -> Tracker {
         ("AWS_ENDPOINT_URL", "http://127.0.0.1:9"),
     ];
     let config = Config::read(settings.map(|(name, value)| (name.to_owned(), value.to_owned()))).unwrap();
-    Tracker::start(&config).await.unwrap().0
+    Tracker::start(&config).await.unwrap()
 }
 
 #[test]
@@ -81,6 +81,22 @@ async fn a_tick_says_how_long_to_wait() {
     let (order, _) = Order::track(key, None, TrackedBy::Poller, start, &tracker.schedule);
     for (millis, wait) in [(0, 8), (1, 8), (7001, 1), (7999, 1), (8000, 1), (60_000, 1)] {
         let now = start.checked_add(Duration::from_millis(millis)).unwrap();
-        assert_eq!(next_tick(&tracker, &order, now).wait_seconds, wait, "after {millis} ms");
+        assert_eq!(next_tick(&tracker, &order, None, now).wait_seconds, wait, "after {millis} ms");
+    }
+}
+
+#[tokio::test]
+async fn without_leave_a_tick_comes_back_when_there_may_be_some_or_at_the_deadline() {
+    let tracker = tracker().await;
+    let start = Timestamp::from_second(1_760_000_000).unwrap();
+    let key = OrderKey { product: Product::Mobile, id: "1".parse().unwrap() };
+    let (order, _) = Order::track(key, None, TrackedBy::Poller, start, &tracker.schedule);
+    let after = |seconds: u64| start.checked_add(Duration::from_secs(seconds)).unwrap();
+    for (now, leave, jitter, wait) in
+        [(8, 9, 0, 1), (8, 9, 2, 3), (8, 12, 1, 5), (8, 968, 0, 272), (279, 968, 0, 1)]
+    {
+        let not_before = Some((after(leave), Duration::from_secs(jitter)));
+        let tick = next_tick(&tracker, &order, not_before, after(now));
+        assert_eq!(tick.wait_seconds, wait, "at {now} s, leave at {leave} s");
     }
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use shared::{
     order::{OrderKey, Phase, Trigger},
     refresh::{Look, Tracker},
-    store::StoreError,
+    store::{Due, StoreError},
     telemetry::Summary,
 };
 
@@ -39,6 +39,12 @@ pub struct Report {
     pub not_admitted: usize,
     /// Orders that were due and are left for the next tick.
     pub remaining: usize,
+    /// Reviews because an order is overdue. For the metrics.
+    #[serde(skip)]
+    pub overdue_reviews: usize,
+    /// Reviews because a status is not known. For the metrics.
+    #[serde(skip)]
+    pub unrecognised_statuses: usize,
 }
 
 /// The table could not even be asked what is due.
@@ -60,43 +66,110 @@ impl From<RecheckError> for Diagnostic {
 pub async fn handle(tracker: &Tracker, deadline: SystemTime) -> Result<Report, RecheckError> {
     let deadline = Timestamp::try_from(deadline).unwrap_or(Timestamp::MAX);
     let stop_at = deadline.checked_sub(RESERVE).unwrap_or(Timestamp::MIN);
-    let due = tracker.store.due(tracker.clock.now(), MOST_PER_SWEEP).await;
+    let began = tracker.clock.now();
+    let due = tracker.store.due(began, MOST_PER_SWEEP).await;
     let due = due.inspect_err(|error| tracing::error!(%error, "the sweep could not begin"))?;
-    let report = stream::iter(&due.keys)
-        .map(|key| see_to(tracker, key, stop_at))
+    let of_keys = announce_keys(tracker, &due).await;
+    // First whatever needs no leave to call: nothing that is only to be announced stands behind what waits for one.
+    let seen_to = stream::iter(&due.keys)
+        .map(|key| async move { (key, see_to(tracker, key, stop_at).await) })
         .buffer_unordered(AT_ONCE)
-        .fold(
-            Report { due: due.keys.len(), ..Report::default() },
-            |report, one| async move { report.with(&one) },
-        )
+        .collect::<Vec<_>>()
         .await;
+    let (waiting, done): (Vec<_>, Vec<_>) =
+        seen_to.into_iter().partition(|(_, seen)| seen.waits_until.is_some());
+    let waited = stream::iter(waiting)
+        .map(|(key, seen)| wait_and_see_to(tracker, key, seen, stop_at))
+        .buffer_unordered(AT_ONCE)
+        .collect::<Vec<_>>()
+        .await;
+    let all = done.into_iter().map(|(_, seen)| seen.report).chain(waited);
+    let report =
+        all.fold(Report { due: due.keys.len(), announced: of_keys, ..Report::default() }, Report::and);
     if due.more {
         tracing::warn!(listed = due.keys.len(), "more is due than one sweep lists");
     }
-    summary(&report).log(tracker.clock.now());
+    let suspended = match tracker.usage().await {
+        Ok(usage) => usage.suspended_until.is_some(),
+        Err(error) => {
+            tracing::error!(%error, "nobody knows whether the key is suspended");
+            false
+        }
+    };
+    let oldest = due.oldest.map_or(0, |oldest| began.duration_since(oldest).as_secs().max(0));
+    summary(&report)
+        .count("sweeps", 1)
+        .count("suspended", usize::from(suspended))
+        .count("oldest_due_seconds", usize::try_from(oldest).unwrap_or(usize::MAX))
+        .log(tracker.clock.now());
     Ok(report)
 }
 
-/// A report on one order.
-async fn see_to(tracker: &Tracker, key: &OrderKey, stop_at: Timestamp) -> Report {
+/// Announces what there is to say about the vendor's keys; answers how many events went out.
+async fn announce_keys(tracker: &Tracker, due: &Due) -> usize {
+    let mut announced = 0;
+    for key in &due.vendor_keys {
+        match tracker.announce_key(key).await {
+            Ok(count) => announced += count,
+            Err(error) => tracing::error!(%key, %error, "events about the key stay in the outbox"),
+        }
+    }
+    announced
+}
+
+/// One order, seen to.
+struct SeenTo {
+    report: Report,
+    /// Nothing was asked: there is no leave to call before then.
+    waits_until: Option<Timestamp>,
+}
+
+impl From<Report> for SeenTo {
+    fn from(report: Report) -> Self {
+        Self { report, waits_until: None }
+    }
+}
+
+async fn see_to(tracker: &Tracker, key: &OrderKey, stop_at: Timestamp) -> SeenTo {
     if tracker.clock.now() >= stop_at {
-        return Report { remaining: 1, ..Report::default() };
+        return Report { remaining: 1, ..Report::default() }.into();
     }
     let refreshed = match tracker.refresh(key, Trigger::Recheck).await {
         Ok(Some(refreshed)) => refreshed,
-        Ok(None) => return Report::default(),
-        Err(error) => return give_up(tracker, key, &error).await,
+        Ok(None) => return Report::default().into(),
+        Err(error) => return give_up(tracker, key, &error).await.into(),
     };
-    let mut one = Report { announced: refreshed.announced, ..Report::default() };
+    let mut one = Report {
+        announced: refreshed.announced,
+        overdue_reviews: refreshed.news.overdue_reviews,
+        unrecognised_statuses: refreshed.news.unrecognised_statuses,
+        ..Report::default()
+    };
     match refreshed.look {
-        Look::NotMade => return one,
+        Look::NotMade => return one.into(),
+        Look::NotAdmitted { until, .. } => return SeenTo { report: one, waits_until: Some(until) },
         Look::Answered => {}
         Look::Failed(_) => one.failed = 1,
     }
     one.looked = 1;
-    one.became_final = usize::from(refreshed.became_final);
+    one.became_final = usize::from(refreshed.news.became_final);
     one.still_parked = usize::from(matches!(refreshed.order.phase, Phase::Parked { .. }));
-    one
+    one.into()
+}
+
+/// Waits for leave to call, if there may be some in time.
+async fn wait_and_see_to(tracker: &Tracker, key: &OrderKey, seen: SeenTo, stop_at: Timestamp) -> Report {
+    let SeenTo { mut report, mut waits_until } = seen;
+    while let Some(until) = waits_until {
+        if until >= stop_at {
+            return report.and(Report { not_admitted: 1, ..Report::default() });
+        }
+        tracker.clock.wait_until(until).await;
+        let seen = see_to(tracker, key, stop_at).await;
+        report = report.and(seen.report);
+        waits_until = seen.waits_until;
+    }
+    report
 }
 
 /// An order that cannot be read moves on, so that it does not stand before the others for ever.
@@ -113,9 +186,9 @@ async fn give_up(tracker: &Tracker, key: &OrderKey, error: &StoreError) -> Repor
 }
 
 impl Report {
-    fn with(self, one: &Self) -> Self {
+    fn and(self, one: Self) -> Self {
         Self {
-            due: self.due,
+            due: self.due + one.due,
             announced: self.announced + one.announced,
             looked: self.looked + one.looked,
             became_final: self.became_final + one.became_final,
@@ -123,6 +196,8 @@ impl Report {
             failed: self.failed + one.failed,
             not_admitted: self.not_admitted + one.not_admitted,
             remaining: self.remaining + one.remaining,
+            overdue_reviews: self.overdue_reviews + one.overdue_reviews,
+            unrecognised_statuses: self.unrecognised_statuses + one.unrecognised_statuses,
         }
     }
 }
@@ -137,4 +212,6 @@ fn summary(report: &Report) -> Summary {
         .count("failed", report.failed)
         .count("not_admitted", report.not_admitted)
         .count("remaining", report.remaining)
+        .count("overdue_reviews", report.overdue_reviews)
+        .count("unrecognised_statuses", report.unrecognised_statuses)
 }

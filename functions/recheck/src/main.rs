@@ -8,7 +8,7 @@ use shared::{config::Config, refresh::Tracker, telemetry};
 async fn main() -> Result<(), Error> {
     let config = Config::from_environment()?;
     telemetry::init(config.log_level);
-    let (tracker, _) = Tracker::start(&config).await?;
+    let tracker = Tracker::start(&config).await?;
     run(service_fn(|event: LambdaEvent<Value>| {
         let tracker = &tracker;
         async move { recheck::handle(tracker, event.context.deadline()).await.map_err(Diagnostic::from) }

@@ -9,15 +9,36 @@ use aws_lambda_events::{
 };
 use serde::Serialize;
 use serde_json::json;
+use shared::refresh::{Look, Refreshed};
 
 /// An answer in the making. Its body may be a card code, so it does not print.
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// Whether the vendor was asked for it.
-    pub(crate) looked: bool,
+    /// What is worth a metric.
+    pub(crate) met: Met,
     body: String,
     problem: bool,
     header: Option<(HeaderName, HeaderValue)>,
+}
+
+/// What a request met on its way.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Met {
+    pub(crate) looked: bool,
+    pub(crate) not_admitted: bool,
+    pub(crate) overdue: bool,
+    pub(crate) unrecognised: bool,
+}
+
+impl From<&Refreshed> for Met {
+    fn from(refreshed: &Refreshed) -> Self {
+        Self {
+            looked: matches!(refreshed.look, Look::Answered | Look::Failed(_)),
+            not_admitted: matches!(refreshed.look, Look::NotAdmitted { .. }),
+            overdue: refreshed.news.overdue_reviews > 0,
+            unrecognised: refreshed.news.unrecognised_statuses > 0,
+        }
+    }
 }
 
 impl fmt::Debug for Answer {
@@ -29,7 +50,7 @@ impl fmt::Debug for Answer {
 impl Answer {
     pub(crate) fn json(status: u16, body: &impl Serialize) -> Self {
         match serde_json::to_string(body) {
-            Ok(body) => Self { status, looked: false, body, problem: false, header: None },
+            Ok(body) => Self { status, met: Met::default(), body, problem: false, header: None },
             Err(_) => Self::problem(500, None, "the answer could not be written".to_owned()),
         }
     }
@@ -38,9 +59,8 @@ impl Answer {
         Self::json(200, body)
     }
 
-    pub(crate) fn looked(mut self, looked: bool) -> Self {
-        self.looked = looked;
-        self
+    pub(crate) fn met(self, met: Met) -> Self {
+        Self { met, ..self }
     }
 
     /// A problem; `field` names what in the request it is about.
@@ -50,7 +70,7 @@ impl Answer {
         if let (Some(field), Some(members)) = (field, body.as_object_mut()) {
             members.insert("field".to_owned(), field.into());
         }
-        Self { status, looked: false, body: body.to_string(), problem: true, header: None }
+        Self { status, met: Met::default(), body: body.to_string(), problem: true, header: None }
     }
 
     pub(crate) fn unauthorized() -> Self {
@@ -67,6 +87,11 @@ impl Answer {
     pub(crate) fn unavailable() -> Self {
         let problem = Self::problem(503, None, "the tracker's store is not available; try again".to_owned());
         problem.with(header::RETRY_AFTER, HeaderValue::from_static("1"))
+    }
+
+    /// Try again after so many seconds.
+    pub(crate) fn retry_after(self, seconds: u64) -> Self {
+        self.with(header::RETRY_AFTER, HeaderValue::from(seconds))
     }
 
     fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {

@@ -5,68 +5,65 @@ mod orders;
 mod route;
 
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
-use shared::{
-    refresh::Tracker,
-    secret::{Scope, Secrets},
-    telemetry::Summary,
-};
+use shared::{refresh::Tracker, secret::Scope, telemetry::Summary};
 
 use answer::Answer;
-use route::{Call, Route};
+use route::Call;
 
 /// Answers one request. Whatever the request is, the answer is JSON, and an error is a problem of RFC 9457.
-pub async fn handle(
-    tracker: &Tracker,
-    secrets: &Secrets,
-    request: ApiGatewayV2httpRequest,
-) -> ApiGatewayV2httpResponse {
+pub async fn handle(tracker: &Tracker, request: ApiGatewayV2httpRequest) -> ApiGatewayV2httpResponse {
     let method = request.request_context.http.method.clone();
     let path = request.raw_path.clone().unwrap_or_default();
-    let answer = answer(tracker, secrets, &request, method.as_str(), &path).await;
+    let answer = answer(tracker, &request, method.as_str(), &path).await;
     let called = route::parse(method.as_str(), &path).ok();
     Summary::new("status")
         .with("method", method.as_str())
         // A path can hold anything: what is no call of ours is not repeated in the log.
-        .with("call", called.as_ref().map(|route| format!("{:?}", route.call)))
-        .with("order", called.map(|route| route.key.to_string()))
+        .with("call", called.as_ref().map(Call::name))
+        .with("order", called.as_ref().and_then(Call::order).map(ToString::to_string))
         .with("http", answer.status)
         .count("requests", 1)
-        .count("looks", usize::from(answer.looked))
+        .count("looks", usize::from(answer.met.looked))
+        .count("not_admitted", usize::from(answer.met.not_admitted))
+        .count("overdue_reviews", usize::from(answer.met.overdue))
+        .count("unrecognised_statuses", usize::from(answer.met.unrecognised))
         .log(tracker.clock.now());
     answer.into_response()
 }
 
-async fn answer(
-    tracker: &Tracker,
-    secrets: &Secrets,
-    request: &ApiGatewayV2httpRequest,
-    method: &str,
-    path: &str,
-) -> Answer {
+async fn answer(tracker: &Tracker, request: &ApiGatewayV2httpRequest, method: &str, path: &str) -> Answer {
     if path == "/health" && method == "GET" {
         return Answer::ok(&serde_json::json!({"ok": true}));
     }
-    let Some(scopes) = bearer(request).and_then(|token| secrets.scopes_of(token)) else {
-        return Answer::unauthorized();
-    };
-    let route = match route::parse(method, path) {
-        Ok(route) => route,
+    let Some(scopes) = scopes(tracker, request).await else { return Answer::unauthorized() };
+    let call = match route::parse(method, path) {
+        Ok(call) => call,
         Err(problem) => return problem,
     };
-    let needed = if matches!(route.call, Call::Card) { Scope::Cards } else { Scope::Orders };
+    let needed = if matches!(call, Call::Card(_)) { Scope::Cards } else { Scope::Orders };
     if !scopes.contains(&needed) {
         return Answer::problem(403, None, format!("this token has not the scope {}", scope_name(needed)));
     }
-    let Route { call, key } = route;
     match call {
-        Call::Track => match route::body(request) {
+        Call::Track(key) => match route::body(request) {
             Ok(reference) => orders::track(tracker, &key, reference).await,
             Err(problem) => problem,
         },
-        Call::Show => orders::show(tracker, &key).await,
-        Call::History => orders::history(tracker, &key).await,
-        Call::Card => orders::card(tracker, &key).await,
+        Call::Show(key) => orders::show(tracker, &key).await,
+        Call::History(key) => orders::history(tracker, &key).await,
+        Call::Card(key) => orders::card(tracker, &key).await,
+        Call::Find(product, reference) => orders::find(tracker, product, &reference).await,
     }
+}
+
+/// The scopes of the request's token. One that nobody knows may be new: the secret is read again, now and then.
+async fn scopes(tracker: &Tracker, request: &ApiGatewayV2httpRequest) -> Option<Vec<Scope>> {
+    let token = bearer(request)?;
+    if let Some(scopes) = tracker.vault.secrets().scopes_of(token) {
+        return Some(scopes.to_vec());
+    }
+    let secrets = tracker.vault.read_again(tracker.clock.now()).await;
+    secrets.scopes_of(token).map(<[Scope]>::to_vec)
 }
 
 fn bearer(request: &ApiGatewayV2httpRequest) -> Option<&str> {

@@ -10,10 +10,10 @@ use shared::{config::Config, refresh::Tracker, telemetry};
 async fn main() -> Result<(), Error> {
     let config = Config::from_environment()?;
     telemetry::init(config.log_level);
-    let (tracker, secrets) = Tracker::start(&config).await?;
+    let tracker = Tracker::start(&config).await?;
     run(service_fn(|event: LambdaEvent<ApiGatewayV2httpRequest>| {
-        let (tracker, secrets) = (&tracker, &secrets);
-        async move { Ok::<_, Infallible>(status::handle(tracker, secrets, event.payload).await) }
+        let tracker = &tracker;
+        async move { Ok::<_, Infallible>(status::handle(tracker, event.payload).await) }
     }))
     .await
 }

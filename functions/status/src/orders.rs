@@ -5,11 +5,14 @@ use serde::Serialize;
 use serde_json::{json, value::RawValue};
 use shared::{
     order::{Order, OrderKey, OrderView, Outcome, Phase, Product, Ref, TrackedBy, Trigger},
-    refresh::{Look, RevealError, Tracker},
+    refresh::{Found, RevealError, Tracker},
     store::{Registration, StoreError},
 };
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Met};
+
+/// A ref that the vendor does not know may be known a little later: ours, the vendor says nothing.
+const ASK_AGAIN_SECONDS: u64 = 10;
 
 /// `PUT /orders/{product}/{id}`.
 pub(crate) async fn track(tracker: &Tracker, key: &OrderKey, reference: Option<Ref>) -> Answer {
@@ -23,12 +26,39 @@ pub(crate) async fn track(tracker: &Tracker, key: &OrderKey, reference: Option<R
 /// `GET /orders/{product}/{id}`.
 pub(crate) async fn show(tracker: &Tracker, key: &OrderKey) -> Answer {
     match tracker.refresh(key, Trigger::Status).await {
-        Ok(Some(refreshed)) => {
-            let looked = !matches!(refreshed.look, Look::NotMade);
-            view(tracker, 200, &refreshed.order).looked(looked)
-        }
+        Ok(Some(refreshed)) => view(tracker, 200, &refreshed.order).met(Met::from(&refreshed)),
         Ok(None) => not_tracked(key),
         Err(error) => failed(key, &error),
+    }
+}
+
+/// `PUT /refs/{product}/{ref}`: for a send that was never answered. The vendor is asked for the order by the merchant's reference,
+/// and what is found is tracked.
+pub(crate) async fn find(tracker: &Tracker, product: Product, reference: &Ref) -> Answer {
+    match tracker.find(product, reference).await {
+        Ok(Found::Order(registration, refreshed)) => {
+            let status = if registration == Registration::Tracked { 201 } else { 200 };
+            view(tracker, status, &refreshed.order).met(Met { looked: true, ..Met::from(&*refreshed) })
+        }
+        Ok(Found::Unknown) => {
+            let detail = "the vendor does not know this ref (yet): that is no proof that nothing was sent";
+            Answer::problem(404, Some("ref"), detail.to_owned())
+                .retry_after(ASK_AGAIN_SECONDS)
+                .met(Met { looked: true, ..Met::default() })
+        }
+        Ok(Found::NotAdmitted { until, why }) => {
+            let wait = until.duration_since(tracker.clock.now()).as_secs().clamp(0, 3600) + 1;
+            Answer::problem(503, None, format!("the vendor cannot be asked now: {why}"))
+                .retry_after(wait.unsigned_abs())
+                .met(Met { not_admitted: true, ..Met::default() })
+        }
+        Ok(Found::Failed(error)) => Answer::problem(502, None, format!("the look-up failed: {error}"))
+            .retry_after(ASK_AGAIN_SECONDS)
+            .met(Met { looked: true, ..Met::default() }),
+        Err(error) => {
+            tracing::error!(%product, %error, "a look-up failed");
+            unavailable(&error, || format!("a record of {product} cannot be read"))
+        }
     }
 }
 
@@ -96,10 +126,12 @@ fn not_tracked(key: &OrderKey) -> Answer {
 
 fn failed(key: &OrderKey, error: &StoreError) -> Answer {
     tracing::error!(order = %key, %error, "a request failed");
+    unavailable(error, || format!("the record of {key} cannot be read"))
+}
+
+fn unavailable(error: &StoreError, corrupt: impl FnOnce() -> String) -> Answer {
     match error {
         StoreError::Unavailable { .. } => Answer::unavailable(),
-        StoreError::Corrupt { .. } => {
-            Answer::problem(500, None, format!("the record of {key} cannot be read"))
-        }
+        StoreError::Corrupt { .. } => Answer::problem(500, None, corrupt()),
     }
 }

@@ -2,40 +2,64 @@
 
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use base64::{Engine, engine::general_purpose::STANDARD};
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
-use shared::order::{OrderKey, Ref};
+use shared::order::{OrderKey, Product, Ref};
 
 use crate::answer::Answer;
 
-/// What is asked of an order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A call.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
-    Track,
-    Show,
-    History,
-    Card,
+    Track(OrderKey),
+    Show(OrderKey),
+    History(OrderKey),
+    Card(OrderKey),
+    Find(Product, Ref),
 }
 
-/// A call, and of which order.
-#[derive(Debug)]
-pub(crate) struct Route {
-    pub(crate) call: Call,
-    pub(crate) key: OrderKey,
+impl Call {
+    /// In logs.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Track(_) => "track",
+            Self::Show(_) => "show",
+            Self::History(_) => "history",
+            Self::Card(_) => "card",
+            Self::Find(..) => "find",
+        }
+    }
+
+    /// Which order it is about.
+    pub(crate) fn order(&self) -> Option<&OrderKey> {
+        match self {
+            Self::Track(key) | Self::Show(key) | Self::History(key) | Self::Card(key) => Some(key),
+            Self::Find(..) => None,
+        }
+    }
 }
+
+type Make = fn(OrderKey) -> Call;
 
 /// The only body that we take is `{"ref": "…"}`.
 const MOST_BODY: usize = 16 * 1024;
 
-pub(crate) fn parse(method: &str, path: &str) -> Result<Route, Answer> {
+pub(crate) fn parse(method: &str, path: &str) -> Result<Call, Answer> {
+    // A ref may hold a slash: what follows the product is the ref, whole.
+    if let Some((product, reference)) = path.strip_prefix("/refs/").and_then(|rest| rest.split_once('/')) {
+        return match method {
+            "PUT" => Ok(Call::Find(parse_product(product)?, parse_ref(reference)?)),
+            _ => Err(Answer::method_not_allowed("PUT")),
+        };
+    }
     let segments: Vec<&str> = path.trim_end_matches('/').split('/').skip(1).collect();
     let (product, id, rest) = match segments.as_slice() {
         ["health"] => return Err(Answer::method_not_allowed("GET")),
         ["orders", product, id, rest @ ..] => (*product, *id, rest),
         _ => return Err(no_route()),
     };
-    let product =
-        product.parse().map_err(|error| Answer::problem(404, Some("product"), format!("{error}")))?;
-    let (call, allowed) = match (method, rest) {
+    let product = parse_product(product)?;
+    let (call, allowed): (Option<Make>, _) = match (method, rest) {
         ("PUT", []) => (Some(Call::Track), "GET, PUT"),
         ("GET", []) => (Some(Call::Show), "GET, PUT"),
         (_, []) => (None, "GET, PUT"),
@@ -46,11 +70,26 @@ pub(crate) fn parse(method: &str, path: &str) -> Result<Route, Answer> {
     };
     let call = call.ok_or_else(|| Answer::method_not_allowed(allowed))?;
     let id = id.parse().map_err(|error| Answer::problem(400, Some("id"), format!("{error}")))?;
-    Ok(Route { call, key: OrderKey { product, id } })
+    Ok(call(OrderKey { product, id }))
+}
+
+fn parse_product(text: &str) -> Result<Product, Answer> {
+    text.parse().map_err(|error| Answer::problem(404, Some("product"), format!("{error}")))
+}
+
+/// Raw or percent-encoded, whatever stands before us made of it; `+` is a plus.
+fn parse_ref(text: &str) -> Result<Ref, Answer> {
+    let decoded = percent_decode_str(text).decode_utf8();
+    let decoded = decoded.map_err(|_| Answer::problem(400, Some("ref"), "ref is not UTF-8".to_owned()))?;
+    Ref::try_from(decoded.into_owned()).map_err(|error| Answer::problem(400, Some("ref"), error.to_string()))
 }
 
 fn no_route() -> Answer {
-    Answer::problem(404, None, "there is nothing here; see /orders/{product}/{id}".to_owned())
+    Answer::problem(
+        404,
+        None,
+        "there is nothing here; see /orders/{product}/{id} and /refs/{product}/{ref}".to_owned(),
+    )
 }
 
 /// The merchant's reference from the body; an empty body has none.

@@ -1,6 +1,10 @@
 use aws_lambda_events::encodings::Body;
 use serde_json::{Value, json};
-use shared::config::Config;
+use shared::{
+    config::Config,
+    order::{OrderKey, Product, Ref},
+    secret::{SecretSource, Secrets},
+};
 
 use super::*;
 
@@ -16,8 +20,9 @@ async fn tracker() -> Tracker {
         ("AWS_SECRET_ACCESS_KEY", "secret"),
         ("AWS_ENDPOINT_URL", "http://127.0.0.1:9"),
     ];
-    let config = Config::read(settings.map(|(name, value)| (name.to_owned(), value.to_owned()))).unwrap();
-    Tracker::start(&config).await.unwrap().0
+    let mut config = Config::read(settings.map(|(name, value)| (name.to_owned(), value.to_owned()))).unwrap();
+    config.secrets = SecretSource::Environment(secrets());
+    Tracker::start(&config).await.unwrap()
 }
 
 fn secrets() -> Secrets {
@@ -50,7 +55,7 @@ fn asks(method: &str, path: &str) -> ApiGatewayV2httpRequest {
 
 /// Status, content type and body of the answer.
 async fn answers(request: ApiGatewayV2httpRequest) -> (i64, String, Value) {
-    let response = handle(&tracker().await, &secrets(), request).await;
+    let response = handle(&tracker().await, request).await;
     let kind = response.headers["content-type"].to_str().unwrap().to_owned();
     let Some(Body::Text(body)) = response.body else { panic!("no text") };
     (response.status_code, kind, serde_json::from_str(&body).unwrap())
@@ -81,6 +86,13 @@ async fn what_is_wrong_with_a_request_is_said() {
         ("DELETE", "/orders/mobile/1", 405, None),
         ("PUT", "/orders/mobile/1/history", 405, None),
         ("POST", "/orders/internet/1/card", 405, None),
+        ("PUT", "/refs", 404, None),
+        ("PUT", "/refs/mobile", 404, None),
+        ("PUT", "/refs/mobile/", 400, Some("ref")),
+        ("PUT", "/refs/fax/abc", 404, Some("product")),
+        ("GET", "/refs/mobile/abc", 405, None),
+        ("PUT", "/refs/mobile/%ff", 400, Some("ref")),
+        ("PUT", &format!("/refs/mobile/{}", "x".repeat(201)), 400, Some("ref")),
     ];
     for (method, path, status, field) in rows {
         assert_problem(asks(method, path), status, field, &format!("{method} {path}")).await;
@@ -176,4 +188,25 @@ fn a_body_may_be_base64_and_a_ref_may_be_missing() {
     for nothing in ["", " \n", "{}", r#"{"ref": null}"#, r#"{"other": 1}"#] {
         assert_eq!(body(nothing, false), None, "{nothing:?}");
     }
+}
+
+#[test]
+fn a_ref_in_a_path_may_be_raw_or_encoded() {
+    let found = |path: &str| route::parse("PUT", path).unwrap();
+    let find = |text: &str| Call::Find(Product::Mobile, Ref::try_from(text.to_owned()).unwrap());
+    for (path, reference) in [
+        ("/refs/mobile/order-123", "order-123"),
+        ("/refs/mobile/API-+213665983439-abc", "API-+213665983439-abc"),
+        ("/refs/mobile/API-%2B213665983439-abc", "API-+213665983439-abc"),
+        ("/refs/mobile/a%20b", "a b"),
+        ("/refs/mobile/a b", "a b"),
+        ("/refs/mobile/a%2Fb", "a/b"),
+        ("/refs/mobile/a/b", "a/b"),
+        ("/refs/mobile/100%", "100%"),
+        ("/refs/mobile/%D8%B7", "ط"),
+    ] {
+        assert_eq!(found(path), find(reference), "{path}");
+    }
+    let key = OrderKey { product: Product::Mobile, id: "1".parse().unwrap() };
+    assert_eq!(found("/orders/mobile/1"), Call::Track(key));
 }

@@ -51,6 +51,7 @@ pub fn decide(
         Saw::Order(seen) => draft.shown(seen),
         Saw::NotFound if !order.is_known() => draft.unknown_to_vendor(),
         Saw::NotFound | Saw::Nothing => draft.failed(),
+        Saw::NotAsked => draft.time_passes(),
     }
     Some(draft.finish())
 }
@@ -105,6 +106,7 @@ impl Draft<'_> {
             return self.wait_for_card(true);
         }
         self.order.facts = self.before.facts.completed_by(seen.facts.clone());
+        self.review_if_retried();
         if self.order.awaits_card() && seen.card.is_some() {
             self.order.card = seen.card.clone();
             self.order.next_look_at = None;
@@ -138,6 +140,15 @@ impl Draft<'_> {
             self.look_in(self.schedule.recheck_card.wait(0));
         }
         self.events.push(event);
+        self.review_if_retried();
+    }
+
+    /// Refunded and tried again: the merchant must not pay twice.
+    fn review_if_retried(&mut self) {
+        let refunded = matches!(self.order.phase, Phase::Final { outcome: Outcome::Refunded });
+        if refunded && self.order.facts.retry_order_id.is_some() {
+            self.review(ReviewReason::Retried, None);
+        }
     }
 
     /// `PENDING`, `HANDLING`, or a text that says no more than they do.
@@ -188,6 +199,17 @@ impl Draft<'_> {
             Phase::InFlight { since } => self.poll_on(since),
             Phase::Parked { parked_as, since } => self.recheck_on(parked_as, since, false),
             Phase::Final { .. } => self.wait_for_card(false),
+        }
+    }
+
+    /// Nobody could look: deadline and overdue count, and the next look stays due.
+    fn time_passes(&mut self) {
+        match self.order.phase {
+            Phase::InFlight { since } if self.past_deadline(since) => {
+                self.park(ParkedAs::Delayed, Some(EventKind::OrderDelayed));
+            }
+            Phase::Parked { parked_as, since } => self.be_there_when_overdue(parked_as, since),
+            Phase::InFlight { .. } | Phase::Final { .. } => {}
         }
     }
 

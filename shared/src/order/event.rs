@@ -16,6 +16,8 @@ pub enum TrackedBy {
     Put,
     /// A poller's input (`Top-up Sent`); its execution is running already.
     Poller,
+    /// Another order that named it: `follow_orderid`, `retry_orderid`.
+    Link,
 }
 
 /// Why a person should look at an order.
@@ -31,6 +33,8 @@ pub enum ReviewReason {
     NotFound,
     /// Fulfilled, but no card after the first daily look.
     CardMissing,
+    /// Refunded, and tried again under another id: somebody may be served twice, or charged for nothing.
+    Retried,
 }
 
 impl ReviewReason {
@@ -42,6 +46,7 @@ impl ReviewReason {
             Self::Contradiction => "contradiction",
             Self::NotFound => "not_found",
             Self::CardMissing => "card_missing",
+            Self::Retried => "retried",
         }
     }
 }

@@ -39,6 +39,25 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// Bytes of text in it.
+    pub fn text_len(&self) -> usize {
+        let status = self.status.as_ref().map_or(0, |status| status.as_str().len());
+        let offers = self.suggested_offers.as_ref().map_or(0, |offers| offers.get().len());
+        let texts = [
+            &self.vendor_ref,
+            &self.number,
+            &self.plan_code,
+            &self.kind,
+            &self.refund_message,
+            &self.num_trans,
+            &self.date_traitement,
+            &self.follow_order_id,
+            &self.retry_order_id,
+            &self.created_at,
+        ];
+        status + offers + texts.iter().filter_map(|text| text.as_ref()).map(String::len).sum::<usize>()
+    }
+
     /// These facts after a newer observation: what it says replaces what was said; `refund_message` and
     /// `suggested_offers` also by absence, since they belong to one status; other fields are kept where it is silent.
     pub fn replaced_by(&self, newer: Facts) -> Facts {

@@ -116,6 +116,24 @@ impl Ref {
     }
 }
 
+impl Ref {
+    /// The reference without the vendor's prefix: `abc` is sent, and comes back as `API-+213665983439-abc`. `None` if it has
+    /// none.
+    pub fn without_prefix(&self) -> Option<Self> {
+        let (number, rest) = self.0.strip_prefix("API-+")?.split_once('-')?;
+        let prefixed = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        prefixed.then(|| Self::try_from(rest.to_owned()).ok()).flatten()
+    }
+
+    /// Whether the vendor's `shown` is this reference, with a prefix or without.
+    pub fn names(&self, shown: &str) -> bool {
+        let bare = self.without_prefix().unwrap_or_else(|| self.clone());
+        shown == self.0
+            || shown == bare.0
+            || shown.strip_suffix(bare.as_str()).is_some_and(|head| head.ends_with('-'))
+    }
+}
+
 impl TryFrom<String> for Ref {
     type Error = InvalidId;
 

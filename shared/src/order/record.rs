@@ -5,7 +5,8 @@ use std::{collections::BTreeSet, time::Duration};
 use jiff::Timestamp;
 
 use super::{
-    Event, EventKind, Facts, OrderKey, Outcome, Phase, Product, Ref, Schedule, SealedCard, TrackedBy,
+    Event, EventKind, Facts, OrderId, OrderKey, Outcome, Phase, Product, Ref, Schedule, SealedCard,
+    TrackedBy,
     schedule::{between, later},
 };
 
@@ -40,6 +41,10 @@ pub struct Order {
     pub failures: u32,
     /// What has been put up for review already, so that it is done once.
     pub reviewed: BTreeSet<String>,
+    /// Orders that the vendor says this one lives on under, tracked already.
+    pub links: BTreeSet<OrderId>,
+    /// Orders that live on under this one.
+    pub linked_from: BTreeSet<OrderId>,
     /// Counts the commits.
     pub version: u64,
     /// Number of the last event.
@@ -63,6 +68,8 @@ pub enum Trigger {
 const STATUS_GAP_IN_FLIGHT: Duration = Duration::from_secs(5);
 /// The same for a parked order.
 const STATUS_GAP_PARKED: Duration = Duration::from_secs(600);
+/// From a claim to its commit: the vendor has 8 s to answer.
+const LONGEST_LOOK: Duration = Duration::from_secs(10);
 /// Clocks of different machines differ, but not by more than this; a time further ahead was written by a broken one.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
 
@@ -75,10 +82,20 @@ impl Order {
         now: Timestamp,
         schedule: &Schedule,
     ) -> (Self, Event) {
-        let mut order = Self {
+        Self { reference, ..Self::new(key, now, schedule) }.announced_by(by, now)
+    }
+
+    /// The same for an order that `from` lives on under.
+    pub fn track_link(key: OrderKey, from: OrderId, now: Timestamp, schedule: &Schedule) -> (Self, Event) {
+        let linked_from = BTreeSet::from([from]);
+        Self { linked_from, ..Self::new(key, now, schedule) }.announced_by(TrackedBy::Link, now)
+    }
+
+    fn new(key: OrderKey, now: Timestamp, schedule: &Schedule) -> Self {
+        Self {
             next_look_at: Some(schedule.next_poll(key.product, now, None)),
             key,
-            reference,
+            reference: None,
             facts: Facts::default(),
             card: None,
             phase: Phase::InFlight { since: now },
@@ -90,12 +107,17 @@ impl Order {
             rung: 0,
             failures: 0,
             reviewed: BTreeSet::new(),
+            links: BTreeSet::new(),
+            linked_from: BTreeSet::new(),
             version: 1,
             seq: 0,
             announced: 0,
-        };
-        let event = order.add_event(EventKind::OrderTracked { by }, None, false, now);
-        (order, event)
+        }
+    }
+
+    fn announced_by(mut self, by: TrackedBy, now: Timestamp) -> (Self, Event) {
+        let event = self.add_event(EventKind::OrderTracked { by }, None, false, now);
+        (self, event)
     }
 
     /// Whether this trigger is to look at the order now. Pure: the store then lets only one of those who were told yes
@@ -110,9 +132,23 @@ impl Order {
             }
             (Trigger::Poller, _) => false,
             (Trigger::Recheck, Phase::Parked { .. } | Phase::Final { .. }) => {
-                self.next_look_at.is_some_and(|next| next <= now)
+                self.next_look_at.is_some_and(|next| next <= now) && !self.is_being_looked_at(now)
             }
         }
+    }
+
+    /// Whether a look that somebody has claimed may still be out.
+    fn is_being_looked_at(&self, now: Timestamp) -> bool {
+        let Some(asked) = self.asked_at.filter(|asked| !is_ahead(*asked, now)) else { return false };
+        self.checked_at.is_none_or(|checked| checked < asked) && between(asked, now) < LONGEST_LOOK
+    }
+
+    /// Orders that the vendor says this one lives on under (`follow_orderid`, `retry_orderid`), and that are not tracked for
+    /// it yet. An id that could be none is passed over.
+    pub fn links_to_track(&self) -> Vec<OrderId> {
+        let named = [&self.facts.follow_order_id, &self.facts.retry_order_id];
+        let ids: BTreeSet<OrderId> = named.into_iter().flatten().filter_map(|id| id.parse().ok()).collect();
+        ids.into_iter().filter(|id| *id != self.key.id && !self.links.contains(id)).collect()
     }
 
     /// Whether what is stored is older than a status request would accept.
@@ -168,6 +204,8 @@ pub enum Saw {
     NotFound,
     /// The look failed: this says nothing about the order.
     Nothing,
+    /// There was no leave to look: time passes all the same.
+    NotAsked,
 }
 
 /// An order, as the vendor showed it.

@@ -210,7 +210,7 @@ impl Schedule {
             Phase::InFlight { since } => Some(later(since, self.poll_deadline.saturating_add(SAFETY_NET))),
             Phase::Parked { .. } | Phase::Final { .. } => order.next_look_at,
         };
-        if order.announced >= order.seq {
+        if order.announced >= order.seq && order.links_to_track().is_empty() {
             return look;
         }
         let announce = later(now, OUTBOX_DUE);

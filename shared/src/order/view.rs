@@ -1,10 +1,12 @@
 //! The order as the HTTP API and the events show it.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Number;
 
-use super::{JsonText, Order, Phase, Product, VendorStatus};
+use super::{JsonText, Order, OrderId, Phase, Product, VendorStatus};
 
 /// JSON of an order (design §5): a field with no value is `null`, never absent; no card code.
 #[derive(Debug, Serialize)]
@@ -30,6 +32,7 @@ pub struct OrderView<'a> {
     date_traitement: Option<&'a str>,
     follow_order_id: Option<&'a str>,
     retry_order_id: Option<&'a str>,
+    linked_from: &'a BTreeSet<OrderId>,
     created_at: Option<&'a str>,
     tracked_at: Timestamp,
     checked_at: Option<Timestamp>,
@@ -74,6 +77,7 @@ impl<'a> OrderView<'a> {
             date_traitement: facts.date_traitement.as_deref(),
             follow_order_id: facts.follow_order_id.as_deref(),
             retry_order_id: facts.retry_order_id.as_deref(),
+            linked_from: &order.linked_from,
             created_at: facts.created_at.as_deref(),
             tracked_at: order.tracked_at,
             checked_at: order.checked_at,

@@ -3,14 +3,18 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 
-use super::{Item, Store, StoreError, item};
-use crate::order::OrderKey;
+use super::{Item, Store, StoreError, admission, item};
+use crate::{order::OrderKey, secret::Fingerprint};
 
-/// Orders that are due, the longest due first within each part of the index.
+/// What is due, the longest due first within each part of the index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Due {
     /// The orders.
     pub keys: Vec<OrderKey>,
+    /// Keys of the vendor's about which there is something to announce.
+    pub vendor_keys: Vec<Fingerprint>,
+    /// The moment of what has been due for longest.
+    pub oldest: Option<Timestamp>,
     /// Whether there are more than were asked for.
     pub more: bool,
 }
@@ -53,6 +57,8 @@ impl Store {
                 .map_err(|error| StoreError::unavailable("ask what is due", &error))?;
             found += page.items().len();
             due.keys.extend(page.items().iter().filter_map(read_key));
+            due.vendor_keys.extend(page.items().iter().filter_map(read_vendor_key));
+            due.oldest = page.items().iter().filter_map(read_due_at).chain(due.oldest).min();
             next = page.last_evaluated_key;
             if next.is_none() {
                 return Ok(());
@@ -65,8 +71,16 @@ impl Store {
     }
 }
 
-/// Only orders are in the index; anything else there is not ours to touch.
+/// What is neither an order nor a key is not ours to touch.
 fn read_key(item: &Item) -> Option<OrderKey> {
     let (product, id) = item.get("pk")?.as_s().ok()?.split_once('#')?;
     Some(OrderKey { product: product.parse().ok()?, id: id.parse().ok()? })
+}
+
+fn read_vendor_key(item: &Item) -> Option<Fingerprint> {
+    item.get("pk")?.as_s().ok()?.strip_prefix(admission::PREFIX).map(Fingerprint::stored)
+}
+
+fn read_due_at(item: &Item) -> Option<Timestamp> {
+    Timestamp::from_millisecond(item.get("due_at")?.as_n().ok()?.parse().ok()?).ok()
 }

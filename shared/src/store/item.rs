@@ -1,11 +1,12 @@
 //! Items: the record as attributes, and changes to it as expressions.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_dynamo::string_set;
 use serde_json::Number;
 
 use super::{Item, StoreError};
@@ -84,6 +85,10 @@ struct OrderItem {
     failures: u32,
     #[serde(default)]
     reviewed: Vec<String>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty", serialize_with = "string_set::serialize")]
+    links: BTreeSet<OrderId>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty", serialize_with = "string_set::serialize")]
+    linked_from: BTreeSet<OrderId>,
     version: u64,
     seq: u32,
     announced: u32,
@@ -175,6 +180,8 @@ pub(super) fn write_order(order: &Order) -> Result<Item, StoreError> {
         rung: order.rung,
         failures: order.failures,
         reviewed: order.reviewed.iter().cloned().collect(),
+        links: order.links.clone(),
+        linked_from: order.linked_from.clone(),
         version: order.version,
         seq: order.seq,
         announced: order.announced,
@@ -240,6 +247,8 @@ pub(super) fn read_order(key: &OrderKey, stored: Item) -> Result<Order, StoreErr
         rung: item.rung,
         failures: item.failures,
         reviewed: item.reviewed.into_iter().collect(),
+        links: item.links,
+        linked_from: item.linked_from,
         version: item.version,
         seq: item.seq,
         announced: item.announced,
@@ -251,6 +260,7 @@ pub(super) fn read_order(key: &OrderKey, stored: Item) -> Result<Order, StoreErr
 pub(super) struct Change {
     set: Vec<(String, AttributeValue)>,
     remove: Vec<String>,
+    add: Vec<(String, AttributeValue)>,
 }
 
 impl Change {
@@ -258,11 +268,16 @@ impl Change {
     pub(super) fn between(old: &Item, new: Item) -> Self {
         let gone = old.keys().filter(|name| !new.contains_key(*name)).cloned().collect();
         let set = new.into_iter().filter(|(name, value)| old.get(name) != Some(value)).collect();
-        Self { set, remove: gone }
+        Self { set, remove: gone, add: Vec::new() }
     }
 
     pub(super) fn set(&mut self, name: &str, value: AttributeValue) {
         self.set.push((name.to_owned(), value));
+    }
+
+    /// Adds an order's id to a set of them; once is enough.
+    pub(super) fn add(&mut self, name: &str, id: &OrderId) {
+        self.add.push((name.to_owned(), AttributeValue::Ss(vec![id.to_string()])));
     }
 
     pub(super) fn set_due(&mut self, key: &OrderKey, due_at: Option<Timestamp>) {
@@ -289,12 +304,21 @@ impl Change {
             names.insert(format!("#r{index}"), name);
             removes.push(format!("#r{index}"));
         }
+        let mut adds = Vec::new();
+        for (index, (name, value)) in self.add.into_iter().enumerate() {
+            names.insert(format!("#a{index}"), name);
+            values.insert(format!(":a{index}"), value);
+            adds.push(format!("#a{index} :a{index}"));
+        }
         let mut clauses = Vec::new();
         if !sets.is_empty() {
             clauses.push(format!("SET {}", sets.join(", ")));
         }
         if !removes.is_empty() {
             clauses.push(format!("REMOVE {}", removes.join(", ")));
+        }
+        if !adds.is_empty() {
+            clauses.push(format!("ADD {}", adds.join(", ")));
         }
         (clauses.join(" "), names, values)
     }

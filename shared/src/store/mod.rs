@@ -3,6 +3,7 @@
 //! Every write is conditional and names the attributes it changes: an older deployed version must not drop what it does
 //! not know. Key layout: design §7.
 
+mod admission;
 mod commit;
 mod due;
 mod history;
@@ -19,12 +20,13 @@ use aws_sdk_dynamodb::{
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use jiff::Timestamp;
 
+pub use admission::Taken;
 pub use commit::Commit;
 pub use due::Due;
 
 use crate::{
     aws::describe,
-    order::{Event, Order, OrderKey, Ref},
+    order::{Event, Order, OrderId, OrderKey, Ref},
 };
 
 type Item = HashMap<String, AttributeValue>;
@@ -202,6 +204,41 @@ impl Store {
         let mut change = item::Change::default();
         change.set("announced", AttributeValue::N(announced.to_string()));
         self.update(&order.key, change, "announced < :version", u64::from(announced)).await?;
+        Ok(())
+    }
+
+    /// Notes that the order that `order` lives on under is tracked; with the order unchanged since, it is due when `due_at`
+    /// says.
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn note_link(
+        &self,
+        order: &Order,
+        link: &OrderId,
+        due_at: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        let mut change = item::Change::default();
+        change.add("links", link);
+        change.set_due(&order.key, due_at);
+        if self.update(&order.key, change, "version = :version", order.version).await? {
+            return Ok(());
+        }
+        // Somebody has committed since, and sees to the rest; what is linked stays linked.
+        let mut change = item::Change::default();
+        change.add("links", link);
+        self.update(&order.key, change, "version > :version", order.version).await?;
+        Ok(())
+    }
+
+    /// Notes that `from` lives on under the order `key`.
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn note_origin(&self, key: &OrderKey, from: &OrderId) -> Result<(), StoreError> {
+        let mut change = item::Change::default();
+        change.add("linked_from", from);
+        self.update(key, change, "version >= :version", 0).await?;
         Ok(())
     }
 

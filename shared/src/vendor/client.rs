@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Response, StatusCode, Url, header};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -9,23 +10,30 @@ use super::{
     VendorError,
     wire::{self, Envelope, InternetOrder, MobileOrder, Refusal},
 };
-use crate::order::{Facts, JsonText, OrderKey, Product};
+use crate::{
+    order::{Facts, JsonText, OrderKey, Product, Ref},
+    secret::VendorKey,
+};
 
 /// A whole call: connect, ask, read. The functions' own limits are longer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(8);
-/// An order's answer is a few hundred bytes. The record, its history item and the event each hold parts of it, and an
-/// event may be 256 KiB: a longer answer is refused here, where it can be said.
-const MOST_BODY: usize = 128 * 1024;
+/// An order's answer is a few hundred bytes; nothing longer than this is read to its end.
+const MOST_BODY: usize = 1024 * 1024;
+/// What is kept of an order goes into its record, its history and an event, and an event may be 256 KiB: a longer answer is
+/// refused here, where it can be said.
+const MOST_KEPT: usize = 128 * 1024;
 
 /// The longest documented status has 13 characters. An event says it up to three times.
 const MOST_STATUS: usize = 200;
 
-/// The vendor, asked with one key.
+/// Everything but letters, digits and what RFC 3986 leaves alone: a `ref` comes back with `+`.
+const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// The vendor.
 #[derive(Clone, Debug)]
 pub struct Vendor {
     http: reqwest::Client,
     base_url: Url,
-    key: SecretString,
 }
 
 /// What a look showed, with the vendor's own number of the call for the logs.
@@ -40,6 +48,8 @@ pub struct Answer {
 /// An order as the vendor showed it, its card code still in clear.
 #[derive(Debug)]
 pub struct ShownOrder {
+    /// `_id`.
+    pub id: Option<String>,
     /// All but the card code.
     pub facts: Facts,
     /// `card_code`: worth money.
@@ -48,18 +58,56 @@ pub struct ShownOrder {
 
 impl Vendor {
     /// `base_url` is up to and including the version: `https://api.oneclickdz.com/v3`.
-    pub fn new(http: reqwest::Client, base_url: Url, key: SecretString) -> Self {
-        Self { http, base_url, key }
+    pub fn new(http: reqwest::Client, base_url: Url) -> Self {
+        Self { http, base_url }
     }
 
     /// `GET /{product}/check-id/{id}`: one call, no repeat.
     ///
     /// # Errors
     /// See [`VendorError`]; "not found" is an answer.
-    pub async fn check_id(&self, key: &OrderKey) -> Result<Answer, VendorError> {
-        let url =
-            format!("{}/{}/check-id/{}", self.base_url.as_str().trim_end_matches('/'), key.product, key.id);
-        let mut token = header::HeaderValue::from_str(self.key.expose_secret())
+    pub async fn check_id(&self, token: &VendorKey, key: &OrderKey) -> Result<Answer, VendorError> {
+        let answer = self.check(token, key.product, "check-id", key.id.as_str()).await?;
+        // What another order became is no news of this one.
+        let id = answer.order.as_ref().and_then(|shown| shown.id.as_ref());
+        if id.is_some_and(|id| id != key.id.as_str()) {
+            return Err(unreadable("data._id", "another order's id"));
+        }
+        Ok(answer)
+    }
+
+    /// `GET /{product}/check-ref/{ref}`: one call, no repeat. An order that is shown has an id.
+    ///
+    /// # Errors
+    /// See [`VendorError`]; "not found" is an answer.
+    pub async fn check_ref(
+        &self,
+        token: &VendorKey,
+        product: Product,
+        reference: &Ref,
+    ) -> Result<Answer, VendorError> {
+        let in_path = utf8_percent_encode(reference.as_str(), IN_PATH).to_string();
+        let answer = self.check(token, product, "check-ref", &in_path).await?;
+        if let Some(shown) = &answer.order {
+            if shown.id.is_none() {
+                return Err(unreadable("data._id", "missing"));
+            }
+            if shown.facts.vendor_ref.as_ref().is_some_and(|shown| !reference.names(shown)) {
+                return Err(unreadable("data.ref", "another order's ref"));
+            }
+        }
+        Ok(answer)
+    }
+
+    async fn check(
+        &self,
+        token: &VendorKey,
+        product: Product,
+        call: &str,
+        what: &str,
+    ) -> Result<Answer, VendorError> {
+        let url = format!("{}/{product}/{call}/{what}", self.base_url.as_str().trim_end_matches('/'));
+        let mut token = header::HeaderValue::from_str(token.expose_secret())
             .map_err(|_| VendorError::KeyRefused { code: "the key is no header value".to_owned() })?;
         token.set_sensitive(true);
         let call = self.http.get(url).header("X-Access-Token", token).timeout(CALL_TIMEOUT);
@@ -67,7 +115,7 @@ impl Vendor {
         let (status, retry_after) = (response.status(), retry_after(&response));
         let body = read_body(response).await?;
         match status {
-            StatusCode::OK => read_order(key, &body),
+            StatusCode::OK => read_order(product, &body),
             refused => classify(refused, retry_after, &body),
         }
     }
@@ -93,37 +141,37 @@ fn classify(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> R
     }
 }
 
-fn read_order(key: &OrderKey, body: &[u8]) -> Result<Answer, VendorError> {
-    match key.product {
-        Product::Mobile => read_envelope::<MobileOrder>(key, body),
-        Product::Internet => read_envelope::<InternetOrder>(key, body),
+fn read_order(product: Product, body: &[u8]) -> Result<Answer, VendorError> {
+    match product {
+        Product::Mobile => read_envelope::<MobileOrder>(body),
+        Product::Internet => read_envelope::<InternetOrder>(body),
     }
 }
 
-fn read_envelope<'a, T>(key: &OrderKey, body: &'a [u8]) -> Result<Answer, VendorError>
+fn read_envelope<'a, T>(body: &'a [u8]) -> Result<Answer, VendorError>
 where
-    T: serde::Deserialize<'a> + Into<(Option<String>, ShownOrder)>,
+    T: serde::Deserialize<'a> + Into<ShownOrder>,
 {
     let envelope: Envelope<T> = wire::read(body)?;
-    let unreadable =
-        |path: &str, what: &str| VendorError::Unreadable { path: path.into(), what: what.into() };
     if envelope.success == Some(false) {
         return Err(unreadable("success", "false, with HTTP 200"));
     }
-    let data = envelope.data.ok_or_else(|| unreadable("data", "missing"))?;
-    let (id, shown) = data.into();
-    // What another order became is no news of this one.
-    if id.is_some_and(|id| id != key.id.as_str()) {
-        return Err(unreadable("data._id", "another order's id"));
-    }
+    let shown: ShownOrder = envelope.data.ok_or_else(|| unreadable("data", "missing"))?.into();
     let status = shown.facts.status.as_ref().map_or("", |status| status.as_str());
     if status.len() > MOST_STATUS {
         return Err(unreadable("data.status", "longer than any status"));
     }
+    if shown.facts.text_len() > MOST_KEPT {
+        return Err(unreadable("data", "longer than can be kept"));
+    }
     Ok(Answer { order: Some(shown), request_id: envelope.request_id })
 }
 
-impl From<MobileOrder> for (Option<String>, ShownOrder) {
+fn unreadable(path: &str, what: &str) -> VendorError {
+    VendorError::Unreadable { path: path.into(), what: what.into() }
+}
+
+impl From<MobileOrder> for ShownOrder {
     fn from(order: MobileOrder) -> Self {
         let facts = Facts {
             status: order.status,
@@ -141,11 +189,11 @@ impl From<MobileOrder> for (Option<String>, ShownOrder) {
             retry_order_id: order.retry_orderid,
             created_at: order.created_at,
         };
-        (order.id, ShownOrder { facts, card_code: None })
+        Self { id: order.id, facts, card_code: None }
     }
 }
 
-impl From<InternetOrder> for (Option<String>, ShownOrder) {
+impl From<InternetOrder> for ShownOrder {
     fn from(order: InternetOrder) -> Self {
         let facts = Facts {
             status: order.status,
@@ -161,7 +209,7 @@ impl From<InternetOrder> for (Option<String>, ShownOrder) {
         };
         // An empty text is no card.
         let card_code = order.card_code.filter(|code| !code.expose_secret().is_empty());
-        (order.id, ShownOrder { facts, card_code })
+        Self { id: order.id, facts, card_code }
     }
 }
 
@@ -169,8 +217,7 @@ async fn read_body(mut response: Response) -> Result<Vec<u8>, VendorError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| on_the_way(&error))? {
         if body.len() + chunk.len() > MOST_BODY {
-            let what = format!("longer than {} KiB", MOST_BODY / 1024);
-            return Err(VendorError::Unreadable { path: ".".into(), what });
+            return Err(unreadable(".", &format!("longer than {} KiB", MOST_BODY / 1024)));
         }
         body.extend_from_slice(&chunk);
     }

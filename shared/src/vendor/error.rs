@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::admission::Verdict;
+
 /// A look that showed nothing. Never contains a body, a key or a card code.
 #[derive(Debug, thiserror::Error)]
 pub enum VendorError {
@@ -42,6 +44,17 @@ pub enum VendorError {
 }
 
 impl VendorError {
+    /// What it says about the key.
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Self::Throttled { retry_after } => Verdict::Throttled(*retry_after),
+            Self::KeyRefused { code } => Verdict::Refused(code.clone()),
+            // 400 or 403 about this call: the key itself was taken.
+            Self::Rejected { .. } => Verdict::Accepted,
+            Self::Unavailable { .. } | Self::Unreadable { .. } => Verdict::Silent,
+        }
+    }
+
     /// A stable name for logs and metrics.
     pub fn name(&self) -> &'static str {
         match self {

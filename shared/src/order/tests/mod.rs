@@ -43,6 +43,16 @@ fn shows_card(status: &str) -> Saw {
     Saw::Order(Box::new(Seen { facts: facts(Some(status)), card: Some(card()) }))
 }
 
+/// Shown with two links, one of them to itself.
+fn retried(status: &str) -> Saw {
+    let links = Facts {
+        retry_order_id: Some("retry-of-it".to_owned()),
+        follow_order_id: Some("6901616fe9e88196b4eb64b0".to_owned()),
+        ..facts(Some(status))
+    };
+    Saw::Order(Box::new(Seen { facts: links, card: None }))
+}
+
 fn look(order: &Order, second: i64, saw: Saw) -> Decision {
     let observation = Observation { asked_at: at(second), saw };
     decide(order, &observation, at(second), Jitter::NONE, &Schedule::default()).expect("not overtaken")

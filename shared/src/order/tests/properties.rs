@@ -20,9 +20,10 @@ fn any_saw() -> impl Strategy<Value = Saw> {
     let shown = (any_status(), any::<bool>(), any::<bool>()).prop_map(|(status, has_card, has_fields)| {
         let mut facts = if has_fields { facts(None) } else { Facts::default() };
         facts.status = status.map(VendorStatus::from);
+        facts.retry_order_id = (has_fields && has_card).then(|| "another".to_owned());
         Saw::Order(Box::new(Seen { facts, card: has_card.then(card) }))
     });
-    prop_oneof![6 => shown, 1 => Just(Saw::NotFound), 2 => Just(Saw::Nothing)]
+    prop_oneof![6 => shown, 1 => Just(Saw::NotFound), 2 => Just(Saw::Nothing), 1 => Just(Saw::NotAsked)]
 }
 
 /// Steps of a clock that mostly goes on and sometimes back, up to the ends of time.
@@ -65,7 +66,7 @@ fn live(
 fn stated(saw: &Saw) -> Option<&VendorStatus> {
     match saw {
         Saw::Order(seen) => seen.facts.status.as_ref(),
-        Saw::NotFound | Saw::Nothing => None,
+        Saw::NotFound | Saw::Nothing | Saw::NotAsked => None,
     }
 }
 
@@ -112,7 +113,8 @@ proptest! {
         live(product, &looks, |_, _, now, decision| {
             let order = &decision.order;
             let announced = Order { announced: order.seq, ..order.clone() };
-            let waits = !order.phase.is_final() || order.awaits_card();
+            let linked = order.links_to_track().is_empty();
+            let waits = !order.phase.is_final() || order.awaits_card() || !linked;
             prop_assert_eq!(Schedule::default().due_at(&announced, now).is_some(), waits);
             prop_assert!(order.announced >= order.seq || Schedule::default().due_at(order, now).is_some());
             Ok(())
@@ -123,7 +125,7 @@ proptest! {
     #[test]
     fn a_failed_look_changes_no_status((product, looks) in any_life()) {
         live(product, &looks, |before, saw, _, decision| {
-            if matches!(saw, Saw::Nothing | Saw::NotFound) {
+            if matches!(saw, Saw::Nothing | Saw::NotFound | Saw::NotAsked) {
                 prop_assert_eq!(&decision.order.facts, &before.facts);
                 prop_assert_eq!(&decision.order.card, &before.card);
                 prop_assert_eq!(decision.order.phase.is_final(), before.phase.is_final());

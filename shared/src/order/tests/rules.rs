@@ -175,6 +175,46 @@ fn every_rule_of_the_table() {
             "final",
             None,
         ),
+        (
+            "no leave to look: the deadline counts",
+            Mobile,
+            vec![(8, shows("PENDING")), (280, Saw::NotAsked)],
+            vec!["Order Delayed"],
+            "parked as delayed",
+            Some(300),
+        ),
+        (
+            "no leave to look: overdue counts, and the look stays due",
+            Mobile,
+            vec![(17, shows("UNKNOWN_ERROR")), (17 + 2 * DAY, Saw::NotAsked)],
+            vec!["Order Uncertain", "Order Needs Review (overdue)"],
+            "parked as uncertain",
+            Some(HOUR - 2 * DAY),
+        ),
+        (
+            "no leave to look at an order in flight: nothing",
+            Mobile,
+            vec![(8, shows("PENDING")), (12, Saw::NotAsked)],
+            vec![],
+            "in_flight",
+            Some(-1),
+        ),
+        (
+            "refunded, and tried again under another id",
+            Mobile,
+            vec![(8, retried("REFUNDED"))],
+            vec!["Order Refunded", "Order Needs Review (retried)"],
+            "final",
+            None,
+        ),
+        (
+            "tried again, and fulfilled all the same",
+            Mobile,
+            vec![(8, retried("HANDLING")), (11, retried("FULFILLED"))],
+            vec!["Order Fulfilled"],
+            "final",
+            None,
+        ),
         ("not found yet", Mobile, vec![(8, Saw::NotFound)], vec![], "in_flight", Some(3)),
         (
             "not found after the grace",
@@ -413,12 +453,46 @@ fn who_may_look_when() {
         ("poller, parked", parked(8), Trigger::Poller, 2 * DAY, false),
         ("recheck, parked, before its time", parked(8), Trigger::Recheck, DAY, false),
         ("recheck, parked, its time", parked(8), Trigger::Recheck, DAY + 8, true),
+        ("recheck, parked, another's look may be out", parked(DAY), Trigger::Recheck, DAY + 9, false),
+        ("recheck, parked, another's look has died", parked(DAY), Trigger::Recheck, DAY + 10, true),
         ("recheck, its execution died", in_flight(11), Trigger::Recheck, 340, true),
         ("recheck, awaits its card", done, Trigger::Recheck, 68, true),
         ("status, asked by a clock far ahead", in_flight(9999), Trigger::Status, 20, true),
     ];
     for (name, order, trigger, second, may) in rows {
         assert_eq!(order.wants_look(trigger, at(second), &schedule), may, "{name}");
+    }
+}
+
+#[test]
+fn an_order_is_due_until_those_that_it_lives_on_under_are_tracked() {
+    let schedule = Schedule::default();
+    let mut order = look(&tracked(Product::Mobile), 8, retried("REFUNDED")).order;
+    order.announced = order.seq;
+    let links: Vec<_> = order.links_to_track().iter().map(ToString::to_string).collect();
+    assert_eq!(links, ["retry-of-it"], "not itself, and no id that could be none");
+    assert_eq!(schedule.due_at(&order, at(10)), Some(at(40)));
+    order.links.extend(order.links_to_track());
+    assert_eq!(schedule.due_at(&order, at(10)), None);
+}
+
+#[test]
+fn a_ref_is_known_with_its_prefix_and_without() {
+    let reference = |text: &str| Ref::try_from(text.to_owned()).unwrap();
+    let bare = |text: &str| reference(text).without_prefix().map(String::from);
+    assert_eq!(bare("API-+213665983439-abc-1").as_deref(), Some("abc-1"));
+    for none in ["abc", "API-+213665983439-", "API-+21x-abc", "API-+-abc", "API-213665983439-abc"] {
+        assert_eq!(bare(none), None, "{none}");
+    }
+    for (sent, shown, same) in [
+        ("abc", "abc", true),
+        ("abc", "API-+213665983439-abc", true),
+        ("API-+213665983439-abc", "abc", true),
+        ("API-+213665983439-abc", "API-+213665983439-abc", true),
+        ("abc", "API-+213665983439-xabc", false),
+        ("abc", "abcd", false),
+    ] {
+        assert_eq!(reference(sent).names(shown), same, "{sent} {shown}");
     }
 }
 

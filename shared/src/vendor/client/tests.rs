@@ -6,15 +6,20 @@ use wiremock::{
 };
 
 use super::*;
+use crate::admission::Verdict;
 
 fn key(product: Product) -> OrderKey {
     OrderKey { product, id: "6901616fe9e88196b4eb64b0".parse().unwrap() }
 }
 
+fn the_key() -> VendorKey {
+    SecretString::from("the-key".to_owned()).into()
+}
+
 async fn ask(server: &MockServer, product: Product) -> Result<Answer, VendorError> {
     let base = Url::parse(&format!("{}/v3", server.uri())).unwrap();
-    let vendor = Vendor::new(crate::http::client().unwrap(), base, "the-key".to_owned().into());
-    vendor.check_id(&key(product)).await
+    let vendor = Vendor::new(crate::http::client().unwrap(), base);
+    vendor.check_id(&the_key(), &key(product)).await
 }
 
 async fn answers(answer: ResponseTemplate) -> MockServer {
@@ -61,6 +66,16 @@ async fn every_answer_has_its_meaning() {
             order(&format!(r#"{{"status":"{}"}}"#, "X".repeat(201))),
             "unreadable data.status longer than any status",
         ),
+        (
+            200,
+            order(&format!(r#"{{"status":"REFUNDED","refund_message":"{}"}}"#, "x".repeat(MOST_KEPT))),
+            "unreadable data longer than can be kept",
+        ),
+        (
+            200,
+            order(&format!(r#"{{"status":"REFUNDED","unknown":"{}"}}"#, "x".repeat(MOST_KEPT))),
+            "REFUNDED",
+        ),
         (200, r#"{"success":true}"#.to_owned(), "unreadable data missing"),
         (200, refusal("NOT_FOUND"), "unreadable success false, with HTTP 200"),
         (200, "<html>".to_owned(), "unreadable . not JSON"),
@@ -84,6 +99,97 @@ async fn every_answer_has_its_meaning() {
         let server = answers(ResponseTemplate::new(status).set_body_string(body.clone())).await;
         assert_eq!(in_short(&ask(&server, Product::Mobile).await), meaning, "{status} {body}");
     }
+}
+
+#[test]
+fn what_an_answer_says_about_the_key() {
+    let verdict = |status, code: &str| {
+        let body = format!(r#"{{"success":false,"error":{{"code":"{code}","message":"m"}}}}"#);
+        let status = StatusCode::from_u16(status).unwrap();
+        classify(status, None, body.as_bytes()).map_or_else(|error| error.verdict(), |_| Verdict::Accepted)
+    };
+    let refused = |code: &str| Verdict::Refused(code.to_owned());
+    for (status, code, expected) in [
+        (401, "INVALID_ACCESS_TOKEN", refused("INVALID_ACCESS_TOKEN")),
+        (401, "ERR_AUTH", refused("ERR_AUTH")),
+        (403, "IP_BLOCKED", refused("IP_BLOCKED")),
+        (403, "IP_NOT_ALLOWED", refused("IP_NOT_ALLOWED")),
+        (403, "API_DISABLED", refused("API_DISABLED")),
+        (403, "DUPLICATED_REF", Verdict::Accepted),
+        (400, "ERR_VALIDATION", Verdict::Accepted),
+        (404, "NOT_FOUND", Verdict::Accepted),
+        (429, "RATE_LIMIT_EXCEEDED", Verdict::Throttled(None)),
+        (500, "INTERNAL_ERROR", Verdict::Silent),
+        (503, "SERVICE_UNAVAILABLE", Verdict::Silent),
+        // Their own key service is not well: no refusal.
+        (503, "AUTH_UNAVAILABLE", Verdict::Silent),
+    ] {
+        assert_eq!(verdict(status, code), expected, "{status} {code}");
+    }
+}
+
+#[tokio::test]
+async fn a_look_up_by_ref_encodes_it_and_joins_on_the_id() {
+    let server = MockServer::start().await;
+    let vendor =
+        Vendor::new(crate::http::client().unwrap(), Url::parse(&format!("{}/v3", server.uri())).unwrap());
+    let shows = |data: &str| {
+        ResponseTemplate::new(200).set_body_string(format!(r#"{{"success":true,"data":{data}}}"#))
+    };
+    let rows = [
+        (
+            "API-+213665983439-abc",
+            "/v3/mobile/check-ref/API-%2B213665983439-abc",
+            r#"{"_id":"1","ref":"API-+213665983439-abc","status":"PENDING"}"#,
+            "PENDING",
+        ),
+        (
+            "a b/c",
+            "/v3/mobile/check-ref/a%20b%2Fc",
+            r#"{"_id":"1","ref":"API-+213665983439-a b/c"}"#,
+            "no status",
+        ),
+        ("abc", "/v3/mobile/check-ref/abc", r#"{"_id":"1","status":"PENDING"}"#, "PENDING"),
+        ("abc", "/v3/mobile/check-ref/abc", r#"{"status":"PENDING"}"#, "unreadable data._id missing"),
+        (
+            "abc",
+            "/v3/mobile/check-ref/abc",
+            r#"{"_id":"1","ref":"API-+213665983439-abcd"}"#,
+            "unreadable data.ref another order's ref",
+        ),
+    ];
+    for (reference, asked, data, meaning) in rows {
+        server.reset().await;
+        Mock::given(path(asked)).respond_with(shows(data)).expect(1).mount(&server).await;
+        let reference = Ref::try_from(reference.to_owned()).unwrap();
+        let answer = vendor.check_ref(&the_key(), Product::Mobile, &reference).await;
+        assert_eq!(in_short(&answer), meaning, "{asked} {data}");
+    }
+}
+
+/// A certificate that nobody signed.
+#[tokio::test]
+async fn a_vendor_whose_certificate_is_not_trusted_is_not_asked() {
+    let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let own_key = rustls::pki_types::PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
+    let tls = rustls::ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![own.cert.der().clone()], own_key)
+        .unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base =
+        Url::parse(&format!("https://localhost:{}/v3", listener.local_addr().unwrap().port())).unwrap();
+    let vendor = Vendor::new(crate::http::client().unwrap(), base);
+    let server = async {
+        let (stream, _) = listener.accept().await.unwrap();
+        tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(tls)).accept(stream).await.is_err()
+    };
+    let (token, order) = (the_key(), key(Product::Mobile));
+    let (refused, answer) = tokio::join!(server, vendor.check_id(&token, &order));
+    assert_eq!(in_short(&answer), "unavailable no connection");
+    assert!(refused, "the handshake must fail, and no key be sent");
 }
 
 #[tokio::test]
@@ -122,14 +228,17 @@ async fn a_redirect_is_not_followed() {
 #[tokio::test]
 async fn a_body_without_end_is_refused() {
     let server = answers(ResponseTemplate::new(200).set_body_bytes(vec![b' '; MOST_BODY + 1])).await;
-    assert_eq!(in_short(&ask(&server, Product::Mobile).await), "unreadable . longer than 128 KiB");
+    assert_eq!(in_short(&ask(&server, Product::Mobile).await), "unreadable . longer than 1024 KiB");
 }
 
 #[tokio::test]
 async fn a_vendor_that_is_not_there_is_unavailable() {
     let base = Url::parse("http://127.0.0.1:9/v3").unwrap();
-    let vendor = Vendor::new(crate::http::client().unwrap(), base, "the-key".to_owned().into());
-    assert_eq!(in_short(&vendor.check_id(&key(Product::Mobile)).await), "unavailable no connection");
+    let vendor = Vendor::new(crate::http::client().unwrap(), base);
+    assert_eq!(
+        in_short(&vendor.check_id(&the_key(), &key(Product::Mobile)).await),
+        "unavailable no connection"
+    );
 }
 
 #[tokio::test]

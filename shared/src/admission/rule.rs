@@ -1,0 +1,339 @@
+//! Whether a call may be made now: pure, from what is known of the key's use.
+//!
+//! A GCRA (generic cell rate algorithm): each bucket keeps one moment, its **slot**, up to which its calls are paid for, and a
+//! call moves it on by the bucket's period. One bucket is for all calls. Each class has one of its own, which is a smaller part of
+//! the same rate: a call that its class's bucket covers may use the whole burst, any other only what no class is promised.
+//! So a class that asks without pause gets what the others leave, and never their part.
+
+use std::{fmt, time::Duration};
+
+use jiff::Timestamp;
+
+use crate::order::Trigger;
+
+/// What the limit is counted over: the vendor's minute, a second for which an admission may wait before it is used, and
+/// one for the way.
+const WINDOW: Duration = Duration::from_secs(62);
+/// The fewest calls at once: one for each class, and one that is nobody's.
+const LEAST_BURST: u32 = 4;
+/// So many refusals in a row suspend the key.
+pub const MOST_REFUSALS: u32 = 3;
+/// The first probe of a suspended key: the vendor's lock-out takes about 15 min.
+pub const FIRST_PROBE: Duration = Duration::from_secs(16 * 60);
+/// Probes are never further apart.
+pub const LAST_PROBE: Duration = Duration::from_secs(256 * 60);
+/// `Retry-After` is believed up to here.
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+/// The pause after a 429 without `Retry-After`: ours, the vendor says nothing.
+pub const USUAL_PAUSE: Duration = Duration::from_secs(20);
+/// What lies further ahead than it can was written by a broken clock, and is not believed.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
+
+/// The tracker's part of the key's limit (`VENDOR_CALLS_PER_MINUTE`, `VENDOR_CALLS_BURST`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    per_minute: u32,
+    burst: u32,
+}
+
+/// Limits that leave no room for every class.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidBudget {
+    /// The burst.
+    #[error("must be from {LEAST_BURST} to 10000, and less than VENDOR_CALLS_PER_MINUTE ({0})")]
+    Burst(u32),
+}
+
+impl Default for Budget {
+    /// The defaults of design §5.
+    fn default() -> Self {
+        Self { per_minute: 60, burst: 5 }
+    }
+}
+
+impl Budget {
+    /// `per_minute` calls in any minute, the `burst` that may leave at once included.
+    ///
+    /// # Errors
+    /// If the burst is too small to hold a call of each class, or not less than the limit.
+    pub fn new(per_minute: u32, burst: u32) -> Result<Self, InvalidBudget> {
+        if (LEAST_BURST..=10_000).contains(&burst) && burst < per_minute {
+            Ok(Self { per_minute, burst })
+        } else {
+            Err(InvalidBudget::Burst(per_minute))
+        }
+    }
+
+    /// The bucket of all calls. The sustained rate is the limit less the burst, so that no window exceeds the limit.
+    fn all(self) -> Bucket {
+        Bucket {
+            period: micros(WINDOW) / i64::from(self.per_minute - self.burst),
+            burst: i64::from(self.burst),
+        }
+    }
+
+    /// The bucket of a class: its part of the rate, and of the burst.
+    fn own(self, class: Class) -> Bucket {
+        let period = self.all().period * 100 / class.percent();
+        Bucket { period, burst: i64::from(self.own_burst(class)) }
+    }
+
+    fn own_burst(self, class: Class) -> u32 {
+        match class {
+            Class::Poller => (self.burst / 2).min(self.burst - 3).max(1),
+            Class::Status => (self.burst / 5).max(1),
+            Class::Recheck => (self.burst / 10).max(1),
+        }
+    }
+
+    /// How much of the burst is promised to nobody; at least 1.
+    fn common_burst(self) -> i64 {
+        let promised: u32 = Class::ALL.iter().map(|class| self.own_burst(*class)).sum();
+        i64::from(self.burst.saturating_sub(promised).max(1))
+    }
+}
+
+/// Who asks. Each has its own part of the rate; what they leave is for whoever comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Ticks of wait loops: half of the rate.
+    Poller,
+    /// Requests of the merchant: a fifth.
+    Status,
+    /// The sweep: a tenth.
+    Recheck,
+}
+
+impl Class {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Poller, Self::Status, Self::Recheck];
+
+    fn percent(self) -> i64 {
+        match self {
+            Self::Poller => 50,
+            Self::Status => 20,
+            Self::Recheck => 10,
+        }
+    }
+
+    /// In the table and in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Poller => "poller",
+            Self::Status => "status",
+            Self::Recheck => "recheck",
+        }
+    }
+}
+
+impl From<Trigger> for Class {
+    fn from(trigger: Trigger) -> Self {
+        match trigger {
+            Trigger::Poller => Self::Poller,
+            Trigger::Status => Self::Status,
+            Trigger::Recheck => Self::Recheck,
+        }
+    }
+}
+
+/// One bucket of the GCRA.
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    /// Microseconds that a call costs.
+    period: i64,
+    /// Calls at once.
+    burst: i64,
+}
+
+impl Bucket {
+    /// The latest slot at which a call may still be made with `burst` calls at once.
+    fn latest(self, now: i64, burst: i64) -> i64 {
+        now + (burst - 1) * self.period
+    }
+
+    /// Further ahead than a slot can be.
+    fn too_far(self, now: i64) -> i64 {
+        self.latest(now, self.burst + 1) + micros(CLOCK_TOLERANCE)
+    }
+}
+
+/// What is known of a key's use; times of slots are microseconds since 1970.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Slot of the bucket of all calls.
+    pub slot: Option<i64>,
+    /// Slots of the classes' own buckets: poller, status, recheck.
+    pub own_slots: [Option<i64>; 3],
+    /// The vendor asked for a pause (429).
+    pub paused_until: Option<Timestamp>,
+    /// Refusals of the key in a row.
+    pub refusals: u32,
+    /// No calls but one probe then.
+    pub suspended_until: Option<Timestamp>,
+    /// How long after a probe the next may follow.
+    pub probe_wait: Option<Duration>,
+    /// Number of the last event about this key.
+    pub event_seq: u32,
+}
+
+impl Usage {
+    fn own_slot(&self, class: Class) -> Option<i64> {
+        let [poller, status, recheck] = self.own_slots;
+        match class {
+            Class::Poller => poller,
+            Class::Status => status,
+            Class::Recheck => recheck,
+        }
+    }
+}
+
+/// Why there is no leave to call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// The rate is used up for the moment.
+    Rate,
+    /// The vendor asked for a pause.
+    Paused,
+    /// The key is suspended.
+    Suspended,
+}
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Rate => "the calls per minute are used up",
+            Self::Paused => "the vendor asked for a pause",
+            Self::Suspended => "the vendor refuses the key",
+        })
+    }
+}
+
+/// What to do about a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// Take a slot.
+    Take(Take),
+    /// The key is suspended, and it is time for the one probe: whoever arms the next makes it.
+    Probe {
+        /// What `suspended_until` must still be.
+        armed: Timestamp,
+        /// The next probe's time, should this one not be heard of.
+        next: Timestamp,
+    },
+    /// Refused often enough, but not suspended: whoever counted last has died.
+    Suspend,
+    /// No leave before then.
+    Wait {
+        /// The first moment at which asking again is of use.
+        until: Timestamp,
+        /// Why.
+        why: Closed,
+    },
+}
+
+/// Which slots to move, and what must hold of them. DynamoDB knows no `max`: a slot that lies ahead is moved by the
+/// period, one that has passed is set; the two conditions exclude each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Take {
+    /// The bucket of all calls.
+    pub all: Move,
+    /// The class's own bucket, where it covers the call.
+    pub own: Option<Move>,
+}
+
+/// How one slot moves on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Move {
+    /// It lies between `now` and `latest`: add the period.
+    Busy {
+        /// The latest that it may be.
+        latest: i64,
+        /// What a call costs.
+        period: i64,
+    },
+    /// It has passed, or there is none, or it lies further ahead than `too_far`: set it to `slot`.
+    Idle {
+        /// The new slot.
+        slot: i64,
+        /// What is not believed.
+        too_far: i64,
+    },
+}
+
+/// What follows from what is known, for a call of `class` at `now`.
+pub fn plan(usage: &Usage, class: Class, now: Timestamp, budget: Budget) -> Plan {
+    if let Some(until) = usage.suspended_until {
+        let wait = usage.probe_wait.unwrap_or(FIRST_PROBE);
+        if until <= now || is_too_far(until, now, LAST_PROBE) {
+            return Plan::Probe { armed: until, next: later(now, wait) };
+        }
+        return Plan::Wait { until, why: Closed::Suspended };
+    }
+    if usage.refusals >= MOST_REFUSALS {
+        return Plan::Suspend;
+    }
+    if let Some(until) = usage.paused_until.filter(|until| is_pause(*until, now)) {
+        return Plan::Wait { until, why: Closed::Paused };
+    }
+    let (all, own) = (budget.all(), budget.own(class));
+    let at = now.as_microsecond();
+    let slot = usage.slot.filter(|slot| (at..=all.too_far(at)).contains(slot));
+    let own_slot = usage.own_slot(class).filter(|slot| (at..=own.too_far(at)).contains(slot));
+    let covered = own_slot.is_none_or(|slot| slot <= own.latest(at, own.burst));
+    let (burst, own_move) = if covered {
+        (all.burst, Some(advance(own, own_slot, at, own.burst)))
+    } else {
+        (budget.common_burst(), None)
+    };
+    if slot.is_none_or(|slot| slot <= all.latest(at, burst)) {
+        return Plan::Take(Take { all: advance(all, slot, at, burst), own: own_move });
+    }
+    let slot = slot.unwrap_or(at);
+    let common = slot - (budget.common_burst() - 1) * all.period;
+    let as_own = (slot - (all.burst - 1) * all.period)
+        .max(own_slot.map_or(at, |own_slot| own_slot - (own.burst - 1) * own.period));
+    let until = Timestamp::from_microsecond(common.min(as_own)).unwrap_or(now);
+    Plan::Wait { until: until.max(now), why: Closed::Rate }
+}
+
+fn advance(bucket: Bucket, slot: Option<i64>, now: i64, burst: i64) -> Move {
+    match slot {
+        Some(_) => Move::Busy { latest: bucket.latest(now, burst), period: bucket.period },
+        None => Move::Idle { slot: now + bucket.period, too_far: bucket.too_far(now) },
+    }
+}
+
+/// Whether a pause is still on; one further ahead than any pause is not believed.
+fn is_pause(until: Timestamp, now: Timestamp) -> bool {
+    until > now && !is_too_far(until, now, LONGEST_PAUSE)
+}
+
+fn is_too_far(until: Timestamp, now: Timestamp, longest: Duration) -> bool {
+    until > later(later(now, longest), CLOCK_TOLERANCE)
+}
+
+/// Until when a 429 pauses all calls.
+pub fn pause_until(retry_after: Option<Duration>, now: Timestamp) -> Timestamp {
+    later(now, retry_after.unwrap_or(USUAL_PAUSE).min(LONGEST_PAUSE))
+}
+
+/// A pause that ends later than this is not believed.
+pub fn unbelievable_pause(now: Timestamp) -> Timestamp {
+    later(later(now, LONGEST_PAUSE), CLOCK_TOLERANCE)
+}
+
+/// The wait after a probe that was refused.
+pub fn doubled(probe_wait: Option<Duration>) -> Duration {
+    probe_wait.unwrap_or(FIRST_PROBE).saturating_mul(2).min(LAST_PROBE)
+}
+
+pub(super) fn later(start: Timestamp, wait: Duration) -> Timestamp {
+    start.checked_add(wait).unwrap_or(Timestamp::MAX)
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,200 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn at(seconds: f64) -> Timestamp {
+    Timestamp::from_microsecond(1_760_000_000_000_000 + (seconds * 1e6) as i64).unwrap()
+}
+
+/// What the table's conditional update does.
+fn apply(usage: &mut Usage, class: Class, take: &Take) {
+    let moved = |slot: &mut Option<i64>, how: Move| {
+        *slot = match how {
+            Move::Busy { period, .. } => slot.map(|slot| slot + period),
+            Move::Idle { slot, .. } => Some(slot),
+        };
+    };
+    moved(&mut usage.slot, take.all);
+    let index = Class::ALL.iter().position(|other| *other == class).unwrap();
+    if let Some(own) = take.own {
+        moved(&mut usage.own_slots[index], own);
+    }
+}
+
+fn admitted(usage: &mut Usage, class: Class, now: Timestamp, budget: Budget) -> bool {
+    match plan(usage, class, now, budget) {
+        Plan::Take(take) => {
+            apply(usage, class, &take);
+            true
+        }
+        _ => false,
+    }
+}
+
+fn most_in_any(window: i64, times: &[i64]) -> usize {
+    times
+        .iter()
+        .map(|first| times.iter().filter(|t| (*first..=*first + window).contains(*t)).count())
+        .max()
+        .unwrap_or(0)
+}
+
+fn class() -> impl Strategy<Value = Class> {
+    prop_oneof![Just(Class::Poller), Just(Class::Status), Just(Class::Recheck)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Invariant 8, on one clock: the limit holds in any 61 s, so also if a call leaves up to a second after its admission.
+    #[test]
+    fn no_window_has_more_calls_than_the_limit(
+        (per_minute, burst) in (5u32..400).prop_flat_map(|limit| (Just(limit), 4..limit)),
+        asks in proptest::collection::vec((0.0f64..2.0, class(), 1usize..30), 1..200),
+    ) {
+        let budget = Budget::new(per_minute, burst).unwrap();
+        let (mut usage, mut now, mut calls) = (Usage::default(), 0.0, Vec::new());
+        for (pause, class, times) in asks {
+            now += pause;
+            for _ in 0..times {
+                if admitted(&mut usage, class, at(now), budget) {
+                    calls.push(at(now).as_microsecond());
+                }
+            }
+        }
+        prop_assert!(most_in_any(61_000_000, &calls) <= per_minute as usize);
+    }
+
+    /// Whoever is told to come back at a moment gets through then, if nobody else does before.
+    #[test]
+    fn a_wait_ends_when_it_says(
+        burst in 4u32..20,
+        asks in proptest::collection::vec((0.0f64..1.0, class()), 1..60),
+        last in class(),
+    ) {
+        let budget = Budget::new(60, burst).unwrap();
+        let (mut usage, mut now) = (Usage::default(), 0.0);
+        for (pause, class) in asks {
+            now += pause;
+            admitted(&mut usage, class, at(now), budget);
+        }
+        if let Plan::Wait { until, .. } = plan(&usage, last, at(now), budget) {
+            prop_assert!(until > at(now));
+            let still = |moment| matches!(plan(&usage, last, moment, budget), Plan::Wait { .. });
+            prop_assert!(!still(until));
+            prop_assert!(still(until.checked_sub(Duration::from_micros(1)).unwrap()));
+        }
+    }
+}
+
+/// Everybody asks without pause: each class gets its part, and whoever asks alone gets nearly everything.
+#[test]
+fn each_class_gets_its_part_while_the_others_ask_without_pause() {
+    for (limit, burst) in [(60, 5), (120, 4), (120, 20), (3000, 100)] {
+        let budget = Budget::new(limit, burst).unwrap();
+        let mut usage = Usage::default();
+        let mut got = [0u32; 3];
+        for tick in 0..60 * 10 * 20 {
+            // The greedy first, in an order that turns.
+            for turn in 0..3 {
+                let index = (turn + tick) % 3;
+                while admitted(&mut usage, Class::ALL[index], at(tick as f64 / 20.0), budget) {
+                    got[index] += 1;
+                }
+            }
+        }
+        let sustained = f64::from(limit - burst) / 62.0 * 600.0;
+        for (class, got) in Class::ALL.into_iter().zip(got) {
+            let part = sustained * class.percent() as f64 / 100.0;
+            assert!(f64::from(got) >= part * 0.98 - 1.0, "{limit}/{burst} {class:?}: {got} of {part}");
+        }
+        let all = f64::from(got.iter().sum::<u32>());
+        assert!(all >= sustained * 0.95, "{limit}/{burst}: {all} of {sustained}");
+    }
+}
+
+#[test]
+fn whoever_asks_alone_gets_nearly_the_whole_rate() {
+    let budget = Budget::new(120, 20).unwrap();
+    for class in Class::ALL {
+        let mut usage = Usage::default();
+        let asked =
+            (0..6000).filter(|tick| admitted(&mut usage, class, at(f64::from(*tick) / 10.0), budget)).count();
+        assert!(asked as f64 >= 100.0 / 62.0 * 600.0 * 0.95, "{class:?}: {asked}");
+    }
+}
+
+#[test]
+fn a_crowd_of_pollers_leaves_room_for_a_request_and_a_recheck() {
+    let budget = Budget::default();
+    let mut usage = Usage::default();
+    for second in 0..120 {
+        let now = at(f64::from(second));
+        while admitted(&mut usage, Class::Poller, now, budget) {}
+        if second % 20 == 19 {
+            assert!(admitted(&mut usage, Class::Status, now, budget), "status after {second} s");
+            assert!(admitted(&mut usage, Class::Recheck, now, budget), "recheck after {second} s");
+        }
+    }
+}
+
+#[test]
+fn pauses_suspension_and_refusals_come_before_the_rate() {
+    let wait = |usage: &Usage, now| match plan(usage, Class::Poller, at(now), Budget::default()) {
+        Plan::Wait { until, why } => format!("{why:?} until {}", until.duration_since(at(0.0)).as_secs()),
+        Plan::Probe { next, .. } => format!("probe, next {}", next.duration_since(at(0.0)).as_secs()),
+        Plan::Suspend => "suspend".to_owned(),
+        Plan::Take(_) => "take".to_owned(),
+    };
+    let paused = Usage { paused_until: Some(at(7.0)), ..Usage::default() };
+    let refused = Usage { refusals: 3, ..Usage::default() };
+    let suspended = Usage {
+        suspended_until: Some(at(960.0)),
+        probe_wait: Some(FIRST_PROBE),
+        refusals: 3,
+        ..paused.clone()
+    };
+    for (usage, now, expected) in [
+        (&paused, 0.0, "Paused until 7"),
+        (&paused, 7.0, "take"),
+        (&Usage { refusals: 2, ..Usage::default() }, 0.0, "take"),
+        (&refused, 0.0, "suspend"),
+        (&suspended, 0.0, "Suspended until 960"),
+        (&suspended, 959.0, "Suspended until 960"),
+        (&suspended, 960.0, "probe, next 1920"),
+        // A clock far ahead wrote these.
+        (&Usage { paused_until: Some(at(100_000.0)), ..Usage::default() }, 0.0, "take"),
+        (&Usage { slot: Some(at(100_000.0).as_microsecond()), ..Usage::default() }, 0.0, "take"),
+        (&Usage { suspended_until: Some(at(1e6)), ..Usage::default() }, 0.0, "probe, next 960"),
+    ] {
+        assert_eq!(wait(usage, now), expected, "{usage:?} at {now}");
+    }
+}
+
+#[test]
+fn waits_are_bounded() {
+    let until = |seconds: Option<u64>| {
+        pause_until(seconds.map(Duration::from_secs), at(0.0)).duration_since(at(0.0)).as_secs()
+    };
+    assert_eq!([until(Some(5)), until(Some(86_400)), until(None)], [5, 600, 20]);
+    let minutes: Vec<_> = std::iter::successors(Some(FIRST_PROBE), |wait| Some(doubled(Some(*wait))))
+        .take(7)
+        .map(|wait| wait.as_secs() / 60)
+        .collect();
+    assert_eq!(minutes, [16, 32, 64, 128, 256, 256, 256]);
+}
+
+#[test]
+fn limits_that_leave_no_room_for_every_class_are_refused() {
+    for (per_minute, burst, good) in [
+        (60, 5, true),
+        (60, 4, true),
+        (60, 3, false),
+        (60, 60, false),
+        (5, 4, true),
+        (4, 4, false),
+        (0, 0, false),
+    ] {
+        assert_eq!(Budget::new(per_minute, burst).is_ok(), good, "{per_minute} {burst}");
+    }
+}

@@ -1,0 +1,404 @@
+//! Admission: one item per key (`pk = ADMISSION#{fingerprint}`), changed by conditional updates only.
+
+use std::{collections::HashMap, time::Duration};
+
+use aws_sdk_dynamodb::{
+    error::SdkError,
+    operation::update_item::UpdateItemError,
+    types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure},
+};
+use jiff::Timestamp;
+
+use super::{Item, Store, StoreError, item::millis, lost_update};
+use crate::{
+    admission::{Class, MOST_REFUSALS, Move, Take, Usage, VendorEvent},
+    secret::Fingerprint,
+};
+
+/// The partition key's beginning.
+pub(super) const PREFIX: &str = "ADMISSION#";
+/// Where in the due index a key with events to announce is found.
+const SHARD: &str = "0";
+/// An event about a key that was stored but not announced is due after so long.
+const OUTBOX_DUE: Duration = Duration::from_secs(30);
+
+/// Whether an update took hold.
+#[derive(Clone, Debug)]
+pub enum Taken {
+    /// It did; this is known now.
+    Yes(Usage),
+    /// Something was in the way; this is known instead.
+    No(Usage),
+}
+
+/// An update in the making.
+struct Change {
+    sets: Vec<String>,
+    removes: Vec<&'static str>,
+    conditions: Vec<String>,
+    values: Item,
+}
+
+impl Change {
+    fn new() -> Self {
+        Self { sets: Vec::new(), removes: Vec::new(), conditions: Vec::new(), values: HashMap::new() }
+    }
+
+    fn set(mut self, text: impl Into<String>) -> Self {
+        self.sets.push(text.into());
+        self
+    }
+
+    fn remove(mut self, name: &'static str) -> Self {
+        self.removes.push(name);
+        self
+    }
+
+    fn only_if(mut self, text: impl Into<String>) -> Self {
+        self.conditions.push(format!("({})", text.into()));
+        self
+    }
+
+    fn value(mut self, name: impl Into<String>, value: AttributeValue) -> Self {
+        self.values.insert(name.into(), value);
+        self
+    }
+
+    /// Moves a slot on, under the condition that belongs to it.
+    fn slot(self, name: &str, how: Move) -> Self {
+        match how {
+            Move::Busy { latest, period } => self
+                .set(format!("{name} = {name} + :{name}_period"))
+                .only_if(format!("{name} >= :at AND {name} <= :{name}_latest"))
+                .value(format!(":{name}_period"), number(period))
+                .value(format!(":{name}_latest"), number(latest)),
+            Move::Idle { slot, too_far } => self
+                .set(format!("{name} = :{name}"))
+                .only_if(format!("attribute_not_exists({name}) OR {name} < :at OR {name} > :{name}_too_far"))
+                .value(format!(":{name}"), number(slot))
+                .value(format!(":{name}_too_far"), number(too_far)),
+        }
+    }
+}
+
+impl Store {
+    /// What is known of a key's use.
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn usage(&self, key: &Fingerprint) -> Result<Usage, StoreError> {
+        Ok(self.admission(key).await?.map(|item| read_usage(&item)).unwrap_or_default())
+    }
+
+    /// Moves the slots on, unless somebody has used them up, or the key is paused or suspended by now.
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn take_slot(
+        &self,
+        key: &Fingerprint,
+        class: Class,
+        take: &Take,
+        now: Timestamp,
+    ) -> Result<Taken, StoreError> {
+        let mut change = Change::new()
+            .only_if("attribute_not_exists(suspended_until)")
+            .only_if("attribute_not_exists(refusals) OR refusals < :most_refusals")
+            .only_if("attribute_not_exists(paused_until) OR paused_until <= :now OR paused_until > :no_pause")
+            .value(":most_refusals", number(MOST_REFUSALS.into()))
+            .value(":now", millis(now))
+            .value(":no_pause", millis(crate::admission::unbelievable_pause(now)))
+            .value(":at", number(now.as_microsecond()))
+            .slot("slot", take.all);
+        if let Some(own) = take.own {
+            change = change.slot(&format!("slot_{}", class.as_str()), own);
+        }
+        self.change(key, "admit a call", change).await
+    }
+
+    /// Takes the one probe of a suspended key, and arms the next in the same update.
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn arm_probe(
+        &self,
+        key: &Fingerprint,
+        armed: Timestamp,
+        next: Timestamp,
+    ) -> Result<Taken, StoreError> {
+        let change = Change::new()
+            .set("suspended_until = :next")
+            .only_if("suspended_until = :armed")
+            .value(":next", millis(next))
+            .value(":armed", millis(armed));
+        self.change(key, "admit a probe", change).await
+    }
+
+    /// Counts a refusal of a key that is not suspended; answers what is known then.
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn count_refusal(&self, key: &Fingerprint) -> Result<Option<Usage>, StoreError> {
+        let change = Change::new()
+            .set("refusals = if_not_exists(refusals, :none) + :one")
+            .only_if("attribute_not_exists(suspended_until)")
+            .value(":none", number(0))
+            .value(":one", number(1));
+        match self.change(key, "count a refusal", change).await? {
+            Taken::Yes(usage) => Ok(Some(usage)),
+            Taken::No(_) => Ok(None),
+        }
+    }
+
+    /// The vendor has taken the key again before it was suspended.
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn forget_refusals(&self, key: &Fingerprint) -> Result<(), StoreError> {
+        let change = Change::new()
+            .remove("refusals")
+            .only_if("attribute_not_exists(suspended_until) AND refusals < :most")
+            .value(":most", number(MOST_REFUSALS.into()));
+        self.change(key, "forget refusals", change).await.map(drop)
+    }
+
+    /// Pauses all calls; never shortens a pause.
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn pause(
+        &self,
+        key: &Fingerprint,
+        until: Timestamp,
+        unbelievable: Timestamp,
+    ) -> Result<(), StoreError> {
+        let change = Change::new()
+            .set("paused_until = :until")
+            .only_if(
+                "attribute_not_exists(paused_until) OR paused_until < :until OR paused_until > :no_pause",
+            )
+            .value(":until", millis(until))
+            .value(":no_pause", millis(unbelievable));
+        self.change(key, "pause calls", change).await.map(drop)
+    }
+
+    /// Suspends a key that was refused often enough, with the event that says so; true for the one who did it.
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn suspend(
+        &self,
+        key: &Fingerprint,
+        until: Timestamp,
+        probe_wait: Duration,
+        event: &VendorEvent,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let change = Change::new()
+            .set("suspended_until = :until")
+            .set("probe_wait = :wait")
+            .only_if("attribute_not_exists(suspended_until) AND refusals >= :most")
+            .value(":until", millis(until))
+            .value(":wait", seconds(probe_wait))
+            .value(":most", number(MOST_REFUSALS.into()));
+        self.flip(key, "suspend a key", change, event, now).await
+    }
+
+    /// Ends a suspension whose probe was answered; true for the one who did it.
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn resume(
+        &self,
+        key: &Fingerprint,
+        armed: Timestamp,
+        event: &VendorEvent,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let change = Change::new()
+            .remove("suspended_until")
+            .remove("probe_wait")
+            .remove("refusals")
+            .only_if("suspended_until = :armed")
+            .value(":armed", millis(armed));
+        self.flip(key, "resume a key", change, event, now).await
+    }
+
+    /// Puts the next probe off after one that was refused.
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn lengthen_probe(
+        &self,
+        key: &Fingerprint,
+        armed: Timestamp,
+        next: Timestamp,
+        wait: Duration,
+    ) -> Result<(), StoreError> {
+        let change = Change::new()
+            .set("suspended_until = :next")
+            .set("probe_wait = :wait")
+            .only_if("suspended_until = :armed")
+            .value(":next", millis(next))
+            .value(":wait", seconds(wait))
+            .value(":armed", millis(armed));
+        self.change(key, "put a probe off", change).await.map(drop)
+    }
+
+    /// Events about a key that are not announced yet, ascending.
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn vendor_events(&self, key: &Fingerprint) -> Result<Vec<VendorEvent>, StoreError> {
+        let item = self.admission(key).await?.unwrap_or_default();
+        let events = item.get("events").and_then(|events| events.as_l().ok());
+        Ok(events.into_iter().flatten().filter_map(|event| read_event(event.as_m().ok()?)).collect())
+    }
+
+    /// Notes that the events up to number `seq` are out, unless another has come since: then they are announced again.
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn mark_vendor_announced(&self, key: &Fingerprint, seq: u32) -> Result<(), StoreError> {
+        let change = Change::new()
+            .remove("events")
+            .remove("due_at")
+            .remove("due_shard")
+            .only_if("event_seq = :seq")
+            .value(":seq", number(seq.into()));
+        self.change(key, "mark events about the key", change).await.map(drop)
+    }
+
+    /// A change of the key's state, with its event, in one update.
+    async fn flip(
+        &self,
+        key: &Fingerprint,
+        what: &'static str,
+        change: Change,
+        event: &VendorEvent,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let due = now.checked_add(OUTBOX_DUE).unwrap_or(now);
+        let change = change
+            .set("event_seq = :event_seq")
+            .set("events = list_append(if_not_exists(events, :no_events), :event)")
+            .set("due_at = :due")
+            .set("due_shard = :shard")
+            .value(":event_seq", number(event.seq.into()))
+            .value(":no_events", AttributeValue::L(Vec::new()))
+            .value(":event", AttributeValue::L(vec![AttributeValue::M(write_event(event))]))
+            .value(":due", millis(due))
+            .value(":shard", AttributeValue::S(SHARD.to_owned()));
+        let change = if event.seq > 1 {
+            change.only_if("event_seq = :before").value(":before", number(i64::from(event.seq) - 1))
+        } else {
+            change.only_if("attribute_not_exists(event_seq)")
+        };
+        Ok(matches!(self.change(key, what, change).await?, Taken::Yes(_)))
+    }
+
+    async fn admission(&self, key: &Fingerprint) -> Result<Option<Item>, StoreError> {
+        let found = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(item_key(key)))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| StoreError::unavailable("read an admission", &error))?;
+        Ok(found.item)
+    }
+
+    async fn change(
+        &self,
+        key: &Fingerprint,
+        what: &'static str,
+        change: Change,
+    ) -> Result<Taken, StoreError> {
+        let sets = (!change.sets.is_empty()).then(|| format!("SET {}", change.sets.join(", ")));
+        let removes = (!change.removes.is_empty()).then(|| format!("REMOVE {}", change.removes.join(", ")));
+        let result = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(item_key(key)))
+            .update_expression([sets, removes].into_iter().flatten().collect::<Vec<_>>().join(" "))
+            .condition_expression(change.conditions.join(" AND "))
+            .set_expression_attribute_values(Some(change.values).filter(|values| !values.is_empty()))
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        match result {
+            Ok(done) => Ok(Taken::Yes(done.attributes.as_ref().map(read_usage).unwrap_or_default())),
+            Err(error) if lost_update(&error) => Ok(Taken::No(self.instead(key, &error).await?)),
+            Err(error) => Err(StoreError::unavailable(what, &error)),
+        }
+    }
+
+    /// What stood in the way: DynamoDB says it with a failed condition, not with a conflict.
+    async fn instead(
+        &self,
+        key: &Fingerprint,
+        error: &SdkError<UpdateItemError>,
+    ) -> Result<Usage, StoreError> {
+        match error.as_service_error() {
+            Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+                Ok(failed.item().map(read_usage).unwrap_or_default())
+            }
+            _ => self.usage(key).await,
+        }
+    }
+}
+
+fn item_key(key: &Fingerprint) -> Item {
+    Item::from([
+        ("pk".to_owned(), AttributeValue::S(format!("{PREFIX}{key}"))),
+        ("sk".to_owned(), AttributeValue::S("ADMISSION".to_owned())),
+    ])
+}
+
+/// What cannot be read counts as absent: a bucket then starts anew, and the next update writes it whole.
+fn read_usage(item: &Item) -> Usage {
+    let number = |name: &str| item.get(name)?.as_n().ok()?.parse::<i64>().ok();
+    let time = |name: &str| Timestamp::from_millisecond(number(name)?).ok();
+    let count = |name: &str| number(name).and_then(|count| u32::try_from(count).ok()).unwrap_or_default();
+    Usage {
+        slot: number("slot"),
+        own_slots: Class::ALL.map(|class| number(&format!("slot_{}", class.as_str()))),
+        paused_until: time("paused_until"),
+        refusals: count("refusals"),
+        suspended_until: time("suspended_until"),
+        probe_wait: number("probe_wait").and_then(|wait| u64::try_from(wait).ok()).map(Duration::from_secs),
+        event_seq: count("event_seq"),
+    }
+}
+
+fn write_event(event: &VendorEvent) -> Item {
+    Item::from([
+        ("seq".to_owned(), number(event.seq.into())),
+        ("detail_type".to_owned(), AttributeValue::S(event.detail_type.clone())),
+        ("occurred_at".to_owned(), millis(event.occurred_at)),
+        ("detail".to_owned(), AttributeValue::S(event.detail.clone())),
+    ])
+}
+
+fn read_event(item: &Item) -> Option<VendorEvent> {
+    let text = |name: &str| item.get(name)?.as_s().ok();
+    let number = |name: &str| item.get(name)?.as_n().ok();
+    Some(VendorEvent {
+        seq: number("seq")?.parse().ok()?,
+        detail_type: text("detail_type")?.clone(),
+        occurred_at: Timestamp::from_millisecond(number("occurred_at")?.parse().ok()?).ok()?,
+        detail: text("detail")?.clone(),
+    })
+}
+
+fn number(value: i64) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+fn seconds(duration: Duration) -> AttributeValue {
+    AttributeValue::N(duration.as_secs().to_string())
+}
