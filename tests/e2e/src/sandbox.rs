@@ -44,6 +44,26 @@ impl Sandbox {
         answer["data"]["topupId"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
     }
 
+    /// Sends a top-up; answers the order's id, or nothing if the answer was lost.
+    pub async fn try_send(&self, product: &str, body: Value) -> Option<String> {
+        let call =
+            self.http.post(format!("{}/{product}/send", self.vendor_url)).header("X-Access-Token", &self.key);
+        let call = call.body(body.to_string()).header("content-type", "application/json");
+        let answer: Value = serde_json::from_str(&call.send().await.ok()?.text().await.ok()?).ok()?;
+        answer["data"]["topupId"].as_str().map(str::to_owned)
+    }
+
+    /// Scripts the answers to the next sends; the orders are taken all the same.
+    pub async fn script_sends(&self, answers: Value) {
+        self.control("POST", "/sends/script", Some(json!({"answers": answers}))).await;
+    }
+
+    /// Makes an order with an id and a timeline of its own.
+    pub async fn make_as(&self, id: &str, product: &str, timeline: Value) {
+        let order = json!({"id": id, "product": product, "timeline": timeline});
+        self.control("POST", "/orders", Some(order)).await;
+    }
+
     /// Makes an order with a timeline of its own: steps of `after_seconds`, `status`, `fields`.
     pub async fn make(&self, product: &str, timeline: Value) -> String {
         let answer =

@@ -10,7 +10,12 @@ use std::{
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_lambda::primitives::Blob;
 use serde_json::Value;
-use shared::aws::{AwsEnvironment, sdk_config};
+use shared::{
+    aws::{AwsEnvironment, sdk_config},
+    clock::Clock,
+    config::Config,
+    refresh::Tracker,
+};
 
 use crate::{Bus, Sandbox, TestOrder};
 
@@ -100,6 +105,22 @@ impl Stack {
         names.iter().map(|name| ((*name).to_owned(), self.env(name).to_owned())).collect()
     }
 
+    /// Secrets Manager.
+    pub fn secrets_manager(&self) -> aws_sdk_secretsmanager::Client {
+        aws_sdk_secretsmanager::Client::new(&self.config())
+    }
+
+    /// A tracker of the test's own, with a key that nobody else uses: its clock, its vendor; the stack's table and bus.
+    pub async fn tracker(&self, vendor: &str, key: &str, clock: Clock) -> Tracker {
+        let mut settings = self.function_environment();
+        settings.retain(|(name, _)| name != "ONECLICKDZ_BASE_URL" && name != "SECRET_ID");
+        settings.push(("ONECLICKDZ_BASE_URL".to_owned(), vendor.to_owned()));
+        settings.push(("ONECLICKDZ_API_KEY".to_owned(), key.to_owned()));
+        settings.push(("VENDOR_CALLS_PER_MINUTE".to_owned(), "6000".to_owned()));
+        settings.push(("VENDOR_CALLS_BURST".to_owned(), "1000".to_owned()));
+        Tracker::start(&Config::read(settings).unwrap()).await.unwrap().with_clock(clock)
+    }
+
     fn config(&self) -> aws_types::SdkConfig {
         sdk_config(&environment(&self.env), self.http.clone())
     }
@@ -159,6 +180,19 @@ impl Stack {
         path: &str,
         body: Option<&str>,
     ) -> (u16, String, String) {
+        let response = self.send(token, method, path, body).await;
+        let kind = response.headers().get("content-type").map(|kind| kind.to_str().unwrap().to_owned());
+        (response.status().as_u16(), kind.unwrap_or_default(), response.text().await.unwrap())
+    }
+
+    /// The same, with the whole answer.
+    pub async fn send(
+        &self,
+        token: Option<&str>,
+        method: &str,
+        path: &str,
+        body: Option<&str>,
+    ) -> reqwest::Response {
         let url = format!("{}{path}", self.env("API_URL"));
         let mut call = self.http.request(method.parse().unwrap(), url).timeout(Duration::from_secs(30));
         if let Some(token) = token {
@@ -167,9 +201,7 @@ impl Stack {
         if let Some(body) = body {
             call = call.header("content-type", "application/json").body(body.to_owned());
         }
-        let response = call.send().await.unwrap();
-        let kind = response.headers().get("content-type").map(|kind| kind.to_str().unwrap().to_owned());
-        (response.status().as_u16(), kind.unwrap_or_default(), response.text().await.unwrap())
+        call.send().await.unwrap()
     }
 
     /// All that the functions have logged so far.

@@ -1,10 +1,14 @@
 //! The deployed template, end to end. Run by `make test`, which deploys the stacks; see tests/README.md.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod admission;
 mod api;
 mod bad_weather;
 mod crash;
 mod documented;
+mod links;
 mod races;
+mod refs;
+mod rotation;
 mod seldom;
 mod sweep;

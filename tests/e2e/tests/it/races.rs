@@ -29,8 +29,7 @@ async fn tracker(stack: &Stack, vendor: &MockServer, clock: Clock) -> Tracker {
     let mut settings = stack.function_environment();
     settings.retain(|(name, _)| name != "ONECLICKDZ_BASE_URL");
     settings.push(("ONECLICKDZ_BASE_URL".to_owned(), vendor.uri()));
-    let (tracker, _) = Tracker::start(&Config::read(settings).unwrap()).await.unwrap();
-    Tracker { clock, ..tracker }
+    Tracker::start(&Config::read(settings).unwrap()).await.unwrap().with_clock(clock)
 }
 
 #[tokio::test]

@@ -1,0 +1,49 @@
+//! Orders that live on under another id: each is tracked once, both name each other, and every chain ends.
+
+use e2e::Stack;
+use serde_json::json;
+use shared::clock::Clock;
+
+#[tokio::test]
+async fn a_chain_of_links_is_tracked_to_its_end_and_a_cycle_does_no_harm() {
+    let stack = Stack::express();
+    let name = format!("link{}", Clock::System.now().as_microsecond());
+    let id = |letter: &str| format!("{name}-{letter}");
+    // a is redirected to b; b is refunded and tried again as c; c names a.
+    let steps = |ends_as: &str, fields: serde_json::Value| json!([{"after_seconds": 0, "status": "HANDLING"}, {"after_seconds": 9, "status": ends_as, "fields": fields}]);
+    let orders = [
+        (id("a"), steps("FULFILLED", json!({"follow_orderid": id("b")}))),
+        (id("b"), steps("REFUNDED", json!({"retry_orderid": id("c"), "refund_message": "x"}))),
+        (id("c"), steps("FULFILLED", json!({"follow_orderid": id("a")}))),
+    ];
+    for (id, timeline) in &orders {
+        stack.sandbox.make_as(id, "mobile", timeline.clone()).await;
+    }
+    let [a, b, c] = orders.map(|(id, _)| stack.order("mobile", &id));
+    a.track().await;
+    a.wait_for("Order Fulfilled", 90).await;
+    let tracked = b.wait_for("Order Tracked", 30).await;
+    assert_eq!(
+        (&tracked.detail["by"], &tracked.detail["order"]["linked_from"]),
+        (&json!("link"), &json!([a.id]))
+    );
+    b.wait_for("Order Needs Review", 90).await;
+    c.wait_for("Order Fulfilled", 90).await;
+    a.assert_events(&["Order Tracked", "Order Fulfilled"]).await;
+    b.assert_events(&["Order Tracked", "Order Refunded", "Order Needs Review"]).await;
+    assert_eq!(b.history().await[2]["reason"], "retried");
+    c.assert_events(&["Order Tracked", "Order Fulfilled"]).await;
+    for (order, from, follow, retry) in [
+        (&a, &c, json!(b.id), json!(null)),
+        (&b, &a, json!(null), json!(c.id)),
+        (&c, &b, json!(a.id), json!(null)),
+    ] {
+        let shown = order.get().await;
+        assert_eq!(shown["linked_from"], json!([from.id]), "{shown}");
+        assert_eq!((&shown["follow_order_id"], &shown["retry_order_id"]), (&follow, &retry), "{shown}");
+        assert!(
+            !stack.item("mobile", &order.id).await.contains_key("due_at"),
+            "nobody has to see to it any more"
+        );
+    }
+}

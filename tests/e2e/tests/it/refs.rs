@@ -1,0 +1,61 @@
+//! A send that timed out: the merchant has his ref and no id.
+
+use std::time::Duration;
+
+use e2e::{Stack, wait_until};
+use serde_json::{Value, json};
+use shared::clock::Clock;
+
+#[tokio::test]
+async fn a_send_that_was_never_answered_is_found_by_its_ref_and_tracked() {
+    let stack = Stack::express();
+    let reference = format!("shop {}", Clock::System.now().as_microsecond());
+    stack.sandbox.script_sends(json!([{"kind": "cut"}])).await;
+    let body =
+        json!({"plan_code": "PREPAID_DJEZZY", "MSSIDN": "0778037340", "amount": 500, "ref": reference});
+    assert!(stack.sandbox.try_send("mobile", body).await.is_none(), "the answer is lost");
+
+    let path = format!("/refs/mobile/{}", reference.replace(' ', "%20"));
+    let (status, _, text) = stack.request("PUT", &path, None).await;
+    assert_eq!(status, 201, "{text}");
+    let found: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(found["ref"], reference);
+    let order = stack.order("mobile", found["id"].as_str().unwrap());
+    let vendor_ref = found["vendor_ref"].as_str().unwrap().to_owned();
+    assert!(vendor_ref.starts_with("API-+213") && vendor_ref.ends_with(&reference), "{vendor_ref}");
+
+    // By the ref as it comes back, raw and encoded: the same order, tracked already.
+    for path in [vendor_ref.replace(' ', "%20"), vendor_ref.replace('+', "%2B").replace(' ', "%20")] {
+        let (status, _, text) = stack.request("PUT", &format!("/refs/mobile/{path}"), None).await;
+        assert_eq!(status, 200, "{path}: {text}");
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["id"], order.id.as_str());
+    }
+    order.wait_for("Order Fulfilled", 90).await;
+    order.assert_events(&["Order Tracked", "Order Fulfilled"]).await;
+}
+
+#[tokio::test]
+async fn a_ref_that_the_vendor_does_not_know_is_no_failure() {
+    let stack = Stack::express();
+    let reference = format!("later-{}", Clock::System.now().as_microsecond());
+    let ask = async || {
+        let path = format!("/refs/internet/{reference}");
+        let answer = stack.send(Some(stack.env("API_TOKEN")), "PUT", &path, None).await;
+        let retry_after = answer.headers().get("retry-after").map(|wait| wait.to_str().unwrap().to_owned());
+        (answer.status().as_u16(), retry_after, answer.text().await.unwrap())
+    };
+    let (status, retry_after, text) = ask().await;
+    assert_eq!((status, retry_after.as_deref()), (404, Some("10")), "{text}");
+    assert!(text.contains("no proof"), "{text}");
+
+    // It arrives after all.
+    let body = json!({"type": "ADSL", "number": "036401234", "value": 1000, "ref": reference});
+    assert!(stack.sandbox.try_send("internet", body).await.is_some());
+    let found = wait_until("the order", Duration::from_secs(30), || async {
+        let (status, _, text) = ask().await;
+        (status == 201).then_some(text)
+    })
+    .await;
+    let id = serde_json::from_str::<Value>(&found).unwrap()["id"].as_str().unwrap().to_owned();
+    stack.order("internet", &id).wait_for("Order Fulfilled", 90).await;
+}

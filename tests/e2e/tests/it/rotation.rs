@@ -1,0 +1,77 @@
+//! A changed secret is taken up without a deployment.
+
+use std::time::Duration;
+
+use e2e::{Stack, wait_until};
+use serde_json::json;
+use shared::{
+    clock::Clock,
+    config::Config,
+    order::{OrderKey, Product, TrackedBy, Trigger},
+    refresh::{Look, Tracker},
+};
+use wiremock::{
+    Mock, MockServer, ResponseTemplate,
+    matchers::{any, header},
+};
+
+#[tokio::test]
+async fn a_refused_key_makes_the_secret_be_read_again_once_a_minute() {
+    let stack = Stack::fast();
+    let start = Clock::System.now();
+    let name = format!("rotation-{}", start.as_microsecond());
+    let (old, new) = (format!("{name}-old"), format!("{name}-new"));
+    let secret = |key: &str| json!({"oneclickdz_api_key": key, "api_tokens": []}).to_string();
+    let manager = stack.secrets_manager();
+    manager.create_secret().name(&name).secret_string(secret(&old)).send().await.unwrap();
+
+    let vendor = MockServer::start().await;
+    let shown = json!({"success": true, "data": {"status": "HANDLING"}});
+    let refused = json!({"success": false, "error": {"code": "INVALID_ACCESS_TOKEN", "message": "no"}});
+    Mock::given(header("X-Access-Token", new.as_str()))
+        .respond_with(ResponseTemplate::new(200).set_body_json(shown))
+        .with_priority(1)
+        .mount(&vendor)
+        .await;
+    Mock::given(any()).respond_with(ResponseTemplate::new(401).set_body_json(refused)).mount(&vendor).await;
+
+    let mut settings = stack.function_environment();
+    settings.retain(|(name, _)| name != "ONECLICKDZ_BASE_URL" && name != "SECRET_ID");
+    settings.push(("ONECLICKDZ_BASE_URL".to_owned(), vendor.uri()));
+    settings.push(("SECRET_ID".to_owned(), name.clone()));
+    let clock = Clock::fixed(start);
+    let tracker = Tracker::start(&Config::read(settings).unwrap()).await.unwrap().with_clock(clock.clone());
+    let order = OrderKey { product: Product::Mobile, id: name.parse().unwrap() };
+    tracker.track(&order, None, TrackedBy::Poller).await.unwrap();
+    let look_after = async |seconds: u64| {
+        clock.set(start.checked_add(Duration::from_secs(seconds)).unwrap());
+        tracker.refresh(&order, Trigger::Status).await.unwrap().unwrap().look
+    };
+
+    manager.put_secret_value().secret_id(&name).secret_string(secret(&new)).send().await.unwrap();
+    assert!(matches!(look_after(10).await, Look::Failed(_)), "refused, and read less than a minute ago");
+    assert!(matches!(look_after(20).await, Look::Failed(_)), "still the old key");
+    assert!(matches!(look_after(70).await, Look::Failed(_)), "refused, and the new key is read");
+    assert!(matches!(look_after(80).await, Look::Answered));
+    manager.delete_secret().secret_id(&name).force_delete_without_recovery(true).send().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_new_token_is_let_in_within_a_minute_and_a_bit() {
+    let stack = Stack::standard();
+    let manager = stack.secrets_manager();
+    let known = manager.get_secret_value().secret_id(stack.env("SECRET_ID")).send().await.unwrap();
+    let mut secret: serde_json::Value = serde_json::from_str(known.secret_string().unwrap()).unwrap();
+    let token = format!("new-token-{}", Clock::System.now().as_microsecond());
+    secret["api_tokens"].as_array_mut().unwrap().push(json!({"token": token, "scopes": ["orders"]}));
+    let put = manager.put_secret_value().secret_id(stack.env("SECRET_ID")).secret_string(secret.to_string());
+    put.send().await.unwrap();
+    wait_until("the new token to be let in", Duration::from_secs(100), || async {
+        let (status, _, _) =
+            stack.request_as(Some(&token), "GET", "/orders/mobile/never-tracked", None).await;
+        (status == 404).then_some(())
+    })
+    .await;
+    // The old one is let in still.
+    assert_eq!(stack.request("GET", "/orders/mobile/never-tracked", None).await.0, 404);
+}
