@@ -7,7 +7,7 @@ use lambda_runtime::Diagnostic;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::{
-    order::{Order, OrderId, OrderKey, Phase, Product, Ref, TrackedBy, Trigger},
+    order::{Order, OrderId, OrderKey, Product, Ref, TrackedBy, Trigger},
     refresh::{Look, Refreshed, Tracker},
     store::StoreError,
     telemetry::Summary,
@@ -141,16 +141,11 @@ fn next_tick(
     now: Timestamp,
 ) -> Tick {
     let until = |moment: Timestamp| Duration::try_from(moment.duration_since(now)).unwrap_or_default();
-    let wait = match order.phase {
-        Phase::InFlight { since } => {
-            let next = until(tracker.schedule.next_poll(order.key.product, since, order.asked_at));
-            // At the deadline it is parked, leave or no leave.
-            let left = tracker.schedule.poll_deadline.saturating_sub(since_then(since, now));
-            let wait = not_before.map_or(next, |(moment, jitter)| next.max(until(moment) + jitter));
-            Some(if left.is_zero() { wait } else { wait.min(left) })
-        }
-        Phase::Parked { .. } | Phase::Final { .. } => None,
-    };
+    let wait = order.next_poll(now, &tracker.schedule).map(|next| {
+        let wait = not_before.map_or(until(next), |(moment, jitter)| until(next).max(until(moment) + jitter));
+        // At the deadline it is parked, leave or no leave.
+        wait.min(order.poll_ends(&tracker.schedule).map_or(wait, until))
+    });
     Tick {
         done: wait.is_none(),
         // Rounded up, at least a second: a tick that comes early asks nothing and is wasted.
@@ -158,10 +153,6 @@ fn next_tick(
         phase: order.phase.as_str(),
         status: order.facts.status.as_ref().map(|status| status.as_str().to_owned()),
     }
-}
-
-fn since_then(since: Timestamp, now: Timestamp) -> Duration {
-    Duration::try_from(now.duration_since(since)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ pub fn decide(
     }
     let mut draft = Draft {
         before: order,
-        order: order.clone(),
+        order: Order { phase: order.phase.begun_by(now), ..order.clone() },
         events: Vec::new(),
         asked_at: observation.asked_at,
         now,
@@ -271,7 +271,7 @@ impl Draft<'_> {
 
     /// A look that a status request made early leaves the ladder where it is.
     fn look_was_due(&self) -> bool {
-        self.order.next_look_at.is_none_or(|next| next <= self.now)
+        self.order.next_look(self.now, self.schedule).is_none_or(|next| next <= self.now)
     }
 
     fn look_in(&mut self, wait: Duration) {

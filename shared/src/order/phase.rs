@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::record::is_ahead;
+
 /// What is to be done about an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -40,6 +42,17 @@ impl Phase {
         match self {
             Self::Parked { parked_as, .. } => Some(parked_as),
             Self::InFlight { .. } | Self::Final { .. } => None,
+        }
+    }
+
+    /// The same, begun now if a clock far ahead began it: deadline and overdue count from a moment that has been.
+    pub(super) fn begun_by(self, now: Timestamp) -> Self {
+        match self {
+            Self::InFlight { since } if is_ahead(since, now) => Self::InFlight { since: now },
+            Self::Parked { parked_as, since } if is_ahead(since, now) => {
+                Self::Parked { parked_as, since: now }
+            }
+            other => other,
         }
     }
 

@@ -127,12 +127,12 @@ impl Order {
         match (trigger, self.phase) {
             (Trigger::Status, Phase::Final { .. }) => false,
             (Trigger::Status, _) => asked_at.is_none_or(|asked| between(asked, now) >= self.status_gap()),
-            (Trigger::Poller | Trigger::Recheck, Phase::InFlight { since }) => {
-                schedule.next_poll(self.key.product, since, asked_at) <= now
+            (Trigger::Poller | Trigger::Recheck, Phase::InFlight { .. }) => {
+                self.next_poll(now, schedule).is_some_and(|next| next <= now)
             }
             (Trigger::Poller, _) => false,
             (Trigger::Recheck, Phase::Parked { .. } | Phase::Final { .. }) => {
-                self.next_look_at.is_some_and(|next| next <= now) && !self.is_being_looked_at(now)
+                self.next_look(now, schedule).is_some_and(|next| next <= now) && !self.is_being_looked_at(now)
             }
         }
     }
@@ -149,6 +149,30 @@ impl Order {
         let named = [&self.facts.follow_order_id, &self.facts.retry_order_id];
         let ids: BTreeSet<OrderId> = named.into_iter().flatten().filter_map(|id| id.parse().ok()).collect();
         ids.into_iter().filter(|id| *id != self.key.id && !self.links.contains(id)).collect()
+    }
+
+    /// When polling ends; `None`: it is not in flight.
+    pub fn poll_ends(&self, schedule: &Schedule) -> Option<Timestamp> {
+        let Phase::InFlight { since } = self.phase else { return None };
+        Some(later(since, schedule.poll_deadline))
+    }
+
+    /// When a poller is to look next; `None`: it is not in flight.
+    pub fn next_poll(&self, now: Timestamp, schedule: &Schedule) -> Option<Timestamp> {
+        let Phase::InFlight { since } = self.phase else { return None };
+        let asked_at = self.asked_at.filter(|asked| !is_ahead(*asked, now));
+        // A ladder that a clock far ahead began counts from the last question; the next look begins it anew.
+        let since = if is_ahead(since, now) { asked_at.unwrap_or(Timestamp::MIN) } else { since };
+        Some(schedule.next_poll(self.key.product, since, asked_at))
+    }
+
+    /// When a parked order, or one that awaits its card, is to be looked at next; `None`: nobody has to. A time further ahead
+    /// than any of its waits was written by a broken clock, and would park it until then: it is due now.
+    pub(super) fn next_look(&self, now: Timestamp, schedule: &Schedule) -> Option<Timestamp> {
+        let waits = self.phase.parked_as().is_some() || self.awaits_card();
+        let longest = schedule.longest_wait(self.phase).saturating_add(CLOCK_TOLERANCE);
+        let believed = self.next_look_at.filter(|next| between(now, *next) <= longest);
+        waits.then(|| believed.unwrap_or(now))
     }
 
     /// Whether what is stored is older than a status request would accept.

@@ -75,6 +75,11 @@ impl Ladder {
         self.rest.iter().copied().fold(self.first, Duration::min)
     }
 
+    /// The longest wait.
+    fn longest(&self) -> Duration {
+        self.rest.iter().copied().fold(self.first, Duration::max)
+    }
+
     /// The first moment of the ladder after `elapsed`, both counted from the ladder's start.
     pub fn moment_after(&self, elapsed: Duration) -> Duration {
         let mut moment = self.first;
@@ -204,11 +209,29 @@ impl Schedule {
         self.retry_after_failure.saturating_mul(doubled.min(MOST_BACKOFF))
     }
 
+    /// The longest wait for a recheck that any rule gives an order in this phase, jitter included.
+    pub(super) fn longest_wait(&self, phase: Phase) -> Duration {
+        let ladder = match phase {
+            Phase::Parked { parked_as: ParkedAs::Queued, .. } => self.recheck_queued.longest(),
+            Phase::Parked { parked_as: ParkedAs::Uncertain, .. } => self.recheck_uncertain.longest(),
+            Phase::Parked { parked_as: ParkedAs::Delayed, .. } => self.recheck_delayed.longest(),
+            Phase::Parked { parked_as: ParkedAs::NotFound, .. } => {
+                let known = self.recheck_delayed.longest();
+                NOT_FOUND_FOR_LONG.max(self.recheck_not_found.longest()).max(known)
+            }
+            Phase::Final { .. } => self.recheck_card.longest(),
+            Phase::InFlight { .. } => Duration::ZERO,
+        };
+        jittered(ladder.max(self.failure_wait(u32::MAX)), Jitter(1.0))
+    }
+
     /// By when somebody must see to this order: to look, or to announce. `None`: nobody has to.
     pub fn due_at(&self, order: &Order, now: Timestamp) -> Option<Timestamp> {
         let look = match order.phase {
-            Phase::InFlight { since } => Some(later(since, self.poll_deadline.saturating_add(SAFETY_NET))),
-            Phase::Parked { .. } | Phase::Final { .. } => order.next_look_at,
+            Phase::InFlight { since } => {
+                Some(later(since.min(now), self.poll_deadline.saturating_add(SAFETY_NET)))
+            }
+            Phase::Parked { .. } | Phase::Final { .. } => order.next_look(now, self),
         };
         if order.announced >= order.seq && order.links_to_track().is_empty() {
             return look;

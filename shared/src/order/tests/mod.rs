@@ -2,6 +2,7 @@
 
 mod properties;
 mod rules;
+mod year;
 
 use jiff::Timestamp;
 use serde_json::Value;
