@@ -57,7 +57,7 @@ impl Answer {
     }
 }
 
-/// Answers for the next looks at one order.
+/// Answers for the next looks at one order, or for the next sends.
 #[derive(Default)]
 pub(crate) struct Script(VecDeque<(Answer, Left)>);
 

@@ -28,6 +28,7 @@ pub(crate) fn routes() -> Router<Arc<Sandbox>> {
         .route("/orders", get(orders).post(create))
         .route("/orders/{id}", get(order))
         .route("/orders/{id}/script", post(script).delete(unscript))
+        .route("/sends/script", post(script_sends).delete(unscript_sends))
         .route("/outage", post(outage).delete(end_outage))
         .route("/calls", get(calls).delete(forget_calls))
         .route("/keys/{key}/revoke", post(revoke))
@@ -108,10 +109,11 @@ async fn create(State(sandbox): Shared, body: Bytes) -> Result<(StatusCode, Json
         offer: new.plan_code.or(new.r#type),
         amount: new.amount,
         sent_at,
+        visible_after: Duration::ZERO,
         timeline,
         calls: 0,
     };
-    state.orders.insert(id.clone(), order);
+    state.insert(order);
     Ok((StatusCode::CREATED, Json(Created { id })))
 }
 
@@ -145,6 +147,16 @@ async fn script(State(sandbox): Shared, Path(id): Path<String>, body: Bytes) -> 
 
 async fn unscript(State(sandbox): Shared, Path(id): Path<String>) -> StatusCode {
     sandbox.state().scripts.remove(&id);
+    StatusCode::NO_CONTENT
+}
+
+async fn script_sends(State(sandbox): Shared, body: Bytes) -> Result<StatusCode, Wrong> {
+    sandbox.state().sends = Script::try_from(parse::<NewScript>(&body)?.answers)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn unscript_sends(State(sandbox): Shared) -> StatusCode {
+    sandbox.state().sends = Script::default();
     StatusCode::NO_CONTENT
 }
 

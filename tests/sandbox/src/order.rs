@@ -20,6 +20,8 @@ pub(crate) struct Order {
     pub(crate) offer: Option<String>,
     pub(crate) amount: Option<f64>,
     pub(crate) sent_at: Timestamp,
+    /// For so long the vendor does not know it yet. Scaled.
+    pub(crate) visible_after: Duration,
     /// Scaled.
     pub(crate) timeline: Timeline,
     pub(crate) calls: u64,
@@ -97,6 +99,7 @@ impl Order {
     }
 
     fn step(&self, now: Timestamp) -> Option<&Step> {
-        self.timeline.at(between(self.sent_at, now))
+        let elapsed = between(self.sent_at, now);
+        self.timeline.at(elapsed).filter(|_| elapsed >= self.visible_after)
     }
 }

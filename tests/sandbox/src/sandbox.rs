@@ -1,6 +1,6 @@
 //! The state of the stand-in, and what changes it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,10 +27,12 @@ pub struct Sandbox {
 pub(crate) struct State {
     /// By id; ids that the sandbox makes up ascend with time.
     pub(crate) orders: BTreeMap<String, Order>,
-    /// As they were sent, without prefix.
-    refs: HashSet<(Product, String)>,
+    /// Order ids by `ref`, as it was sent and as it comes back.
+    refs: HashMap<(Product, String), String>,
     /// By order id; the order need not exist.
     pub(crate) scripts: HashMap<String, Script>,
+    /// For the next sends that are taken.
+    pub(crate) sends: Script,
     pub(crate) outage: Option<Answer>,
     pub(crate) calls: Vec<Call>,
     pub(crate) gate: Gate,
@@ -71,11 +73,11 @@ impl Sandbox {
     }
 
     /// Takes an order; none if its `ref` was used before.
-    pub(crate) fn send(&self, sent: Sent) -> Option<Accepted> {
+    pub(crate) fn accept(&self, sent: Sent) -> Option<Accepted> {
         let sent_at = self.now();
         let mut state = self.state();
         let bare = sent.reference.unwrap_or_else(|| format!("{:08x}", fastrand::u32(..)));
-        if !state.refs.insert((sent.product, bare.clone())) {
+        if state.by_ref(sent.product, &bare).is_some() {
             return None;
         }
         let code = format!("{:012}", fastrand::u64(..1_000_000_000_000));
@@ -100,10 +102,11 @@ impl Sandbox {
             offer: Some(sent.offer),
             amount: Some(sent.amount),
             sent_at,
+            visible_after: self.scale().of(self.settings.refs_visible_after),
             timeline,
             calls: 0,
         };
-        state.orders.insert(id.clone(), order);
+        state.insert(order);
         Some(Accepted { id, reference })
     }
 
@@ -118,6 +121,22 @@ impl State {
     /// 24 lower-case hex characters: the time, a number that grows, and chance.
     pub(crate) fn new_id(&mut self, now: Timestamp) -> String {
         format!("{:08x}{:06x}{:010x}", now.as_second(), self.turn(), fastrand::u64(..1 << 40))
+    }
+
+    /// Keeps a new order, and makes it known by its `ref`: as it comes back, and without its prefix. An earlier order keeps a `ref`.
+    pub(crate) fn insert(&mut self, order: Order) {
+        if let Some(reference) = &order.reference {
+            let bare = reference.strip_prefix("API-+213").and_then(|rest| rest.split_once('-'));
+            for name in [Some(reference.as_str()), bare.map(|(_, bare)| bare)].into_iter().flatten() {
+                self.refs.entry((order.product, name.to_owned())).or_insert_with(|| order.id.clone());
+            }
+        }
+        self.orders.insert(order.id.clone(), order);
+    }
+
+    /// The id of the order with this `ref`.
+    pub(crate) fn by_ref(&self, product: Product, reference: &str) -> Option<&String> {
+        self.refs.get(&(product, reference.to_owned()))
     }
 
     /// A number that was not given before.

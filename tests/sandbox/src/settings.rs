@@ -41,6 +41,9 @@ pub struct Settings {
     /// How long the slow internet number stays HANDLING
     #[arg(long, value_name = "DURATION", default_value = "400s", value_parser = duration)]
     pub slow_after: Duration,
+    /// How long after a send check-id and check-ref do not find its order yet
+    #[arg(long, value_name = "DURATION", default_value = "0", value_parser = duration)]
+    pub refs_visible_after: Duration,
     /// Answer 429 with Retry-After to a key beyond N calls in any 60 s (real seconds); off if not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub keys_per_minute: Option<u32>,

@@ -1,5 +1,6 @@
 //! The vendor's API.
 
+use std::future::ready;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -7,8 +8,10 @@ use axum::body::{Bytes, to_bytes};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
+use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
+use crate::answer::Answer;
 use crate::calls::{Call, fingerprint};
 use crate::fields::Fields;
 use crate::numbers::Product;
@@ -19,13 +22,21 @@ const BODY_LIMIT: usize = 64 * 1024;
 
 enum Endpoint {
     Send(Product),
-    Check(Product, String),
+    Check(Product, Name),
     Validate,
     Unknown,
 }
 
+/// What an order is asked for by.
+enum Name {
+    Id(String),
+    Ref(String),
+}
+
 struct Incoming {
     endpoint: Endpoint,
+    /// The id that is asked for, or that the `ref` belongs to.
+    order: Option<String>,
     method: Method,
     path: String,
     key: Option<String>,
@@ -40,8 +51,10 @@ pub(crate) async fn handle(
     request: Request,
 ) -> Response {
     let (parts, body) = request.into_parts();
+    let endpoint = Endpoint::of(&parts.method, parts.uri.path());
     let mut call = Incoming {
-        endpoint: Endpoint::of(&parts.method, parts.uri.path()),
+        order: sandbox.order_of(&endpoint),
+        endpoint,
         key: parts.headers.get("x-access-token").and_then(|key| key.to_str().ok()).map(str::to_owned),
         method: parts.method,
         path: parts.uri.path().to_owned(),
@@ -52,10 +65,7 @@ pub(crate) async fn handle(
     call.body = to_bytes(body, BODY_LIMIT).await.unwrap_or_default();
     let outage = sandbox.state().outage.clone();
     let reply = match outage {
-        Some(answer) => {
-            let envelope = sandbox.envelope(&call.endpoint);
-            answer.play("outage", sandbox.scale(), envelope, sandbox.up(&call)).await
-        }
+        Some(answer) => sandbox.down(answer, &call).await,
         None => sandbox.up(&call).await,
     };
     sandbox.answered(turn, &reply);
@@ -68,9 +78,20 @@ impl Endpoint {
         match (method, segments.as_slice()) {
             (&Method::POST, ["mobile", "send"]) => Self::Send(Product::Mobile),
             (&Method::POST, ["internet", "send"]) => Self::Send(Product::Internet),
-            (&Method::GET, ["mobile", "check-id", id]) => Self::Check(Product::Mobile, (*id).to_owned()),
-            (&Method::GET, ["internet", "check-id", id]) => Self::Check(Product::Internet, (*id).to_owned()),
+            (&Method::GET, ["mobile", check, name]) => Self::check(Product::Mobile, check, name),
+            (&Method::GET, ["internet", check, name]) => Self::check(Product::Internet, check, name),
             (&Method::GET, ["validate"]) => Self::Validate,
+            _ => Self::Unknown,
+        }
+    }
+
+    fn check(product: Product, check: &str, name: &str) -> Self {
+        match check {
+            "check-id" => Self::Check(product, Name::Id(name.to_owned())),
+            // In a path a plus is a plus.
+            "check-ref" => {
+                Self::Check(product, Name::Ref(percent_decode_str(name).decode_utf8_lossy().into_owned()))
+            }
             _ => Self::Unknown,
         }
     }
@@ -79,8 +100,10 @@ impl Endpoint {
         match self {
             Self::Send(Product::Mobile) => "mobile/send",
             Self::Send(Product::Internet) => "internet/send",
-            Self::Check(Product::Mobile, _) => "mobile/check-id",
-            Self::Check(Product::Internet, _) => "internet/check-id",
+            Self::Check(Product::Mobile, Name::Id(_)) => "mobile/check-id",
+            Self::Check(Product::Internet, Name::Id(_)) => "internet/check-id",
+            Self::Check(Product::Mobile, Name::Ref(_)) => "mobile/check-ref",
+            Self::Check(Product::Internet, Name::Ref(_)) => "internet/check-ref",
             Self::Validate => "validate",
             Self::Unknown => "unknown",
         }
@@ -92,16 +115,19 @@ impl Endpoint {
             Self::Validate | Self::Unknown => None,
         }
     }
-
-    fn order(&self) -> Option<&String> {
-        match self {
-            Self::Check(_, id) => Some(id),
-            _ => None,
-        }
-    }
 }
 
 impl Sandbox {
+    fn order_of(&self, endpoint: &Endpoint) -> Option<String> {
+        match endpoint {
+            Endpoint::Check(_, Name::Id(id)) => Some(id.clone()),
+            Endpoint::Check(product, Name::Ref(reference)) => {
+                self.state().by_ref(*product, reference).cloned()
+            }
+            _ => None,
+        }
+    }
+
     fn envelope(&self, endpoint: &Endpoint) -> Envelope {
         Envelope { product: endpoint.product(), now: self.now() }
     }
@@ -110,7 +136,8 @@ impl Sandbox {
     fn arrived(&self, incoming: &Incoming) -> u64 {
         let mut state = self.state();
         let turn = state.turn();
-        if let Endpoint::Check(product, id) = &incoming.endpoint
+        if let Endpoint::Check(product, _) = &incoming.endpoint
+            && let Some(id) = &incoming.order
             && let Some(order) = state.orders.get_mut(id).filter(|order| order.product == *product)
         {
             order.calls += 1;
@@ -119,7 +146,7 @@ impl Sandbox {
             turn,
             at: self.now(),
             endpoint: incoming.endpoint.name(),
-            order: incoming.endpoint.order().cloned(),
+            order: incoming.order.clone(),
             key: fingerprint(incoming.key.as_deref()),
             http: None,
             answered: None,
@@ -145,6 +172,17 @@ impl Sandbox {
         );
     }
 
+    /// The vendor during an outage.
+    async fn down(&self, outage: Answer, call: &Incoming) -> Reply {
+        let envelope = self.envelope(&call.endpoint);
+        if let (Answer::Slow(_), Endpoint::Send(_)) = (&outage, &call.endpoint) {
+            // Taken before the wait: whoever gives up has an order all the same.
+            let taken = self.up(call).await;
+            return outage.play("outage", self.scale(), envelope, ready(taken)).await;
+        }
+        outage.play("outage", self.scale(), envelope, self.up(call)).await
+    }
+
     /// The vendor while there is no outage.
     async fn up(&self, call: &Incoming) -> Reply {
         if let Endpoint::Unknown = call.endpoint {
@@ -154,11 +192,24 @@ impl Sandbox {
         if let Err(refusal) = admitted {
             return refusal.reply(self.envelope(&call.endpoint));
         }
-        let script = call.endpoint.order().and_then(|id| self.state().scripts.get_mut(id)?.next());
         let envelope = self.envelope(&call.endpoint);
+        if let Endpoint::Send(_) = call.endpoint {
+            return self.send(call, envelope).await;
+        }
+        let script = call.order.as_ref().and_then(|id| self.state().scripts.get_mut(id)?.next());
         match script {
             Some(answer) => answer.play("script", self.scale(), envelope, async { self.truly(call) }).await,
             None => self.truly(call),
+        }
+    }
+
+    /// Takes an order, and only then plays a script: the order is there even if its answer never comes.
+    async fn send(&self, call: &Incoming, envelope: Envelope) -> Reply {
+        let reply = self.truly(call);
+        let script = if reply.status.is_success() { self.state().sends.next() } else { None };
+        match script {
+            Some(answer) => answer.play("script", self.scale(), envelope, ready(reply)).await,
+            None => reply,
         }
     }
 
@@ -166,7 +217,7 @@ impl Sandbox {
         let envelope = self.envelope(&call.endpoint);
         match &call.endpoint {
             Endpoint::Send(product) => self.take(*product, &call.body, envelope),
-            Endpoint::Check(product, id) => self.look(*product, id, envelope),
+            Endpoint::Check(product, _) => self.look(*product, call.order.as_deref(), envelope),
             Endpoint::Validate => {
                 let key = Fields::default().with("key", &call.key).with("type", "SANDBOX");
                 envelope.success("SANDBOX", Fields::default().with("apiKey", key))
@@ -175,9 +226,9 @@ impl Sandbox {
         }
     }
 
-    fn look(&self, product: Product, id: &str, envelope: Envelope) -> Reply {
+    fn look(&self, product: Product, id: Option<&str>, envelope: Envelope) -> Reply {
         let state = self.state();
-        let order = state.orders.get(id).filter(|order| order.product == product);
+        let order = id.and_then(|id| state.orders.get(id)).filter(|order| order.product == product);
         match order.and_then(|order| order.shown(envelope.now)) {
             Some((status, data)) => envelope.success(status, data),
             None => envelope.not_found(),
@@ -197,7 +248,7 @@ impl Sandbox {
                 return envelope.failure(StatusCode::BAD_REQUEST, "ERR_VALIDATION", message);
             }
         };
-        match self.send(sent) {
+        match self.accept(sent) {
             Some(order) => {
                 let data = TopUp { topup_id: order.id, topup_ref: order.reference };
                 envelope.success("sent", data)

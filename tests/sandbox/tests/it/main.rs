@@ -2,10 +2,14 @@
 // `cfg(test)` is always true here; it tells clippy that helpers are tests too.
 
 #[cfg(test)]
+mod by_ref;
+#[cfg(test)]
 mod client;
 #[cfg(test)]
 mod control;
 #[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod sends;
 #[cfg(test)]
 mod vendor;
