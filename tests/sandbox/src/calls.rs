@@ -1,11 +1,22 @@
 //! The log of the calls that reached the vendor.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::clock::text;
+use crate::clock::{between, text};
+
+/// What a call is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Kind {
+    Send,
+    Check,
+    Validate,
+    Unknown,
+}
 
 /// A call. `http` and `answered` are null until it is answered; they stay null if the caller goes away before.
 #[derive(Clone, Serialize)]
@@ -15,6 +26,8 @@ pub(crate) struct Call {
     #[serde(serialize_with = "milliseconds")]
     pub(crate) at: Timestamp,
     pub(crate) endpoint: &'static str,
+    #[serde(skip)]
+    pub(crate) kind: Kind,
     pub(crate) order: Option<String>,
     pub(crate) key: String,
     pub(crate) http: Option<u16>,
@@ -31,6 +44,7 @@ fn milliseconds<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S
 pub(crate) struct Filter {
     order: Option<String>,
     endpoint: Option<String>,
+    endpoint_kind: Option<Kind>,
     /// A key, or its fingerprint.
     key: Option<String>,
     since: Option<Timestamp>,
@@ -41,6 +55,7 @@ impl Filter {
         let key = |key: &String| *key == call.key || fingerprint(Some(key)) == call.key;
         self.order.as_ref().is_none_or(|order| call.order.as_ref() == Some(order))
             && self.endpoint.as_ref().is_none_or(|endpoint| endpoint == call.endpoint)
+            && self.endpoint_kind.is_none_or(|kind| kind == call.kind)
             && self.key.as_ref().is_none_or(key)
             && self.since.is_none_or(|since| call.at >= since)
     }
@@ -69,10 +84,64 @@ pub(crate) fn count(log: &[Call], filter: &Filter) -> Counted {
     Counted { calls, ..counted }
 }
 
+/// Which calls to count in windows of how many seconds.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Windows {
+    seconds: u32,
+    endpoint_kind: Option<Kind>,
+    key: Option<String>,
+    since: Option<Timestamp>,
+}
+
+/// How many calls came at most in any window, that is from a call on until less than so many seconds after it.
+#[derive(Serialize, Default)]
+pub(crate) struct Counts {
+    total: usize,
+    highest: usize,
+    by_key: BTreeMap<String, Count>,
+}
+
+#[derive(Serialize, Default)]
+struct Count {
+    total: usize,
+    highest: usize,
+    #[serde(skip)]
+    window: VecDeque<Timestamp>,
+}
+
+/// Counts the calls of each key by itself; those without a key are left out.
+pub(crate) fn count_windows(log: &[Call], windows: &Windows) -> Counts {
+    let Windows { seconds, endpoint_kind, key, since } = windows;
+    let length = Duration::from_secs((*seconds).into());
+    let filter = Filter {
+        order: None,
+        endpoint: None,
+        endpoint_kind: *endpoint_kind,
+        key: key.clone(),
+        since: *since,
+    };
+    let mut counts = Counts::default();
+    for call in log.iter().filter(|call| call.key != NO_KEY && filter.takes(call)) {
+        let count = counts.by_key.entry(call.key.clone()).or_default();
+        count.window.push_back(call.at);
+        while count.window.front().is_some_and(|first| between(*first, call.at) >= length) {
+            count.window.pop_front();
+        }
+        count.total += 1;
+        count.highest = count.highest.max(count.window.len());
+        counts.total += 1;
+        counts.highest = counts.highest.max(count.highest);
+    }
+    counts
+}
+
+const NO_KEY: &str = "none";
+
 /// The first 8 hex characters of a key's FNV-1a hash: enough to tell keys apart, and never the key.
 pub(crate) fn fingerprint(key: Option<&str>) -> String {
     let Some(key) = key else {
-        return "none".to_owned();
+        return NO_KEY.to_owned();
     };
     let hash = key.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)

@@ -45,6 +45,9 @@ pub(crate) fn text(at: Timestamp) -> String {
 pub(crate) struct Scale(pub(crate) f64);
 
 impl Scale {
+    /// Seconds as they are.
+    pub(crate) const REAL: Self = Self(1.0);
+
     pub(crate) fn of(self, wait: Duration) -> Duration {
         self.seconds(wait.as_secs_f64())
     }

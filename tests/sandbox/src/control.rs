@@ -12,7 +12,7 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
 use crate::answer::{Answer, Script, Written};
-use crate::calls::{Filter, count};
+use crate::calls::{Counts, Filter, Windows, count, count_windows};
 use crate::fields::Fields;
 use crate::numbers::{NUMBERS, Product};
 use crate::order::{Order, Truth};
@@ -31,6 +31,7 @@ pub(crate) fn routes() -> Router<Arc<Sandbox>> {
         .route("/sends/script", post(script_sends).delete(unscript_sends))
         .route("/outage", post(outage).delete(end_outage))
         .route("/calls", get(calls).delete(forget_calls))
+        .route("/calls/windows", get(windows))
         .route("/keys/{key}/revoke", post(revoke))
         .route("/keys/{key}/restore", post(restore))
         .route("/lockouts", delete(unlock))
@@ -173,6 +174,10 @@ async fn end_outage(State(sandbox): Shared) -> StatusCode {
 
 async fn calls(State(sandbox): Shared, Query(filter): Query<Filter>) -> Response {
     Json(count(&sandbox.state().calls, &filter)).into_response()
+}
+
+async fn windows(State(sandbox): Shared, Query(windows): Query<Windows>) -> Json<Counts> {
+    Json(count_windows(&sandbox.state().calls, &windows))
 }
 
 async fn forget_calls(State(sandbox): Shared) -> StatusCode {

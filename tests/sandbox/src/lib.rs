@@ -5,6 +5,7 @@ mod answer;
 mod calls;
 mod clock;
 mod control;
+mod faults;
 mod fields;
 mod gate;
 mod numbers;

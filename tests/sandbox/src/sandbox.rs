@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use crate::answer::{Answer, Script};
 use crate::calls::Call;
 use crate::clock::{Clock, Scale, later, text};
+use crate::faults::Chance;
 use crate::fields::Fields;
 use crate::gate::Gate;
 use crate::numbers::{Product, course, steps};
@@ -23,7 +24,6 @@ pub struct Sandbox {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 pub(crate) struct State {
     /// By id; ids that the sandbox makes up ascend with time.
     pub(crate) orders: BTreeMap<String, Order>,
@@ -36,6 +36,7 @@ pub(crate) struct State {
     pub(crate) outage: Option<Answer>,
     pub(crate) calls: Vec<Call>,
     pub(crate) gate: Gate,
+    pub(crate) chance: Chance,
     turns: u64,
 }
 
@@ -57,7 +58,8 @@ pub(crate) struct Accepted {
 impl Sandbox {
     /// A vendor without orders.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, clock: Clock::start(), state: Mutex::default() }
+        let state = State::new(&settings);
+        Self { settings, clock: Clock::start(), state: Mutex::new(state) }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -118,6 +120,20 @@ impl Sandbox {
 }
 
 impl State {
+    fn new(settings: &Settings) -> Self {
+        Self {
+            orders: BTreeMap::new(),
+            refs: HashMap::new(),
+            scripts: HashMap::new(),
+            sends: Script::default(),
+            outage: None,
+            calls: Vec::new(),
+            gate: Gate::default(),
+            chance: Chance::new(settings),
+            turns: 0,
+        }
+    }
+
     /// 24 lower-case hex characters: the time, a number that grows, and chance.
     pub(crate) fn new_id(&mut self, now: Timestamp) -> String {
         format!("{:08x}{:06x}{:010x}", now.as_second(), self.turn(), fastrand::u64(..1 << 40))

@@ -44,6 +44,12 @@ pub struct Settings {
     /// How long after a send check-id and check-ref do not find its order yet
     #[arg(long, value_name = "DURATION", default_value = "0", value_parser = duration)]
     pub refs_visible_after: Duration,
+    /// Answer this share of the check calls (0 to 1) with a fault: 429, 503, not JSON, cut off or slow, in equal parts
+    #[arg(long, value_name = "FRACTION", default_value = "0", value_parser = fraction)]
+    pub faults: f64,
+    /// What the choice of faults starts from; made up and logged if not given
+    #[arg(long, value_name = "N")]
+    pub fault_seed: Option<u64>,
     /// Answer 429 with Retry-After to a key beyond N calls in any 60 s (real seconds); off if not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub keys_per_minute: Option<u32>,
@@ -82,6 +88,13 @@ fn scale(text: &str) -> Result<f64, String> {
     }
 }
 
+fn fraction(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("a number from 0 to 1".to_owned()),
+    }
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     let parsed = match text.parse() {
         Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
@@ -103,5 +116,6 @@ mod tests {
         assert!(loopback("127.0.0.1:0").is_ok() && loopback("[::1]:80").is_ok());
         assert!(loopback("0.0.0.0:80").is_err_and(|said| said.contains("loopback addresses only")));
         assert!(scale("0").is_err() && scale("NaN").is_err() && scale("0.1").is_ok());
+        assert!(fraction("1.1").is_err() && fraction("NaN").is_err() && fraction("0.1").is_ok());
     }
 }

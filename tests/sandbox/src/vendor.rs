@@ -12,7 +12,9 @@ use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
 use crate::answer::Answer;
-use crate::calls::{Call, fingerprint};
+use crate::calls::{Call, Kind, fingerprint};
+use crate::clock::Scale;
+use crate::faults::Fault;
 use crate::fields::Fields;
 use crate::numbers::Product;
 use crate::reply::{Envelope, Reply};
@@ -109,6 +111,15 @@ impl Endpoint {
         }
     }
 
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Send(_) => Kind::Send,
+            Self::Check(..) => Kind::Check,
+            Self::Validate => Kind::Validate,
+            Self::Unknown => Kind::Unknown,
+        }
+    }
+
     fn product(&self) -> Option<Product> {
         match self {
             Self::Send(product) | Self::Check(product, _) => Some(*product),
@@ -146,6 +157,7 @@ impl Sandbox {
             turn,
             at: self.now(),
             endpoint: incoming.endpoint.name(),
+            kind: incoming.endpoint.kind(),
             order: incoming.order.clone(),
             key: fingerprint(incoming.key.as_deref()),
             http: None,
@@ -199,7 +211,24 @@ impl Sandbox {
         let script = call.order.as_ref().and_then(|id| self.state().scripts.get_mut(id)?.next());
         match script {
             Some(answer) => answer.play("script", self.scale(), envelope, async { self.truly(call) }).await,
-            None => self.truly(call),
+            None => self.by_chance(call, envelope).await,
+        }
+    }
+
+    /// The truth, or a fault in place of it.
+    async fn by_chance(&self, call: &Incoming, envelope: Envelope) -> Reply {
+        let reply = self.truly(call);
+        let Endpoint::Check(..) = call.endpoint else {
+            return reply;
+        };
+        let fault = self.state().chance.next();
+        match fault {
+            Some(Fault { kind, answer }) => {
+                let mut reply = answer.play("fault", Scale::REAL, envelope, ready(reply)).await;
+                reply.answered = format!("fault:{kind}");
+                reply
+            }
+            None => reply,
         }
     }
 

@@ -121,6 +121,62 @@ async fn calls_are_counted_filtered_and_forgotten_and_hold_no_key() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_fullest_window_is_found_for_each_key_by_itself() {
+    let vendor = Vendor::start(&["--api-key", "one", "--api-key", "two"]).await;
+    let look = async |key| vendor.call("GET", "/v3/mobile/check-id/x", key, "").await;
+    // At 0, 30 and 60 s with one key, at 61 s with the other.
+    for key in ["one", "one", "one"] {
+        look(Some(key)).await;
+        advance(Duration::from_secs(30)).await;
+    }
+    let body = r#"{"plan_code":"P","MSSIDN":"0665983439"}"#;
+    vendor.call("POST", "/v3/mobile/send", Some("one"), body).await;
+    look(Some("two")).await;
+    look(None).await;
+    let calls = vendor.get("/_sandbox/calls").await.json()["calls"].clone();
+    let (one, two) = (calls[0]["key"].as_str().unwrap(), calls[4]["key"].as_str().unwrap());
+    for (query, total, highest, of_one) in [
+        ("seconds=60", 5, 2, 2),
+        ("seconds=61", 5, 3, 3),
+        ("seconds=3600", 5, 4, 4),
+        ("seconds=61&endpoint_kind=check", 4, 3, 3),
+        ("seconds=60&endpoint_kind=send", 1, 1, 1),
+        (&format!("seconds=61&since={}", calls[1]["at"].as_str().unwrap()), 4, 3, 3),
+        ("seconds=61&key=one", 4, 3, 3),
+    ] {
+        let windows = vendor.get(&format!("/_sandbox/calls/windows?{query}")).await.json();
+        let found = (&windows["total"], &windows["highest"], &windows["by_key"][one]["highest"]);
+        assert_eq!(found, (&json!(total), &json!(highest), &json!(of_one)), "{query}: {windows}");
+    }
+    let windows = vendor.get("/_sandbox/calls/windows?seconds=61").await.json();
+    assert_eq!(windows["by_key"][two], json!({"total": 1, "highest": 1}));
+    assert!(windows["by_key"].get("none").is_none(), "{windows}");
+    assert_eq!(vendor.get("/_sandbox/calls/windows").await.http, 400, "how long a window?");
+}
+
+#[tokio::test(start_paused = true)]
+async fn linked_orders_carry_ids_that_the_test_chose() {
+    let vendor = Vendor::start(&[]).await;
+    for order in [
+        r#"{"product":"mobile","id":"first","timeline":[{"after_seconds":0,"status":"HANDLING"},
+            {"after_seconds":5,"status":"HANDLING","fields":{"follow_orderid":"second"}}]}"#,
+        r#"{"product":"mobile","id":"second","timeline":[{"after_seconds":5,"status":"PENDING"},
+            {"after_seconds":10,"status":"REFUNDED","fields":{"refund_message":"later","retry_orderid":"third"}}]}"#,
+        r#"{"product":"mobile","id":"third","timeline":[{"after_seconds":10,"status":"FULFILLED"}]}"#,
+    ] {
+        assert_eq!(vendor.post("/_sandbox/orders", order).await.http, 201);
+    }
+    assert_eq!(vendor.look("mobile", "second").await.says(), "404 NOT_FOUND", "redirected later");
+    assert!(!vendor.look("mobile", "first").await.body.contains("orderid"));
+    advance(Duration::from_secs(5)).await;
+    assert_eq!(vendor.look("mobile", "first").await.json()["data"]["follow_orderid"], "second");
+    assert_eq!(vendor.look("mobile", "second").await.says(), "200 PENDING");
+    advance(Duration::from_secs(5)).await;
+    assert_eq!(vendor.look("mobile", "second").await.json()["data"]["retry_orderid"], "third");
+    assert_eq!(vendor.look("mobile", "third").await.says(), "200 FULFILLED");
+}
+
+#[tokio::test(start_paused = true)]
 async fn health_and_numbers_need_no_key() {
     let vendor = Vendor::start(&[]).await;
     assert_eq!(vendor.call("GET", "/_sandbox/health", None, "").await.http, 200);

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod by_ref;
 #[cfg(test)]
+mod chance;
+#[cfg(test)]
 mod client;
 #[cfg(test)]
 mod control;
