@@ -3,7 +3,7 @@ PYTHON ?= python3
 LOCAL := $(PYTHON) infra/local
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build demo up down logs watch test test-fast lint audit deploy clean
+.PHONY: help tools build demo chaos up down logs watch test test-fast lint audit deploy clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ build: ## build the functions and the sandbox as the local stack runs them
 
 demo: ## send one order of every kind through a local stack and watch each to its end
 	@$(LOCAL)/demo.py
+
+chaos: ## 2,000 orders in 5 minutes while the vendor fails and processes are killed (ORDERS=100 MINUTES=1 SEED=7)
+	@$(LOCAL)/chaos.py $(if $(ORDERS),--orders $(ORDERS)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
 up: ## start the local stack (sandbox, local AWS, deployed template) and write .local/stack.env
 	@$(LOCAL)/stack.py up

@@ -7,17 +7,12 @@ Exit status 0 only if every order ended as scripted, and no card code, key or to
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import queue
 import signal
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Optional
 
 import tools
@@ -33,9 +28,11 @@ from rich.text import Text
 
 import settings
 import stack
-from demo_orders import CARD_REVEALED, OUTCOMES, Order, script
-from local_stack import DEFAULT_DIRECTORY, Stack, local_cloud
+from demo_orders import Order, script
+from local_stack import DEFAULT_DIRECTORY, Stack
 from processes import Failure
+from story import CARD_REVEALED, OUTCOMES
+from witness import Witness, as_text, leaks
 
 DIRECTORY = DEFAULT_DIRECTORY / "demo"
 # The vendor takes hours over these, and so do we; here it takes seconds. Polling and the documented sandbox times are as always.
@@ -47,45 +44,15 @@ COLOURS = {"Order Fulfilled": "green", "Order Refunded": "yellow", "Order Queued
            "Order Needs Review": "red"}
 
 
-class Demo:
-    """One run: the stack's addresses, the orders, and everything heard."""
+class Demo(Witness):
+    """One run: the orders, and what became of them."""
 
     def __init__(self, env: dict[str, str], console: Console) -> None:
-        self.env, self.console = env, console
+        super().__init__(env)
+        self.console = console
         self.orders = script()
-        self.cloud = local_cloud(env["AWS_ENDPOINT_URL"])
-        self.heard: queue.Queue[tuple[dict[str, Any], float]] = queue.Queue()
-        self.everything: list[str] = []  # each event as text, for the search at the end
         self.calls: dict[str, int] = {}
         self.truth: dict[str, dict[str, Any]] = {}
-        self.over = threading.Event()
-        self.listener_error = ""
-
-    # ------------------------------------------------------------------ talking
-
-    def http(self, method: str, url: str, headers: dict[str, str], body: Optional[dict[str, Any]] = None) -> dict[str, Any]:
-        """One call with JSON in and out."""
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(url, data, {"content-type": "application/json", **headers}, method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return json.load(answer)
-        except urllib.error.HTTPError as error:
-            raise Failure(f"{method} {url} answered {error.code}: {error.read(300).decode(errors='replace')}") from None
-        except (urllib.error.URLError, OSError) as error:
-            raise Failure(f"{method} {url}: {error}") from None
-
-    def vendor(self, method: str, path: str, body: Optional[dict[str, Any]] = None) -> dict[str, Any]:
-        """A call to the vendor, as the merchant makes it."""
-        return self.http(method, f"{self.env['ONECLICKDZ_BASE_URL']}{path}", {"X-Access-Token": self.env["ONECLICKDZ_API_KEY"]}, body)["data"]
-
-    def tracker(self, method: str, path: str, body: Optional[dict[str, Any]] = None) -> dict[str, Any]:
-        """A call to the tracker's API."""
-        return self.http(method, f"{self.env['API_URL']}{path}", {"authorization": f"Bearer {self.env['API_TOKEN']}"}, body)
-
-    def sandbox(self, path: str) -> dict[str, Any]:
-        """What the sandbox knows and the vendor would not say."""
-        return self.http("GET", f"{self.env['SANDBOX_URL']}/_sandbox{path}", {})
 
     # ------------------------------------------------------------------ sending and hearing
 
@@ -95,31 +62,16 @@ class Demo:
         order.id = self.vendor("POST", f"/{order.product}/send", {**order.send, "ref": reference})["topupId"]
         order.sent_at = time.time()
         if order.by_event:
-            detail = {"product": order.product, "id": order.id, "ref": reference}
-            self.cloud.client("events").put_events(Entries=[{"EventBusName": self.env["EVENT_BUS"], "Source": "demo.shop",
-                                                             "DetailType": "Top-up Sent", "Detail": json.dumps(detail)}])
+            self.say_sent({"product": order.product, "id": order.id, "ref": reference})
         else:
             self.tracker("PUT", f"/orders/{order.product}/{order.id}", {"ref": reference})
 
-    def listen(self) -> None:
-        """Takes events from the queue that hears everything, until the demo is over."""
-        sqs, url = self.cloud.client("sqs"), self.env["EVENTS_QUEUE_URL"]
-        try:
-            while not self.over.is_set():
-                answer = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=1, AttributeNames=["SentTimestamp"])
-                for message in answer.get("Messages", []):
-                    self.heard.put((json.loads(message["Body"]), int(message["Attributes"]["SentTimestamp"]) / 1000))
-                    sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
-        except (BotoCoreError, ClientError, ValueError, KeyError) as error:
-            self.listener_error = f"the events could not be read: {error}"
-
     def take_in(self) -> list[tuple[Order, str, float]]:
         """Gives the events heard since to their orders; answers what is new."""
-        by_id = {f"{order.product}/{order.id}": order for order in self.orders}
+        by_id = {order.key(): order for order in self.orders}
         new = []
         while not self.heard.empty():
             event, heard_at = self.heard.get()
-            self.everything.append(json.dumps(event, ensure_ascii=False))
             order = by_id.get(str(event["detail"].get("event_id", "")).partition("#")[0])
             if order is not None and order.hear(event["detail-type"], event["detail"], heard_at):
                 new.append((order, event["detail-type"], heard_at))
@@ -222,36 +174,19 @@ class Demo:
                           Text("no", "red") if order.problems else Text("yes", "green"))
         return table
 
-    def dead_letters(self) -> list[str]:
-        """Queues of what could not be delivered or polled that are not empty."""
-        sqs, found = self.cloud.client("sqs"), []
-        for name in ("POLLER_DEAD_LETTERS", "RULE_DEAD_LETTERS", "RECHECK_FAILURES"):
-            count = sqs.get_queue_attributes(QueueUrl=self.env[name], AttributeNames=["ApproximateNumberOfMessages"])
-            if int(count["Attributes"]["ApproximateNumberOfMessages"]):
-                found.append(f"messages in {name}: {count['Attributes']['ApproximateNumberOfMessages']}")
-        return found
-
-    def items(self) -> list[str]:
-        """Every item of the table, as text."""
-        pages = self.cloud.client("dynamodb").get_paginator("scan").paginate(TableName=self.env["ORDERS_TABLE"])
-        return [json.dumps(item, ensure_ascii=False, default=lambda value: bytes(value).decode("latin-1"))
-                for page in pages for item in page["Items"]]
-
-    def leaks(self, items: list[str]) -> list[str]:
+    def leaks(self, items: list[dict[str, Any]]) -> list[str]:
         """Looks for every card code, the key and the token in all that was written or announced."""
         cards = {order["card_code"] for order in self.truth.values() if order.get("card_code")}
         secrets = {"card code": cards, "API key": {self.env["ONECLICKDZ_API_KEY"]}, "token": {self.env["API_TOKEN"]}}
-        logs = {file.name: file.read_text(errors="replace") for file in sorted(Path(self.env["LOG_DIR"]).rglob("*")) if file.is_file()}
-        places = {**{f"log {name}": text for name, text in logs.items()}, "DynamoDB": "\n".join(items), "events": "\n".join(self.everything)}
+        logs = self.logs()
+        places = {**{f"log {name}": text for name, text in logs.items()}, "DynamoDB": as_text(items), "events": "\n".join(self.everything)}
         self.console.print(f"searched for {len(cards)} card codes, the API key and the token: {len(logs)} log files "
                            f"({sum(map(len, logs.values())) // 1024} KiB: {', '.join(logs)}), {len(items)} DynamoDB items, "
                            f"{len(self.everything)} events", highlight=False, soft_wrap=True)
         expected = sum(CARD_REVEALED in order.expected for order in self.orders)
         found = [] if len(cards) == expected else [f"{len(cards)} card codes known, expected {expected}: the search proves nothing"]
         empty = [place for place in ("log status.log", "log poller.log", "log recheck.log", "DynamoDB", "events") if not places.get(place)]
-        found += [f"nothing to search in {place}" for place in empty]
-        return found + [f"a {kind} in clear in {place}" for kind, values in secrets.items() for value in values
-                        for place, text in places.items() if value in text]
+        return found + [f"nothing to search in {place}" for place in empty] + leaks(secrets, places)
 
 
 def seconds_of(moment: str) -> float:
@@ -270,7 +205,7 @@ def demonstrate(console: Console, with_build: bool) -> list[str]:
         demo.judge()
         console.print(demo.table())
         problems = [f"{order.name}: {problem}" for order in demo.orders for problem in order.problems]
-        problems += demo.dead_letters() + ([demo.listener_error] if demo.listener_error else [])
+        problems += [f"messages in {name}: {count}" for name, count in demo.dead_letters().items()] + ([demo.listener_error] if demo.listener_error else [])
         items = demo.items()
     finally:
         own.down()

@@ -3,58 +3,22 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
-from typing import Any, Optional
+from dataclasses import dataclass
+from typing import Any
 
-TRACKED, QUEUED, UNCERTAIN = "Order Tracked", "Order Queued", "Order Uncertain"
-FULFILLED, REFUNDED, CARD_REVEALED = "Order Fulfilled", "Order Refunded", "Card Revealed"
-OUTCOMES = {FULFILLED: "FULFILLED", REFUNDED: "REFUNDED"}
+from story import CARD_REVEALED, FULFILLED, QUEUED, REFUNDED, TRACKED, UNCERTAIN, Story
 
 
 @dataclass
-class Event:
-    """One event as it came over the bus."""
-
-    kind: str
-    detail: dict[str, Any]
-    heard_at: float
-    repeats: int = 0
-
-
-@dataclass
-class Order:
+class Order(Story):
     """One order: its script, and its story."""
 
-    name: str
-    product: str
     send: dict[str, Any]
     expected: tuple[str, ...]
     by_event: bool = False  # made known by a `Top-up Sent` event instead of a PUT
-    id: str = ""
     sent_at: float = 0.0
     vendor_status: str = ""
-    events: dict[str, Event] = field(default_factory=dict)  # by event_id
     card_asked: bool = False
-    problems: list[str] = field(default_factory=list)
-
-    def hear(self, kind: str, detail: dict[str, Any], heard_at: float) -> bool:
-        """Takes in an event; answers whether it is new. A repeat must say exactly what the first said."""
-        known = self.events.get(detail["event_id"])
-        if known is None:
-            self.events[detail["event_id"]] = Event(kind, detail, heard_at)
-            return True
-        known.repeats += 1
-        if (known.kind, known.detail) != (kind, detail):
-            self.problems.append(f"two different events under the id {detail['event_id']}")
-        return False
-
-    def story(self) -> list[Event]:
-        """Its events in their own order."""
-        return sorted(self.events.values(), key=lambda event: event.detail["seq"])
-
-    def outcome(self) -> Optional[Event]:
-        """The event that announced its end."""
-        return next((event for event in self.story() if event.kind in OUTCOMES), None)
 
     def wants_card_read(self) -> bool:
         """Whether its card can be fetched now, and has not been."""
@@ -70,9 +34,7 @@ class Order:
         kinds = tuple(event.kind for event in self.story())
         if kinds != self.expected:
             self.problems.append(f"events were {', '.join(kinds) or 'none'}; expected {', '.join(self.expected)}")
-        for seq, (event_id, event) in enumerate(sorted(self.events.items(), key=lambda item: item[1].detail["seq"]), start=1):
-            if (event.detail["seq"], event_id) != (seq, f"{self.product}/{self.id}#{seq}"):
-                self.problems.append(f"event {seq} has the id {event_id} and the seq {event.detail['seq']}")
+        self.check_numbering()
         if self.story() and self.story()[0].detail.get("by") != ("poller" if self.by_event else "put"):
             self.problems.append(f"tracked by {self.story()[0].detail.get('by')}")
         outcome = self.outcome()

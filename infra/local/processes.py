@@ -123,15 +123,18 @@ def _running_programs() -> list[tuple[int, str]]:
     return [(int(pid), command) for pid, _, command in (line.strip().partition(" ") for line in shown.splitlines())]
 
 
+def programs_in(directory: Path) -> list[int]:
+    """The pids of all living processes whose program lies in this directory: running functions."""
+    return [pid for pid, program in _running_programs() if program.startswith(f"{directory}{os.sep}") and start_time(pid)]
+
+
 def stop_programs_in(directory: Path) -> None:
     """Ends every process whose program lies in this directory: functions that a killed local AWS left behind."""
-    def left() -> list[int]:
-        return [pid for pid, program in _running_programs() if program.startswith(f"{directory}{os.sep}") and start_time(pid)]
     for name, seconds in ((signal.SIGTERM, 3.0), (signal.SIGKILL, STOP_SECONDS)):
-        for pid in left():
+        for pid in programs_in(directory):
             _signal(pid, name)
         try:
-            wait_until(f"programs in {directory} to end", lambda: not left(), seconds)
+            wait_until(f"programs in {directory} to end", lambda: not programs_in(directory), seconds)
             break
         except Failure:
             if name == signal.SIGKILL:
