@@ -179,6 +179,9 @@ class Stack:
             "RECHECK_FUNCTION": outputs["RecheckFunction"], "POLLER_DEAD_LETTERS": outputs["PollerDeadLetters"],
             "RULE_DEAD_LETTERS": outputs["RuleDeadLetters"], "RECHECK_FAILURES": outputs["RecheckFailures"],
             "STATUS_LOGS": outputs["StatusLogs"], "POLLER_LOGS": outputs["PollerLogs"], "RECHECK_LOGS": outputs["RecheckLogs"],
+            "STATUS_ROLE": outputs["StatusRole"], "POLLER_ROLE": outputs["PollerRole"], "RECHECK_ROLE": outputs["RecheckRole"],
+            "POLL_MACHINE_ROLE": outputs["PollMachineRole"], "START_POLL_ROLE": outputs["StartPollRole"],
+            "RECHECK_SCHEDULE_ROLE": outputs["RecheckScheduleRole"],
         })
 
     def _await_api(self) -> None:

@@ -7,6 +7,7 @@ mod bad_weather;
 mod crash;
 mod documented;
 mod links;
+mod privileges;
 mod races;
 mod refs;
 mod rotation;

@@ -1,0 +1,64 @@
+//! What the template must say whatever else it says: who may do what.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+
+fn template() -> String {
+    std::fs::read_to_string(format!("{}/../infra/template.yaml", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+/// Resources of a type: name and lines.
+fn resources(kind: &str) -> Vec<(String, Vec<String>)> {
+    let text = template();
+    let section = text.split("\nResources:\n").nth(1).unwrap().split("\nOutputs:\n").next().unwrap();
+    let mut found: Vec<(String, Vec<String>)> = Vec::new();
+    for line in section.lines().filter(|line| !line.is_empty()) {
+        if let Some(name) = line.strip_prefix("  ").filter(|rest| !rest.starts_with([' ', '#'])) {
+            found.push((name.trim_end_matches(':').to_owned(), Vec::new()));
+        } else if let Some((_, lines)) = found.last_mut() {
+            lines.push(line.trim().to_owned());
+        }
+    }
+    let of_kind = format!("Type: {kind}");
+    found.retain(|(_, lines)| lines.contains(&of_kind));
+    found
+}
+
+#[test]
+fn no_role_has_a_wildcard_but_for_log_delivery_which_knows_no_narrower_resource() {
+    let roles = resources("AWS::IAM::Role");
+    assert_eq!(roles.len(), 6, "{roles:?}");
+    let mut wildcards = Vec::new();
+    for (role, lines) in &roles {
+        assert!(lines.iter().any(|line| line.contains("Action: ")), "{role} allows nothing");
+        for managed in ["ManagedPolicyArns", "NotAction", "NotResource"] {
+            assert!(!lines.iter().any(|line| line.contains(managed)), "{role}: {managed}");
+        }
+        let rules = lines.iter().filter(|line| !line.starts_with('#'));
+        wildcards.extend(rules.filter(|line| line.contains('*')).map(|line| (role.as_str(), line.as_str())));
+    }
+    assert_eq!(wildcards, [("PollMachineRole", r#"Resource: "*""#)]);
+
+    // That one statement is about log delivery and says why.
+    let machine = &roles.iter().find(|(role, _)| role == "PollMachineRole").unwrap().1;
+    let wildcard = machine.iter().position(|line| line == r#"Resource: "*""#).unwrap();
+    let comment =
+        machine.iter().position(|line| line.starts_with("# Log delivery knows no narrower")).unwrap();
+    let statement = machine.get(comment + 3..wildcard).unwrap();
+    assert!(
+        !statement.is_empty() && statement.iter().all(|action| action.starts_with("- logs:")),
+        "{statement:?}"
+    );
+}
+
+#[test]
+fn only_status_decrypts_and_only_recheck_asks_what_is_due() {
+    for (right, holder) in [
+        ("kms:Decrypt", "StatusRole"),
+        ("/index/due", "RecheckRole"),
+        ("states:StartExecution", "StartPollRole"),
+    ] {
+        let holds = |(_, lines): &(String, Vec<String>)| lines.iter().any(|line| line.contains(right));
+        let holders = resources("AWS::IAM::Role").into_iter().filter(holds).map(|(role, _)| role);
+        assert_eq!(holders.collect::<Vec<_>>(), [holder], "{right}");
+    }
+    assert_eq!(template().matches("kms:Decrypt").count(), 1);
+}

@@ -1,0 +1,407 @@
+//! Least privilege: whatever a role of the template has no business with is tried as that role, and is denied.
+//!
+//! The table names every call with those who show that it is valid: the roles that may make it, or else the
+//! administrator. All other roles must be denied, with an error about permission and no other.
+
+use std::{
+    io::Write,
+    time::{Duration, SystemTime},
+};
+
+use aws_credential_types::Credentials;
+use aws_sigv4::{
+    http_request::{SignableBody, SignableRequest, SigningSettings, sign},
+    sign::v4,
+};
+use e2e::{Stack, wait_until};
+use reqwest::Url;
+use serde_json::{Value, json};
+use shared::clock::Clock;
+
+const STATUS: &str = "STATUS_ROLE";
+const POLLER: &str = "POLLER_ROLE";
+const RECHECK: &str = "RECHECK_ROLE";
+const MACHINE: &str = "POLL_MACHINE_ROLE";
+const START: &str = "START_POLL_ROLE";
+const TICK: &str = "RECHECK_SCHEDULE_ROLE";
+const ROLES: [&str; 6] = [STATUS, POLLER, RECHECK, MACHINE, START, TICK];
+
+/// Who makes a call for real, to show that it is valid.
+#[derive(Clone, Copy, Debug)]
+enum Shown {
+    /// These roles, which need it. All others are denied.
+    By(&'static [&'static str]),
+    /// No role may, the administrator can: nothing else is wrong with the call.
+    ByAdministrator,
+    /// No role may, and it would break the stack.
+    ByNobody,
+}
+use Shown::{By, ByAdministrator, ByNobody};
+
+const FUNCTIONS: Shown = By(&[STATUS, POLLER, RECHECK]);
+
+/// An operation as `service:Operation`, its parameters, and who may.
+type Call = (&'static str, Value, Shown);
+
+/// What the calls are about.
+struct Names {
+    order: Value,
+    ciphertext: String,
+    other_key: String,
+    stream: String,
+}
+
+/// Of a table, a secret, a queue, a bus and a log group beside the stack's own.
+const OTHER: &str = "privileges-other";
+const PROBE: &str = "a message of the test of privileges";
+
+fn table(stack: &Stack, names: &Names) -> Vec<Call> {
+    let key = json!({"pk": {"S": "PRIVILEGES"}, "sk": {"S": "PROBE"}});
+    let of_due = json!({"TableName": stack.env("ORDERS_TABLE"), "IndexName": "due", "KeyConditionExpression": "due_shard = :s",
+        "ExpressionAttributeValues": {":s": {"S": "0"}}});
+    let of_key = |table: &str| json!({"TableName": table, "Key": key});
+    let put = |table: &str| json!({"TableName": table, "Item": key});
+    let query = |table: &str| {
+        json!({"TableName": table, "KeyConditionExpression": "pk = :p",
+            "ExpressionAttributeValues": {":p": {"S": "PRIVILEGES"}}})
+    };
+    let update = |table: &str| {
+        json!({"TableName": table, "Key": key, "UpdateExpression": "SET probed = :p",
+            "ExpressionAttributeValues": {":p": {"BOOL": true}}})
+    };
+    let orders = stack.env("ORDERS_TABLE");
+    let encrypt = |key: &str| json!({"KeyId": key, "Plaintext": "cHJvYmU=", "EncryptionContext": {"product": "internet", "id": "1"}});
+    let card_key = stack.env("CARD_KEY_ID");
+    let secret = |id: &str| json!({"SecretId": id});
+    let event = |bus: &str| json!({"Entries": [{"EventBusName": bus, "Source": "test.privileges", "DetailType": "Probe", "Detail": "{}"}]});
+    let bus = stack.env("EVENT_BUS");
+    let message =
+        |queue: &str| json!({"QueueUrl": queue, "MessageBody": json!({"probe": PROBE}).to_string()});
+    let receive = |queue: &str| json!({"QueueUrl": queue, "VisibilityTimeout": 0});
+    let letters =
+        ["POLLER_DEAD_LETTERS", "RULE_DEAD_LETTERS", "RECHECK_FAILURES"].map(|name| stack.env(name));
+    let other_queue = letters[0].rsplit_once('/').map(|(start, _)| format!("{start}/{OTHER}")).unwrap();
+    let machine = json!({"stateMachineArn": stack.env("STATE_MACHINE_ARN")});
+    let start = json!({"stateMachineArn": stack.env("STATE_MACHINE_ARN"), "input": names.order.to_string()});
+    let invoke =
+        |function: &str, payload: &Value| json!({"FunctionName": stack.env(function), "Payload": payload});
+    let function = |name: &str| json!({"FunctionName": stack.env(name), "Payload": {}});
+    let health = serde_json::from_str(include_str!("../../../../events/http/health.json")).unwrap();
+    let group = |group: &str| json!({"logGroupName": stack.env(group)});
+    let stream = json!({"logGroupName": OTHER, "logStreamName": names.stream});
+    let lines = json!({"logGroupName": OTHER, "logStreamName": names.stream,
+        "logEvents": [{"timestamp": Clock::System.now().as_millisecond(), "message": "probe"}]});
+    let status_role = stack.env(STATUS);
+    let role_name = status_role.rsplit('/').next().unwrap();
+
+    vec![
+        // The orders, and no other table. Nothing is ever deleted, and no order is read without its key but by the index.
+        ("dynamodb:GetItem", of_key(orders), FUNCTIONS),
+        ("dynamodb:PutItem", put(orders), FUNCTIONS),
+        ("dynamodb:UpdateItem", update(orders), FUNCTIONS),
+        ("dynamodb:Query", query(orders), FUNCTIONS),
+        ("dynamodb:TransactWriteItems", json!({"TransactItems": [{"Put": put(orders)}]}), FUNCTIONS),
+        ("dynamodb:Query", of_due, By(&[RECHECK])),
+        (
+            "dynamodb:TransactWriteItems",
+            json!({"TransactItems": [{"Delete": of_key(orders)}]}),
+            ByAdministrator,
+        ),
+        ("dynamodb:DeleteItem", of_key(orders), ByAdministrator),
+        ("dynamodb:Scan", json!({"TableName": orders}), ByAdministrator),
+        ("dynamodb:BatchGetItem", json!({"RequestItems": {orders: {"Keys": [key]}}}), ByAdministrator),
+        (
+            "dynamodb:BatchWriteItem",
+            json!({"RequestItems": {orders: [{"DeleteRequest": {"Key": key}}]}}),
+            ByAdministrator,
+        ),
+        ("dynamodb:DescribeTable", json!({"TableName": orders}), ByAdministrator),
+        ("dynamodb:ListTables", json!({}), ByAdministrator),
+        ("dynamodb:UpdateTable", json!({"TableName": orders, "BillingMode": "PAY_PER_REQUEST"}), ByNobody),
+        ("dynamodb:DeleteTable", json!({"TableName": orders}), ByNobody),
+        ("dynamodb:GetItem", of_key(OTHER), ByAdministrator),
+        ("dynamodb:PutItem", put(OTHER), ByAdministrator),
+        ("dynamodb:UpdateItem", update(OTHER), ByAdministrator),
+        ("dynamodb:Query", query(OTHER), ByAdministrator),
+        ("dynamodb:TransactWriteItems", json!({"TransactItems": [{"Put": put(OTHER)}]}), ByAdministrator),
+        // Card codes: whoever sees one encrypts it, and only the function that answers with it decrypts.
+        ("kms:Encrypt", encrypt(card_key), FUNCTIONS),
+        (
+            "kms:Decrypt",
+            json!({"CiphertextBlob": names.ciphertext, "EncryptionContext": {"product": "internet", "id": "1"}}),
+            By(&[STATUS]),
+        ),
+        ("kms:Encrypt", encrypt(&names.other_key), ByAdministrator),
+        ("kms:GenerateDataKey", json!({"KeyId": card_key, "KeySpec": "AES_256"}), ByAdministrator),
+        ("kms:DescribeKey", json!({"KeyId": card_key}), ByAdministrator),
+        ("kms:GetKeyPolicy", json!({"KeyId": card_key, "PolicyName": "default"}), ByAdministrator),
+        ("kms:DisableKey", json!({"KeyId": card_key}), ByNobody),
+        ("kms:ScheduleKeyDeletion", json!({"KeyId": card_key, "PendingWindowInDays": 7}), ByNobody),
+        // The vendor's key and the tokens: read by the functions, changed by none of them.
+        ("secretsmanager:GetSecretValue", secret(stack.env("SECRET_ID")), FUNCTIONS),
+        ("secretsmanager:GetSecretValue", secret(OTHER), ByAdministrator),
+        ("secretsmanager:DescribeSecret", secret(stack.env("SECRET_ID")), ByAdministrator),
+        ("secretsmanager:ListSecrets", json!({}), ByAdministrator),
+        (
+            "secretsmanager:PutSecretValue",
+            json!({"SecretId": stack.env("SECRET_ID"), "SecretString": "{}"}),
+            ByNobody,
+        ),
+        ("secretsmanager:DeleteSecret", secret(stack.env("SECRET_ID")), ByNobody),
+        // Announcements: on the stack's own bus, whose rules nobody touches.
+        ("events:PutEvents", event(bus), FUNCTIONS),
+        ("events:PutEvents", event(OTHER), ByAdministrator),
+        ("events:PutEvents", event("default"), ByAdministrator),
+        ("events:ListRules", json!({"EventBusName": bus}), ByAdministrator),
+        ("events:PutRule", json!({"Name": OTHER, "EventBusName": bus, "EventPattern": "{}"}), ByNobody),
+        ("events:DeleteEventBus", json!({"Name": bus}), ByNobody),
+        // Dead letters: each writer has one queue, and nobody reads.
+        ("sqs:SendMessage", message(letters[0]), By(&[MACHINE])),
+        ("sqs:SendMessage", message(letters[1]), By(&[TICK])),
+        ("sqs:SendMessage", message(letters[2]), By(&[RECHECK])),
+        ("sqs:SendMessage", message(&other_queue), ByAdministrator),
+        ("sqs:ReceiveMessage", receive(letters[0]), ByAdministrator),
+        ("sqs:ReceiveMessage", receive(letters[1]), ByAdministrator),
+        ("sqs:ReceiveMessage", receive(letters[2]), ByAdministrator),
+        ("sqs:PurgeQueue", json!({"QueueUrl": letters[0]}), ByNobody),
+        ("sqs:DeleteQueue", json!({"QueueUrl": letters[0]}), ByNobody),
+        // The wait loop: rules start it, nobody else.
+        ("states:StartExecution", start, By(&[START])),
+        ("states:DescribeStateMachine", machine.clone(), ByAdministrator),
+        ("states:UpdateStateMachine", machine.clone(), ByNobody),
+        ("states:DeleteStateMachine", machine, ByNobody),
+        // Functions: each is called by what drives it. API Gateway's leave is the function's own policy, not a role's.
+        ("lambda:Invoke", invoke("POLLER_FUNCTION", &names.order), By(&[MACHINE])),
+        ("lambda:Invoke", invoke("RECHECK_FUNCTION", &json!({})), By(&[TICK])),
+        ("lambda:Invoke", invoke("STATUS_FUNCTION", &health), ByAdministrator),
+        ("lambda:GetFunction", function("STATUS_FUNCTION"), ByAdministrator),
+        ("lambda:UpdateFunctionConfiguration", function("STATUS_FUNCTION"), ByNobody),
+        ("lambda:DeleteFunction", function("RECHECK_FUNCTION"), ByNobody),
+        // Logs: nobody reads them, or writes into a group that is not his. That each function may write into its own is not
+        // shown: the local AWS compares the group's ARN without the `:*` that AWS puts at its end, and writes them itself.
+        ("logs:CreateLogStream", stream.clone(), ByAdministrator),
+        ("logs:PutLogEvents", lines, ByAdministrator),
+        ("logs:GetLogEvents", stream, ByAdministrator),
+        ("logs:DescribeLogGroups", json!({}), By(&[MACHINE])),
+        ("logs:FilterLogEvents", group("STATUS_LOGS"), ByAdministrator),
+        ("logs:DeleteLogGroup", group("STATUS_LOGS"), ByNobody),
+        // Nobody gives himself or others more than he has.
+        ("iam:ListRoles", json!({}), ByAdministrator),
+        ("iam:GetRole", json!({"RoleName": role_name}), ByAdministrator),
+        (
+            "iam:PutRolePolicy",
+            json!({"RoleName": role_name, "PolicyName": "more", "PolicyDocument": r#"{"Version":"2012-10-17","Statement":[]}"#}),
+            ByNobody,
+        ),
+        ("iam:CreateUser", json!({"UserName": OTHER}), ByNobody),
+        ("sts:AssumeRole", assume(status_role), ByAdministrator),
+        ("cloudformation:DescribeStacks", json!({}), ByAdministrator),
+        ("cloudformation:DeleteStack", json!({"StackName": "topup-tracker"}), ByNobody),
+    ]
+}
+
+#[tokio::test]
+async fn each_role_may_do_what_it_is_for_and_nothing_else() {
+    let stack = Stack::express();
+    let administrator = Caller::administrator(&stack);
+    let names = prepare(&administrator).await;
+    let mut callers = Vec::new();
+    for role in ROLES {
+        callers.push((role, administrator.assume(stack.env(role)).await));
+    }
+    let (mut denied, mut allowed, mut wrong) = (0, 0, Vec::new());
+    for (operation, parameters, shown) in table(&stack, &names) {
+        let of_roles = if let By(roles) = shown { roles } else { &[] };
+        for (role, caller) in &callers {
+            let answer = caller.call(operation, &parameters).await;
+            let may = of_roles.contains(role);
+            match (may, answer.is_denied(operation)) {
+                (true, false) if answer.status == 200 => allowed += 1,
+                (false, true) => denied += 1,
+                _ => wrong.push(format!("{role}, may: {may}: {operation} {parameters}: {answer:?}")),
+            }
+        }
+        if matches!(shown, ByAdministrator) {
+            let answer = administrator.call(operation, &parameters).await;
+            if answer.status != 200 {
+                wrong.push(format!("not valid: {operation} {parameters}: {answer:?}"));
+            }
+        }
+    }
+    remove_probes(&administrator).await;
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+    // Past the test runner, which keeps what is printed by tests that succeed.
+    writeln!(std::io::stderr(), "{denied} calls denied, {allowed} allowed, as {} roles", ROLES.len())
+        .unwrap();
+    assert!(denied > 6 * allowed && allowed >= 30, "{denied} denied, {allowed} allowed");
+}
+
+/// What the table is about; other things than the stack's own are made beside it, once.
+async fn prepare(administrator: &Caller<'_>) -> Names {
+    let stack = administrator.stack;
+    let of_table = json!({"TableName": OTHER, "BillingMode": "PAY_PER_REQUEST",
+        "AttributeDefinitions": [{"AttributeName": "pk", "AttributeType": "S"}, {"AttributeName": "sk", "AttributeType": "S"}],
+        "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}]});
+    for (operation, parameters) in [
+        ("dynamodb:CreateTable", of_table),
+        ("secretsmanager:CreateSecret", json!({"Name": OTHER, "SecretString": "nothing"})),
+        ("sqs:CreateQueue", json!({"QueueName": OTHER})),
+        ("events:CreateEventBus", json!({"Name": OTHER})),
+        ("logs:CreateLogGroup", json!({"logGroupName": OTHER})),
+    ] {
+        let answer = administrator.call(operation, &parameters).await;
+        assert!(answer.status == 200 || answer.text.contains("xist"), "{operation}: {answer:?}");
+    }
+    let other_key = administrator.call("kms:CreateKey", &json!({})).await.json();
+    let sealed = administrator
+        .call(
+            "kms:Encrypt",
+            &json!({"KeyId": stack.env("CARD_KEY_ID"), "Plaintext": "cHJvYmU=", "EncryptionContext": {"product": "internet", "id": "1"}}),
+        )
+        .await
+        .json();
+    Names {
+        order: json!({"product": "mobile", "id": stack.sandbox.send_mobile("0770000009").await}),
+        ciphertext: sealed["CiphertextBlob"].as_str().unwrap().to_owned(),
+        other_key: other_key["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned(),
+        stream: format!("privileges-{}", Clock::System.now().as_millisecond()),
+    }
+}
+
+/// Takes out of the queues what the roles that may have put there.
+async fn remove_probes(administrator: &Caller<'_>) {
+    let stack = administrator.stack;
+    for queue in ["POLLER_DEAD_LETTERS", "RULE_DEAD_LETTERS", "RECHECK_FAILURES"] {
+        let queue = stack.env(queue);
+        wait_until("the probe in its queue", Duration::from_secs(30), || async {
+            let look = json!({"QueueUrl": queue, "MaxNumberOfMessages": 10, "VisibilityTimeout": 0});
+            let found = administrator.call("sqs:ReceiveMessage", &look).await.json();
+            let messages = found["Messages"].as_array().cloned().unwrap_or_default();
+            let probe = messages
+                .iter()
+                .find(|message| message["Body"].as_str().is_some_and(|body| body.contains(PROBE)))?;
+            let remove = json!({"QueueUrl": queue, "ReceiptHandle": probe["ReceiptHandle"]});
+            (administrator.call("sqs:DeleteMessage", &remove).await.status == 200).then_some(())
+        })
+        .await;
+    }
+}
+
+fn assume(role: &str) -> Value {
+    json!({"RoleArn": role, "RoleSessionName": "privileges"})
+}
+
+/// Somebody with credentials. Calls are signed by hand: what matters here are the words on the wire, the same for every
+/// service, and most of these operations are none that the functions' SDKs are there for.
+struct Caller<'a> {
+    stack: &'a Stack,
+    credentials: Credentials,
+}
+
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    text: String,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("{self:?}"))
+    }
+
+    /// Whether it was refused for want of permission, and for no other reason.
+    fn is_denied(&self, operation: &str) -> bool {
+        let (service, _) = operation.split_once(':').unwrap();
+        matches!(self.status, 400 | 403)
+            && self.text.contains("AccessDenied")
+            && self.text.contains(&format!("is not authorized to perform: {service}:"))
+    }
+}
+
+impl<'a> Caller<'a> {
+    fn administrator(stack: &'a Stack) -> Self {
+        let [key, secret] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].map(|name| stack.env(name));
+        Self { stack, credentials: Credentials::new(key, secret, None, None, "stack.env") }
+    }
+
+    /// The role, as the service that uses it has it.
+    async fn assume(&self, role: &str) -> Self {
+        let answer = self.call("sts:AssumeRole", &assume(role)).await;
+        let part = |name: &str| {
+            let start = answer.text.split_once(&format!("<{name}>")).map(|(_, rest)| rest);
+            start.and_then(|rest| rest.split('<').next()).unwrap_or_else(|| panic!("{answer:?}")).to_owned()
+        };
+        let token = Some(part("SessionToken"));
+        let credentials = Credentials::new(part("AccessKeyId"), part("SecretAccessKey"), token, None, "role");
+        Self { stack: self.stack, credentials }
+    }
+
+    async fn call(&self, operation: &str, parameters: &Value) -> Answer {
+        let mut request = request(self.stack.env("AWS_ENDPOINT_URL"), operation, parameters);
+        let identity = self.credentials.clone().into();
+        let params = v4::SigningParams::builder()
+            .identity(&identity)
+            .region(self.stack.env("AWS_REGION"))
+            .name(operation.split(':').next().unwrap())
+            .time(SystemTime::from(Clock::System.now()))
+            .settings(SigningSettings::default())
+            .build()
+            .unwrap()
+            .into();
+        let headers = request.headers().iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap()));
+        let body = SignableBody::Bytes(request.body().as_bytes());
+        let signable =
+            SignableRequest::new(request.method().as_str(), request.uri().to_string(), headers, body)
+                .unwrap();
+        let (instructions, _) = sign(signable, &params).unwrap().into_parts();
+        instructions.apply_to_request_http1x(&mut request);
+        let answer = shared::http::client().unwrap().execute(request.try_into().unwrap()).await.unwrap();
+        Answer { status: answer.status().as_u16(), text: answer.text().await.unwrap() }
+    }
+}
+
+/// A call in its service's protocol.
+fn request(endpoint: &str, operation: &str, parameters: &Value) -> http::Request<String> {
+    let (service, name) = operation.split_once(':').unwrap();
+    let json = |version: &str, target: &str| {
+        http::Request::post(endpoint)
+            .header("content-type", format!("application/x-amz-json-{version}"))
+            .header("x-amz-target", format!("{target}.{name}"))
+            .body(parameters.to_string())
+    };
+    let form = |version: &str| {
+        let parameters = parameters
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str().unwrap()));
+        let fields = [("Action", name), ("Version", version)].into_iter().chain(parameters);
+        let query = Url::parse_with_params(endpoint, fields).unwrap().query().unwrap().to_owned();
+        http::Request::post(endpoint).header("content-type", "application/x-www-form-urlencoded").body(query)
+    };
+    let request = match service {
+        "dynamodb" => json("1.0", "DynamoDB_20120810"),
+        "kms" => json("1.1", "TrentService"),
+        "secretsmanager" => json("1.1", "secretsmanager"),
+        "events" => json("1.1", "AWSEvents"),
+        "sqs" => json("1.0", "AmazonSQS"),
+        "states" => json("1.0", "AWSStepFunctions"),
+        "logs" => json("1.1", "Logs_20140328"),
+        "iam" => form("2010-05-08"),
+        "sts" => form("2011-06-15"),
+        "cloudformation" => form("2010-05-15"),
+        _ => {
+            let (method, end) = match name {
+                "Invoke" => ("POST", "/invocations"),
+                "GetFunction" => ("GET", ""),
+                "UpdateFunctionConfiguration" => ("PUT", "/configuration"),
+                "DeleteFunction" => ("DELETE", ""),
+                _ => panic!("no such operation: {operation}"),
+            };
+            let function = parameters["FunctionName"].as_str().unwrap();
+            let url = format!("{endpoint}/2015-03-31/functions/{function}{end}");
+            http::Request::builder().method(method).uri(url).body(parameters["Payload"].to_string())
+        }
+    };
+    request.unwrap()
+}
