@@ -3,7 +3,7 @@
 //!
 //! Never logged: keys, tokens, card codes, bodies of the vendor's, phone numbers.
 
-use std::io::Write;
+use std::{io::Write, sync::OnceLock};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -28,12 +28,24 @@ fn heard(level: Level) -> Targets {
     Targets::new().with_default(level.min(Level::WARN)).with_targets(ours)
 }
 
+/// What a metric counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Things.
+    Count,
+    /// Time.
+    Seconds,
+}
+
 /// The line that ends an invocation.
+///
+/// Its metrics are in the namespace `TopupTracker` and have one dimension, `stack`, so that two stacks in one account do
+/// not mix. The function is a field and no dimension: each more would be paid for again, and names tell them apart.
 #[derive(Debug)]
 pub struct Summary {
     function: &'static str,
     fields: Map<String, Value>,
-    metrics: Vec<&'static str>,
+    metrics: Vec<(&'static str, Unit)>,
 }
 
 impl Summary {
@@ -51,36 +63,53 @@ impl Summary {
 
     /// Adds a count, also as a metric of that name.
     #[must_use]
-    pub fn count(mut self, name: &'static str, value: usize) -> Self {
+    pub fn count(self, name: &'static str, value: usize) -> Self {
+        self.gauge(name, value as u64, Unit::Count)
+    }
+
+    /// Adds what was measured, also as a metric of that name.
+    #[must_use]
+    pub fn gauge(mut self, name: &'static str, value: u64, unit: Unit) -> Self {
         self.fields.insert(name.to_owned(), value.into());
-        self.metrics.push(name);
+        self.metrics.push((name, unit));
         self
     }
 
     /// Writes it.
     pub fn log(self, now: Timestamp) {
-        let line = self.line(now);
+        let line = self.line(now, stack_name());
         // Nothing can be done about a standard output that is closed.
         let _ = writeln!(std::io::stdout(), "{line}");
     }
 
-    fn line(self, now: Timestamp) -> Value {
-        let metrics: Vec<Value> =
-            self.metrics.iter().map(|name| json!({"Name": name, "Unit": "Count"})).collect();
+    fn line(self, now: Timestamp, stack: &str) -> Value {
+        let metric = |(name, unit): &(&str, Unit)| json!({"Name": name, "Unit": format!("{unit:?}")});
+        let metrics: Vec<Value> = self.metrics.iter().map(metric).collect();
         let mut line = self.fields;
         line.insert("timestamp".into(), now.to_string().into());
         line.insert("level".into(), "INFO".into());
         line.insert("message".into(), "done".into());
         line.insert("function".into(), self.function.into());
+        line.insert("stack".into(), stack.into());
         line.insert(
             "_aws".into(),
             json!({
                 "Timestamp": now.as_millisecond(),
-                "CloudWatchMetrics": [{"Namespace": "TopupTracker", "Dimensions": [["function"]], "Metrics": metrics}],
+                "CloudWatchMetrics": [{"Namespace": "TopupTracker", "Dimensions": [["stack"]], "Metrics": metrics}],
             }),
         );
         Value::Object(line)
     }
+}
+
+/// `STACK_NAME`, which the template sets.
+fn stack_name() -> &'static str {
+    static NAME: OnceLock<String> = OnceLock::new();
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a name for metrics and no setting: nothing else depends on it"
+    )]
+    NAME.get_or_init(|| std::env::var("STACK_NAME").unwrap_or_else(|_| "none".to_owned()))
 }
 
 #[cfg(test)]
@@ -106,12 +135,19 @@ mod tests {
     #[test]
     fn a_summary_is_one_line_of_embedded_metrics() {
         let now = Timestamp::from_millisecond(1_700_000_000_000).unwrap();
-        let line = Summary::new("poller").with("order", "mobile/1").count("looks", 2).line(now);
+        let summary = Summary::new("poller").with("order", "mobile/1").count("looks", 2);
+        let line = summary.gauge("oldest_due_seconds", 61, Unit::Seconds).line(now, "tracker");
         assert_eq!(line["timestamp"], "2023-11-14T22:13:20Z");
         assert_eq!(line["looks"], 2);
+        assert_eq!((&line["function"], &line["stack"]), (&json!("poller"), &json!("tracker")));
+        assert_eq!(line["oldest_due_seconds"], 61);
         assert_eq!(
-            line["_aws"]["CloudWatchMetrics"][0]["Metrics"],
-            json!([{"Name": "looks", "Unit": "Count"}])
+            line["_aws"]["CloudWatchMetrics"],
+            json!([{
+                "Namespace": "TopupTracker",
+                "Dimensions": [["stack"]],
+                "Metrics": [{"Name": "looks", "Unit": "Count"}, {"Name": "oldest_due_seconds", "Unit": "Seconds"}],
+            }])
         );
         assert!(!line.to_string().contains('\n'));
     }

@@ -63,7 +63,7 @@ fn readme_and_template_name_the_same_settings_with_the_same_defaults() {
         assert_eq!(template.get(&parameter(setting)), Some(default), "{setting}");
         assert_eq!(variables().get(setting), Some(&format!("!Ref {}", parameter(setting))), "{setting}");
     }
-    let not_settings = ["Architecture", "LogLevel", "LogRetentionDays", "StateMachineType"];
+    let not_settings = ["AlarmTopicArn", "Architecture", "LogLevel", "LogRetentionDays", "StateMachineType"];
     for name in template.keys().filter(|name| !not_settings.contains(&name.as_str())) {
         assert!(readme.keys().any(|setting| parameter(setting) == *name), "{name} is not in the README");
     }

@@ -1,4 +1,4 @@
-//! What the template must say whatever else it says: who may do what.
+//! What the template must say whatever else it says: who may do what, and what rings.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
 fn template() -> String {
@@ -61,4 +61,56 @@ fn only_status_decrypts_and_only_recheck_asks_what_is_due() {
         assert_eq!(holders.collect::<Vec<_>>(), [holder], "{right}");
     }
     assert_eq!(template().matches("kms:Decrypt").count(), 1);
+}
+
+fn property<'a>(lines: &'a [String], name: &str) -> &'a str {
+    let value = lines.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    value.unwrap_or_else(|| panic!("no {name} in {lines:?}"))
+}
+
+#[test]
+fn each_alarm_watches_its_metric_and_takes_silence_for_what_it_means() {
+    let dead_letters = "AWS/SQS ApproximateNumberOfMessagesVisible notBreaching";
+    let expected = [
+        ("PollerDeadLetterAlarm", dead_letters),
+        ("RuleDeadLetterAlarm", dead_letters),
+        ("RecheckFailureAlarm", dead_letters),
+        // No sweep, no word: silence is what rings.
+        ("RecheckAlarm", "TopupTracker sweeps breaching"),
+        // Said by each sweep: without one, what was said last holds.
+        ("OldestDueAlarm", "TopupTracker oldest_due_seconds ignore"),
+        ("SuspendedAlarm", "TopupTracker suspended ignore"),
+        // Said when it happens.
+        ("OverdueAlarm", "TopupTracker overdue_reviews notBreaching"),
+        ("UnrecognisedStatusAlarm", "TopupTracker unrecognised_statuses notBreaching"),
+    ];
+    let of = |(name, lines): (String, Vec<String>)| {
+        let words = ["Namespace", "MetricName", "TreatMissingData"].map(|part| property(&lines, part));
+        assert_eq!(
+            property(&lines, "AlarmActions"),
+            "!If [HasAlarmTopic, [!Ref AlarmTopicArn], !Ref AWS::NoValue]",
+            "{name}"
+        );
+        if words[0] == "TopupTracker" {
+            assert_eq!(
+                property(&lines, "Dimensions"),
+                "[{ Name: stack, Value: !Ref AWS::StackName }]",
+                "{name}"
+            );
+        }
+        (name, words.join(" "))
+    };
+    let found: Vec<_> = resources("AWS::CloudWatch::Alarm").into_iter().map(of).collect();
+    assert_eq!(found, expected.map(|(name, words)| (name.to_owned(), words.to_owned())));
+}
+
+#[test]
+fn every_queue_of_dead_letters_has_an_alarm() {
+    let alarms = resources("AWS::CloudWatch::Alarm");
+    let queues = resources("AWS::SQS::Queue");
+    assert_eq!(queues.len(), 3);
+    for (queue, _) in queues {
+        let value = format!("[{{ Name: QueueName, Value: !GetAtt {queue}.QueueName }}]");
+        assert!(alarms.iter().any(|(_, lines)| lines.contains(&format!("Dimensions: {value}"))), "{queue}");
+    }
 }
