@@ -3,7 +3,7 @@ PYTHON ?= python3
 LOCAL := $(PYTHON) infra/local
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build demo chaos up down logs watch test test-fast lint audit deploy clean
+.PHONY: help tools build demo chaos up down logs watch test test-fast lint audit deploy redrive clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ audit: ## bans, licences and sources of the dependencies (the first time compile
 
 deploy: ## build for the cloud and deploy, with the AWS credentials and region of the environment
 	@$(LOCAL)/stack.py deploy
+
+redrive: ## put dead letters back to where they came from, on the AWS of the environment; with DRY_RUN=1 only say what would be done
+	@$(LOCAL)/redrive.py $(if $(DRY_RUN),--dry-run)
 
 clean: down ## stop the local stack, remove what was built and the stacks' files; .tools/ stays
 	@cargo clean

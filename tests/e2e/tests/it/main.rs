@@ -9,6 +9,7 @@ mod documented;
 mod links;
 mod privileges;
 mod races;
+mod redrive;
 mod refs;
 mod rotation;
 mod seldom;
