@@ -114,3 +114,28 @@ fn every_queue_of_dead_letters_has_an_alarm() {
         assert!(alarms.iter().any(|(_, lines)| lines.contains(&format!("Dimensions: {value}"))), "{queue}");
     }
 }
+
+/// Names of metrics in the sources of the functions.
+fn emitted() -> String {
+    let mut code = String::new();
+    for function in ["status", "poller", "recheck"] {
+        let folder = format!("{}/../functions/{function}/src", env!("CARGO_MANIFEST_DIR"));
+        for file in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            code.extend(std::fs::read_to_string(file).unwrap().split_whitespace());
+        }
+    }
+    code
+}
+
+#[test]
+fn every_alarm_watches_a_metric_that_the_functions_emit() {
+    let code = emitted();
+    let alarms = resources("AWS::CloudWatch::Alarm");
+    let own = alarms.iter().filter(|(_, lines)| property(lines, "Namespace") == "TopupTracker");
+    for (alarm, lines) in own {
+        let metric = property(lines, "MetricName");
+        let is_emitted =
+            ["count", "gauge"].iter().any(|method| code.contains(&format!(".{method}(\"{metric}\",")));
+        assert!(is_emitted, "{alarm} watches {metric}, which no function emits");
+    }
+}
