@@ -115,7 +115,7 @@ async fn tick(tracker: &Tracker, input: &Value) -> Result<Tick, PollerError> {
             summary = summary
                 .count("looks", usize::from(matches!(look, Look::Answered | Look::Failed(_))))
                 .count("not_admitted", usize::from(not_before.is_some()))
-                .count("events", announced)
+                .with("events", announced)
                 .count("overdue_reviews", news.overdue_reviews)
                 .count("unrecognised_statuses", news.unrecognised_statuses);
             (tracker.complete(order, reference).await?, not_before)

@@ -10,7 +10,7 @@ use shared::{
     order::{OrderKey, Phase, Trigger},
     refresh::{Look, Tracker},
     store::{Due, StoreError},
-    telemetry::Summary,
+    telemetry::{Summary, Unit},
 };
 
 /// Orders listed per sweep; what is beyond is for the next tick.
@@ -100,7 +100,7 @@ pub async fn handle(tracker: &Tracker, deadline: SystemTime) -> Result<Report, R
     summary(&report)
         .count("sweeps", 1)
         .count("suspended", usize::from(suspended))
-        .count("oldest_due_seconds", usize::try_from(oldest).unwrap_or(usize::MAX))
+        .gauge("oldest_due_seconds", oldest.unsigned_abs(), Unit::Seconds)
         .log(tracker.clock.now());
     Ok(report)
 }
@@ -204,14 +204,14 @@ impl Report {
 
 fn summary(report: &Report) -> Summary {
     Summary::new("recheck")
-        .count("due", report.due)
-        .count("announced", report.announced)
-        .count("looked", report.looked)
+        .with("due", report.due)
+        .with("announced", report.announced)
+        .count("looks", report.looked)
         .count("became_final", report.became_final)
-        .count("still_parked", report.still_parked)
+        .with("still_parked", report.still_parked)
         .count("failed", report.failed)
         .count("not_admitted", report.not_admitted)
-        .count("remaining", report.remaining)
+        .with("remaining", report.remaining)
         .count("overdue_reviews", report.overdue_reviews)
         .count("unrecognised_statuses", report.unrecognised_statuses)
 }
