@@ -24,8 +24,9 @@ async fn put(stack: &Stack, queue: &str, body: &Value, attributes: &[(&str, &str
 
 /// Runs the script on the stack, for these letters only: tests before and beside this one leave letters of their own.
 async fn redrive(stack: &Stack, letters: &[&String], more: &[&str]) -> Output {
-    let mut command = tokio::process::Command::new("python3");
-    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../infra/local/redrive.py")).args(more);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut command = tokio::process::Command::new(root.join(".tools/deploy/bin/python"));
+    command.arg(root.join("infra/local/redrive.py")).args(more);
     for letter in letters {
         command.args(["--message", letter]);
     }
