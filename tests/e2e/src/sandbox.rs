@@ -53,9 +53,9 @@ impl Sandbox {
         answer["data"]["topupId"].as_str().map(str::to_owned)
     }
 
-    /// Scripts the answers to the next sends; the orders are taken all the same.
-    pub async fn script_sends(&self, answers: Value) {
-        self.control("POST", "/sends/script", Some(json!({"answers": answers}))).await;
+    /// Scripts the answers to the next sends with this `ref`; the orders are taken all the same.
+    pub async fn script_sends(&self, reference: &str, answers: Value) {
+        self.control("POST", "/sends/script", Some(json!({"ref": reference, "answers": answers}))).await;
     }
 
     /// Makes an order with an id and a timeline of its own.

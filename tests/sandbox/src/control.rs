@@ -151,13 +151,22 @@ async fn unscript(State(sandbox): Shared, Path(id): Path<String>) -> StatusCode 
     StatusCode::NO_CONTENT
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewSendScript {
+    r#ref: Option<String>,
+    answers: Vec<Written>,
+}
+
 async fn script_sends(State(sandbox): Shared, body: Bytes) -> Result<StatusCode, Wrong> {
-    sandbox.state().sends = Script::try_from(parse::<NewScript>(&body)?.answers)?;
+    let new: NewSendScript = parse(&body)?;
+    let script = Script::try_from(new.answers)?;
+    sandbox.state().sends.insert(new.r#ref, script);
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn unscript_sends(State(sandbox): Shared) -> StatusCode {
-    sandbox.state().sends = Script::default();
+    sandbox.state().sends.clear();
     StatusCode::NO_CONTENT
 }
 

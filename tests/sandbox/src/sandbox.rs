@@ -31,8 +31,8 @@ pub(crate) struct State {
     refs: HashMap<(Product, String), String>,
     /// By order id; the order need not exist.
     pub(crate) scripts: HashMap<String, Script>,
-    /// For the next sends that are taken.
-    pub(crate) sends: Script,
+    /// For the next sends that are taken: by the `ref` they are sent with, or whatever it is.
+    pub(crate) sends: HashMap<Option<String>, Script>,
     pub(crate) outage: Option<Answer>,
     pub(crate) calls: Vec<Call>,
     pub(crate) gate: Gate,
@@ -125,7 +125,7 @@ impl State {
             orders: BTreeMap::new(),
             refs: HashMap::new(),
             scripts: HashMap::new(),
-            sends: Script::default(),
+            sends: HashMap::new(),
             outage: None,
             calls: Vec::new(),
             gate: Gate::default(),

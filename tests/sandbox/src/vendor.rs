@@ -11,7 +11,7 @@ use axum::response::Response;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Script};
 use crate::calls::{Call, Kind, fingerprint};
 use crate::clock::Scale;
 use crate::faults::Fault;
@@ -235,7 +235,13 @@ impl Sandbox {
     /// Takes an order, and only then plays a script: the order is there even if its answer never comes.
     async fn send(&self, call: &Incoming, envelope: Envelope) -> Reply {
         let reply = self.truly(call);
-        let script = if reply.status.is_success() { self.state().sends.next() } else { None };
+        let reference = serde_json::from_slice::<Named>(&call.body).ok().and_then(|named| named.r#ref);
+        let script = || {
+            let mut state = self.state();
+            let by_ref = state.sends.get_mut(&reference).and_then(Script::next);
+            by_ref.or_else(|| state.sends.get_mut(&None)?.next())
+        };
+        let script = if reply.status.is_success() { script() } else { None };
         match script {
             Some(answer) => answer.play("script", self.scale(), envelope, ready(reply)).await,
             None => reply,
@@ -292,6 +298,12 @@ impl Sandbox {
 struct TopUp {
     topup_id: String,
     topup_ref: String,
+}
+
+/// What a send is called by its sender.
+#[derive(Deserialize)]
+struct Named {
+    r#ref: Option<String>,
 }
 
 type Complaint = (&'static str, &'static str);

@@ -10,7 +10,7 @@ use shared::clock::Clock;
 async fn a_send_that_was_never_answered_is_found_by_its_ref_and_tracked() {
     let stack = Stack::express();
     let reference = format!("shop {}", Clock::System.now().as_microsecond());
-    stack.sandbox.script_sends(json!([{"kind": "cut"}])).await;
+    stack.sandbox.script_sends(&reference, json!([{"kind": "cut"}])).await;
     let body =
         json!({"plan_code": "PREPAID_DJEZZY", "MSSIDN": "0778037340", "amount": 500, "ref": reference});
     assert!(stack.sandbox.try_send("mobile", body).await.is_none(), "the answer is lost");

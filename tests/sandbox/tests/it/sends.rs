@@ -56,6 +56,15 @@ async fn a_send_whose_answer_never_came_has_made_its_order() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_script_of_sends_may_be_for_one_ref() {
+    let vendor = Vendor::start(&[]).await;
+    vendor.control("sends/script", r#"{"ref":"b","answers":[{"kind":"status","http":503}]}"#).await;
+    assert_eq!(vendor.post("/v3/mobile/send", &body("a")).await.http, 200);
+    assert_eq!(vendor.post("/v3/mobile/send", &body("b")).await.http, 503);
+    assert_eq!(vendor.get("/v3/mobile/check-ref/b").await.says(), "200 PENDING");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_script_of_sends_holds_for_both_products_and_can_be_taken_away() {
     let vendor = Vendor::start(&[]).await;
     vendor.control("sends/script", r#"{"answers":[{"kind":"status","http":500,"repeat":"forever"}]}"#).await;
