@@ -5,9 +5,13 @@
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use shared::order::{
-    Decision, Event, Facts, Jitter, JsonText, Observation, Order, OrderKey, Product, Ref, SOURCE, Saw,
-    Schedule, SealedCard, Seen, TrackedBy, VendorStatus, decide,
+use shared::{
+    admission::{VendorEvent, VendorEventKind},
+    order::{
+        Decision, Event, Facts, Jitter, JsonText, Observation, Order, OrderKey, Product, Ref, SOURCE, Saw,
+        Schedule, SealedCard, Seen, TrackedBy, VendorStatus, decide,
+    },
+    secret::Fingerprint,
 };
 
 fn at(seconds: i64) -> Timestamp {
@@ -74,8 +78,18 @@ fn see(order: &Order, second: i64, seen: Seen) -> Decision {
     decide(order, &observation, at(second), Jitter::NONE, &Schedule::default()).unwrap()
 }
 
-/// One of each, by file name.
-fn all() -> Vec<(&'static str, Event)> {
+/// One of each about a key, by file name.
+fn about_a_key() -> [(&'static str, VendorEvent); 2] {
+    let key = Fingerprint::stored("1f2e3d4c5b6a7988");
+    let suspended = VendorEventKind::Suspended { reason: "IP_BLOCKED", suspended_until: at(960) };
+    [
+        ("vendor-suspended", VendorEvent::new(&key, 1, suspended, at(0))),
+        ("vendor-resumed", VendorEvent::new(&key, 2, VendorEventKind::Resumed, at(961))),
+    ]
+}
+
+/// One of each about an order, by file name.
+fn about_an_order() -> Vec<(&'static str, Event)> {
     use Product::{Internet, Mobile};
     let (mobile, order_tracked) = tracked(Mobile);
     let (internet, _) = tracked(Internet);
@@ -98,17 +112,17 @@ fn all() -> Vec<(&'static str, Event)> {
     ]
 }
 
-fn on_the_bus(event: &Event) -> Value {
+fn on_the_bus(detail_type: &str, occurred_at: Timestamp, detail: &str) -> Value {
     json!({
         "version": "0",
         "id": "17793124-05d4-b198-2fde-7ededc63b103",
-        "detail-type": event.detail_type,
+        "detail-type": detail_type,
         "source": SOURCE,
         "account": "123456789012",
-        "time": event.occurred_at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        "time": occurred_at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         "region": "eu-west-3",
         "resources": [],
-        "detail": serde_json::from_str::<Value>(&event.detail).unwrap(),
+        "detail": serde_json::from_str::<Value>(detail).unwrap(),
     })
 }
 
@@ -116,9 +130,15 @@ fn on_the_bus(event: &Event) -> Value {
 fn every_event_has_a_sample_and_every_sample_an_event() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../events/out");
     let mut names = Vec::new();
-    for (name, event) in all() {
+    let orders = about_an_order().into_iter();
+    let all =
+        orders
+            .map(|(name, event)| (name, on_the_bus(&event.detail_type, event.occurred_at, &event.detail)))
+            .chain(about_a_key().map(|(name, event)| {
+                (name, on_the_bus(&event.detail_type, event.occurred_at, &event.detail))
+            }));
+    for (name, made) in all {
         let path = format!("{folder}/{name}.json");
-        let made = on_the_bus(&event);
         #[allow(clippy::disallowed_methods, reason = "a switch of the test, no setting")]
         if std::env::var("UPDATE_EVENTS").is_ok() {
             std::fs::write(&path, serde_json::to_string_pretty(&made).unwrap() + "\n").unwrap();

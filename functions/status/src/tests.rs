@@ -157,6 +157,7 @@ async fn every_route_of_the_samples_is_one() {
     for sample in [
         PUT,
         GET,
+        include_str!("../../../events/http/put-ref.json"),
         include_str!("../../../events/http/get-history.json"),
         include_str!("../../../events/http/get-card.json"),
     ] {
