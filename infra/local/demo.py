@@ -205,7 +205,8 @@ def demonstrate(console: Console, with_build: bool) -> list[str]:
         demo.judge()
         console.print(demo.table())
         problems = [f"{order.name}: {problem}" for order in demo.orders for problem in order.problems]
-        problems += [f"messages in {name}: {count}" for name, count in demo.dead_letters().items()] + ([demo.listener_error] if demo.listener_error else [])
+        problems += [f"messages in {name}: {count}" for name, count in demo.dead_letters().items()]
+        problems += [demo.listener_error] if demo.listener_error else []
         items = demo.items()
     finally:
         own.down()

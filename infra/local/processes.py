@@ -43,6 +43,14 @@ def start_time(pid: int) -> Optional[str]:
     return shown[1].strip() if len(shown) == 2 and not shown[0].startswith("Z") else None
 
 
+def processor_time(pid: int) -> str:
+    """What a process has used of the processor, in the system's own words; where there is no /proc, nothing."""
+    try:
+        return Path(f"/proc/{pid}/schedstat").read_text().split()[0]
+    except (OSError, IndexError):
+        return ""
+
+
 def _signal(pid: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)

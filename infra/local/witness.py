@@ -71,11 +71,14 @@ class Witness:
         try:
             while not self.over.is_set():
                 answer = self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=1, AttributeNames=["SentTimestamp"])
-                for message in answer.get("Messages", []):
+                messages = answer.get("Messages", [])
+                for message in messages:
                     event = json.loads(message["Body"])
                     self.everything.append(json.dumps(event, ensure_ascii=False))
                     self.heard.put((event, int(message["Attributes"]["SentTimestamp"]) / 1000))
-                    self.sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+                if messages:
+                    self.sqs.delete_message_batch(QueueUrl=url, Entries=[
+                        {"Id": str(index), "ReceiptHandle": message["ReceiptHandle"]} for index, message in enumerate(messages)])
         except (BotoCoreError, ClientError, ValueError, KeyError) as error:
             self.listener_error = f"the events could not be read: {error}"
 
