@@ -354,8 +354,8 @@ class Chaos(Witness):
         return (f"{len(self.orders)} orders and {len(self.everybody()) - len(self.orders)} linked "
                 f"sent in {self.sent_seconds / 60:.1f} minutes, {len(calls)} calls, {events} events, "
                 f"{repeats} repeats, {faults} faults answered, {self.killed} processes killed ({at_work} at work), "
-                f"{self.stopped} of {len(self.executions)} executions stopped, {self.asked} status requests, {letters} dead letters, highest window {highest} of {BUDGET}, "
-                f"{(time.monotonic() - began) / 60:.1f} minutes")
+                f"{self.stopped} of {len(self.executions)} executions stopped, {self.asked} status requests, {letters} dead letters, "
+                f"highest window {highest} of {BUDGET}, {(time.monotonic() - began) / 60:.1f} minutes")
 
 
 def unleash(console: Console, options: argparse.Namespace) -> tuple[str, Mapping[str, list[str]]]:
