@@ -10,13 +10,17 @@
 )]
 
 mod bus;
+mod gate;
 mod order;
 mod process;
 mod sandbox;
 mod stack;
+mod test_bed;
 
 pub use bus::{Bus, Heard};
+pub use gate::{Announced, Answer, Gate, Passage, Request};
 pub use order::TestOrder;
 pub use process::{HoldingProxy, RuntimeApi};
 pub use sandbox::Sandbox;
-pub use stack::{Stack, wait_until};
+pub use stack::{Stack, setting, wait_until};
+pub use test_bed::{OwnPlace, TestBed};

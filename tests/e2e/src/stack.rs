@@ -35,6 +35,12 @@ pub async fn wait_until<T, F: Future<Output = Option<T>>>(
     }
 }
 
+/// A setting of the tests' own, from the environment: which stacks there are, which seed to replay.
+pub fn setting(name: &str) -> Option<String> {
+    #[allow(clippy::disallowed_methods, reason = "settings of the tests, not of the functions")]
+    std::env::var(name).ok()
+}
+
 /// One deployed stack with everything to talk to it.
 #[derive(Debug)]
 pub struct Stack {
@@ -66,9 +72,7 @@ impl Stack {
     }
 
     fn open(variable: &str, bus: &'static OnceLock<Bus>) -> Self {
-        #[allow(clippy::disallowed_methods, reason = "where the runner says which stacks there are")]
-        let path =
-            std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run `make test`"));
+        let path = setting(variable).unwrap_or_else(|| panic!("{variable} is not set: run `make test`"));
         let path =
             if path.starts_with('/') { path } else { format!("{}/../../{path}", env!("CARGO_MANIFEST_DIR")) };
         let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
@@ -130,6 +134,11 @@ impl Stack {
         aws_sdk_dynamodb::Client::new(&self.config())
     }
 
+    /// EventBridge.
+    pub fn events(&self) -> aws_sdk_eventbridge::Client {
+        shared::aws::events_client(&environment(&self.env), &self.config())
+    }
+
     /// Step Functions.
     pub fn sfn(&self) -> aws_sdk_sfn::Client {
         aws_sdk_sfn::Client::new(&self.config())
@@ -142,7 +151,7 @@ impl Stack {
 
     /// Puts somebody else's event on the bus.
     pub async fn put_event(&self, detail_type: &str, detail: &Value) {
-        let client = shared::aws::events_client(&environment(&self.env), &self.config());
+        let client = self.events();
         let entry = aws_sdk_eventbridge::types::PutEventsRequestEntry::builder()
             .event_bus_name(self.env("EVENT_BUS"))
             .source("shop.example")

@@ -1,0 +1,151 @@
+//! The seam where tests hold, answer or lose what a tracker asks: all its I/O passes one HTTP client.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex},
+};
+
+use aws_smithy_runtime_api::{
+    client::{
+        http::{
+            HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+            SharedHttpConnector,
+        },
+        orchestrator::{HttpRequest, HttpResponse},
+        runtime_components::RuntimeComponents,
+    },
+    http::StatusCode,
+};
+use aws_smithy_types::body::SdkBody;
+use futures_util::future::BoxFuture;
+use serde_json::Value;
+
+/// A request that is about to leave.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// AWS: the operation (`UpdateItem`); the vendor: `check-id`.
+    pub operation: String,
+    /// What it says.
+    pub text: String,
+}
+
+/// What came back.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// Body.
+    pub text: String,
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub enum Passage {
+    /// It goes on to AWS.
+    Forward,
+    /// It goes nowhere: this is its answer. The vendor's calls all end so.
+    Answered(Answer),
+}
+
+/// Asked before each request leaves, and once more before its answer is handed over. A gate that never answers holds the
+/// tracker there.
+pub trait Gate: fmt::Debug + Send + Sync {
+    /// A request wants to leave.
+    fn before<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Passage>;
+    /// Its answer is there.
+    fn after<'a>(&'a self, request: &'a Request, answer: &'a Answer) -> BoxFuture<'a, ()>;
+}
+
+/// An event that EventBridge took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announced {
+    /// `detail-type`.
+    pub detail_type: String,
+    /// `detail`, as it was sent.
+    pub detail: String,
+}
+
+impl Announced {
+    /// `event_id` of the detail.
+    pub fn id(&self) -> String {
+        let detail: Value = serde_json::from_str(&self.detail).unwrap();
+        detail["event_id"].as_str().unwrap().to_owned()
+    }
+}
+
+/// What EventBridge took, by order (`{product}/{id}`).
+pub(crate) type Announcements = Arc<Mutex<HashMap<String, Vec<Announced>>>>;
+
+/// The AWS SDKs' HTTP client, behind a gate.
+#[derive(Clone, Debug)]
+pub(crate) struct GatedHttp {
+    pub(crate) inner: SharedHttpClient,
+    pub(crate) gate: Arc<dyn Gate>,
+    pub(crate) announcements: Announcements,
+}
+
+#[derive(Clone, Debug)]
+struct GatedConnector {
+    inner: SharedHttpConnector,
+    gate: Arc<dyn Gate>,
+    announcements: Announcements,
+}
+
+impl HttpClient for GatedHttp {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        SharedHttpConnector::new(GatedConnector {
+            inner: self.inner.http_connector(settings, components),
+            gate: self.gate.clone(),
+            announcements: self.announcements.clone(),
+        })
+    }
+}
+
+impl HttpConnector for GatedConnector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let Self { inner, gate, announcements } = self.clone();
+        let target = request.headers().get("x-amz-target").unwrap_or_default();
+        let asked = Request {
+            operation: target.rsplit('.').next().unwrap_or_default().to_owned(),
+            text: text(request.body()),
+        };
+        HttpConnectorFuture::new(async move {
+            let response = match gate.before(&asked).await {
+                Passage::Forward => inner.call(request).await?,
+                Passage::Answered(answer) => HttpResponse::new(
+                    StatusCode::try_from(answer.status).unwrap(),
+                    SdkBody::from(answer.text),
+                ),
+            };
+            let answer = Answer { status: response.status().as_u16(), text: text(response.body()) };
+            if asked.operation == "PutEvents" && answer.status == 200 {
+                note_accepted(&asked, &answer, &announcements);
+            }
+            gate.after(&asked, &answer).await;
+            Ok(response)
+        })
+    }
+}
+
+fn text(body: &SdkBody) -> String {
+    String::from_utf8_lossy(body.bytes().unwrap_or_default()).into_owned()
+}
+
+/// Keeps the entries that were taken; a call that succeeds may still refuse some.
+fn note_accepted(asked: &Request, answer: &Answer, announcements: &Announcements) {
+    let put: Value = serde_json::from_str(&asked.text).unwrap();
+    let results: Value = serde_json::from_str(&answer.text).unwrap();
+    let entries = put["Entries"].as_array().unwrap().iter().zip(results["Entries"].as_array().unwrap());
+    for (entry, _) in entries.filter(|(_, result)| result["EventId"].is_string()) {
+        let detail_type = entry["DetailType"].as_str().unwrap().to_owned();
+        let event = Announced { detail_type, detail: entry["Detail"].as_str().unwrap().to_owned() };
+        let id = event.id();
+        let order = id.rsplit_once('#').map_or(id.as_str(), |(order, _)| order).to_owned();
+        announcements.lock().unwrap().entry(order).or_default().push(event);
+    }
+}

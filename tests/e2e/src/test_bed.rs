@@ -1,0 +1,254 @@
+//! A table and a bus of a test's own in the local AWS, a vendor that says what the test decides, and production trackers
+//! whose every request passes the test's gate.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use aws_sdk_dynamodb::{
+    config::{
+        ConfigBag, Intercept, RuntimeComponents, interceptors::BeforeSerializationInterceptorContextMut,
+    },
+    error::BoxError,
+    operation::transact_write_items::TransactWriteItemsInput,
+    types::{
+        AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType,
+        Projection, ProjectionType, ScalarAttributeType,
+    },
+};
+use aws_smithy_types::timeout::TimeoutConfig;
+use axum::{
+    Router,
+    extract::{Path, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use shared::{
+    admission::Admission,
+    announce::Announcer,
+    aws::{events_client, sdk_config},
+    cards::CardSafe,
+    clock::Clock,
+    config::Config,
+    http::for_aws,
+    order::{Event, OrderKey},
+    refresh::Tracker,
+    store::Store,
+};
+
+use crate::{
+    Stack,
+    gate::{Announced, Announcements, Gate, GatedHttp, Passage, Request},
+    process::serve,
+};
+
+/// A table and a bus beside the stack's own, so that neither its sweep nor its rules touch the orders of a test.
+#[derive(Clone, Debug)]
+pub struct OwnPlace {
+    name: String,
+}
+
+impl OwnPlace {
+    /// Creates both, with the key schema and the index of `infra/template.yaml`.
+    pub async fn create(stack: &Stack, purpose: &str) -> Self {
+        let name = format!("{purpose}-{}", Clock::System.now().as_millisecond());
+        let attribute = |name: &str, kind| {
+            AttributeDefinition::builder().attribute_name(name).attribute_type(kind).build().unwrap()
+        };
+        let key = |name: &str, kind| {
+            KeySchemaElement::builder().attribute_name(name).key_type(kind).build().unwrap()
+        };
+        let due = GlobalSecondaryIndex::builder()
+            .index_name("due")
+            .key_schema(key("due_shard", KeyType::Hash))
+            .key_schema(key("due_at", KeyType::Range))
+            .projection(Projection::builder().projection_type(ProjectionType::KeysOnly).build())
+            .build()
+            .unwrap();
+        stack
+            .dynamodb()
+            .create_table()
+            .table_name(&name)
+            .billing_mode(BillingMode::PayPerRequest)
+            .attribute_definitions(attribute("pk", ScalarAttributeType::S))
+            .attribute_definitions(attribute("sk", ScalarAttributeType::S))
+            .attribute_definitions(attribute("due_shard", ScalarAttributeType::S))
+            .attribute_definitions(attribute("due_at", ScalarAttributeType::N))
+            .key_schema(key("pk", KeyType::Hash))
+            .key_schema(key("sk", KeyType::Range))
+            .global_secondary_indexes(due)
+            .send()
+            .await
+            .unwrap();
+        stack.events().create_event_bus().name(&name).send().await.unwrap();
+        Self { name }
+    }
+
+    /// Takes both away.
+    pub async fn delete(self, stack: &Stack) {
+        stack.dynamodb().delete_table().table_name(&self.name).send().await.unwrap();
+        stack.events().delete_event_bus().name(&self.name).send().await.unwrap();
+    }
+}
+
+/// Makes trackers for one test thread. All of it lives in the runtime that opened it.
+#[derive(Debug)]
+pub struct TestBed {
+    settings: Vec<(String, String)>,
+    name: String,
+    http: reqwest::Client,
+    dynamodb: aws_sdk_dynamodb::Client,
+    store: Store,
+    vendor: VendorDoor,
+    announcements: Announcements,
+    tokens: OwnTokens,
+}
+
+impl TestBed {
+    /// Opens the way to `place` and a vendor's server on loopback.
+    pub async fn open(stack: &Stack, place: &OwnPlace) -> Self {
+        let mut settings = stack.function_environment();
+        settings.retain(|(name, _)| !matches!(name.as_str(), "ORDERS_TABLE" | "EVENT_BUS" | "SECRET_ID"));
+        settings.push(("ORDERS_TABLE".to_owned(), place.name.clone()));
+        settings.push(("EVENT_BUS".to_owned(), place.name.clone()));
+        Self {
+            settings,
+            name: place.name.clone(),
+            http: shared::http::client().unwrap(),
+            dynamodb: stack.dynamodb(),
+            store: Store::new(stack.dynamodb(), place.name.clone()),
+            vendor: VendorDoor::open().await,
+            announcements: Announcements::default(),
+            tokens: OwnTokens::default(),
+        }
+    }
+
+    /// A production tracker with the clock given, all of whose requests pass `gate`. Trackers with the same `vendor_key` share
+    /// what the key is allowed; `settings` come before the stack's.
+    pub async fn tracker(
+        &self,
+        gate: &Arc<dyn Gate>,
+        clock: Clock,
+        vendor_key: &str,
+        settings: &[(&str, &str)],
+    ) -> Tracker {
+        let mut all = self.settings.clone();
+        all.push(("ONECLICKDZ_BASE_URL".to_owned(), self.vendor.url(gate.clone())));
+        all.push(("ONECLICKDZ_API_KEY".to_owned(), vendor_key.to_owned()));
+        all.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let config = Config::read(all).unwrap();
+        let tracker = Tracker::start(&config).await.unwrap().with_clock(clock.clone());
+        let gated = GatedHttp {
+            inner: for_aws(self.http.clone()),
+            gate: gate.clone(),
+            announcements: self.announcements.clone(),
+        };
+        // A request may be held for long: it is neither given up nor sent again.
+        let aws = sdk_config(&config.aws, self.http.clone())
+            .into_builder()
+            .http_client(gated)
+            .timeout_config(TimeoutConfig::disabled())
+            .build();
+        let dynamodb = aws_sdk_dynamodb::config::Builder::from(&aws).interceptor(self.tokens.clone()).build();
+        let store = Store::new(aws_sdk_dynamodb::Client::from_conf(dynamodb), config.orders_table);
+        Tracker {
+            admission: Admission::new(store.clone(), clock, config.budget),
+            store,
+            cards: CardSafe::new(aws_sdk_kms::Client::new(&aws), config.card_key_id),
+            announcer: Announcer::new(events_client(&config.aws, &aws), config.event_bus),
+            ..tracker
+        }
+    }
+
+    /// An order's item as it is stored, read past all gates.
+    pub async fn item(&self, key: &OrderKey) -> Option<HashMap<String, AttributeValue>> {
+        let read = self.dynamodb.get_item().table_name(&self.name).consistent_read(true);
+        let read = read.key("pk", AttributeValue::S(format!("{}#{}", key.product, key.id)));
+        read.key("sk", AttributeValue::S("ORDER".to_owned())).send().await.unwrap().item
+    }
+
+    /// An order's events as they were committed, read past all gates.
+    pub async fn history(&self, key: &OrderKey) -> Vec<Event> {
+        self.store.events_after(key, 0).await.unwrap()
+    }
+
+    /// Whether the due index lists the order at `due_at` in `due_shard`, which its item names.
+    pub async fn is_in_due_index(&self, key: &OrderKey, item: &HashMap<String, AttributeValue>) -> bool {
+        let (Some(shard), Some(due_at)) = (item.get("due_shard"), item.get("due_at")) else { return false };
+        let asked = self.dynamodb.query().table_name(&self.name).index_name("due");
+        let asked = asked.key_condition_expression("due_shard = :shard AND due_at = :due");
+        let asked = asked.expression_attribute_values(":shard", shard.clone());
+        let found = asked.expression_attribute_values(":due", due_at.clone()).send().await.unwrap();
+        let pk = AttributeValue::S(format!("{}#{}", key.product, key.id));
+        found.items().iter().any(|listed| listed.get("pk") == Some(&pk))
+    }
+
+    /// What EventBridge has taken of an order so far, each event as often as it was put.
+    pub fn announced(&self, key: &OrderKey) -> Vec<Announced> {
+        self.announcements.lock().unwrap().get(&key.to_string()).cloned().unwrap_or_default()
+    }
+}
+
+/// The SDK draws a transaction's idempotency token from the thread's chance, which a test may have set; two runs must not
+/// share tokens, so they come from here.
+#[derive(Clone, Debug, Default)]
+struct OwnTokens(Arc<Mutex<fastrand::Rng>>);
+
+impl Intercept for OwnTokens {
+    fn name(&self) -> &'static str {
+        "OwnTokens"
+    }
+
+    fn modify_before_serialization(
+        &self,
+        context: &mut BeforeSerializationInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if let Some(input) = context.input_mut().downcast_mut::<TransactWriteItemsInput>() {
+            input.client_request_token = Some(format!("{:032x}", self.0.lock().unwrap().u128(..)));
+        }
+        Ok(())
+    }
+}
+
+/// The vendor's server: each tracker has an address of its own there, and its gate says the answer.
+#[derive(Debug)]
+struct VendorDoor {
+    address: String,
+    gates: Gates,
+    next: AtomicUsize,
+}
+
+type Gates = Arc<Mutex<HashMap<usize, Arc<dyn Gate>>>>;
+
+impl VendorDoor {
+    async fn open() -> Self {
+        let gates = Gates::default();
+        let router =
+            Router::new().route("/{door}/{product}/check-id/{id}", get(check)).with_state(gates.clone());
+        Self { address: serve(router).await, gates, next: AtomicUsize::new(0) }
+    }
+
+    fn url(&self, gate: Arc<dyn Gate>) -> String {
+        let door = self.next.fetch_add(1, Ordering::SeqCst);
+        self.gates.lock().unwrap().insert(door, gate);
+        format!("http://{}/{door}", self.address)
+    }
+}
+
+async fn check(
+    State(gates): State<Gates>,
+    Path((door, product, id)): Path<(usize, String, String)>,
+) -> Response {
+    let gate = gates.lock().unwrap()[&door].clone();
+    let asked = Request { operation: "check-id".to_owned(), text: format!("{product}/{id}") };
+    let Passage::Answered(answer) = gate.before(&asked).await else { panic!("nobody is behind the vendor") };
+    gate.after(&asked, &answer).await;
+    (StatusCode::from_u16(answer.status).unwrap(), answer.text).into_response()
+}

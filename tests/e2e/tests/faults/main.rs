@@ -1,0 +1,52 @@
+//! Production trackers against the DynamoDB API of a local stack, with each request in the test's hand: crashes at every
+//! point, and races in every order. A binary of its own, so that nothing else runs beside it. See tests/README.md.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+use std::io::Write;
+
+use jiff::Timestamp;
+use shared::order::Product;
+
+mod crash_points;
+
+/// Every order's day begins here: nothing depends on the machine's clock.
+const START: Timestamp = Timestamp::constant(1_800_000_000, 0);
+
+/// A line for whoever watches the run: the test harness shows what a test prints only if it fails.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// The vendor's answer 200 about an order; a card code comes with internet orders only.
+fn shown(product: Product, status: Option<&str>, card: bool) -> e2e::Answer {
+    let mut data =
+        serde_json::json!({"ref": "shop-1", "topup_amount": 500, "created_at": "2026-11-01T10:00:00.000Z"});
+    if let Some(status) = status {
+        data["status"] = status.into();
+    }
+    match product {
+        Product::Mobile => data["MSSIDN"] = "0778037340".into(),
+        Product::Internet => data["number"] = "023456789".into(),
+    }
+    if status == Some("REFUNDED") && product == Product::Mobile {
+        data["refund_message"] = "تم استرجاع الرصيد".into();
+        data["suggested_offers"] = serde_json::json!([{"typename": "offer", "amount": 450}]);
+    }
+    if card {
+        data["card_code"] = "012345678901234".into();
+        data["num_trans"] = "AT-1".into();
+    }
+    e2e::Answer { status: 200, text: serde_json::json!({"success": true, "data": data}).to_string() }
+}
+
+/// The vendor does not know the order.
+fn not_found() -> e2e::Answer {
+    let text = r#"{"success": false, "error": {"code": "NOT_FOUND", "message": "no such order"}}"#;
+    e2e::Answer { status: 404, text: text.to_owned() }
+}
+
+/// The vendor is not well.
+fn failing() -> e2e::Answer {
+    let text = r#"{"success": false, "error": {"code": "INTERNAL_SERVER_ERROR", "message": "later"}}"#;
+    e2e::Answer { status: 500, text: text.to_owned() }
+}
