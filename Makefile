@@ -3,7 +3,7 @@ PYTHON ?= python3
 LOCAL := $(PYTHON) infra/local
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build demo chaos up down logs watch test test-fast lint audit deploy redrive clean
+.PHONY: help tools build demo chaos up down logs watch test test-fast soak lint audit deploy redrive clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ test: ## everything: linters, all tests, end to end on three local stacks
 
 test-fast: ## the tests that need no stack
 	@$(LOCAL)/test.py unit
+
+soak: ## 50,000 random interleavings of concurrent refreshes, on a local stack (an hour or so)
+	@$(LOCAL)/test.py soak
 
 lint: ## formatting, clippy, template, state machine
 	@$(LOCAL)/test.py lint

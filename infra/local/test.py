@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs the checks of this project step by step and says how long each took. `make test`, `make test-fast`, `make lint`."""
+"""Runs the checks of this project step by step and says how long each took. `make test`, `make test-fast`, `make soak`, `make lint`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Callable, Mapping, Optional
+from typing import Callable, Mapping, Optional, Sequence
 
 import tools
 
 if __name__ == "__main__":
-    tools.enter(*(("cargo-lambda", "aws", "sam", "asl") if "e2e" in sys.argv else ("sam", "asl") if "lint" in sys.argv else ()))
+    tools.enter(*(("cargo-lambda", "aws", "sam", "asl") if {"e2e", "soak"} & set(sys.argv) else ("sam", "asl") if "lint" in sys.argv else ()))
 
 import settings
 import stack
@@ -63,8 +63,8 @@ def directory(name: str) -> Path:
     return DEFAULT_DIRECTORY / f"test-{name}"
 
 
-def stacks_up() -> None:
-    """All test stacks at once, side by side."""
+def stacks_up(names: Sequence[str]) -> None:
+    """These test stacks at once, side by side."""
     failed: list[str] = []
 
     def start(name: str, chosen: Mapping[str, str]) -> None:
@@ -75,7 +75,7 @@ def stacks_up() -> None:
         if process.wait() != 0:
             failed.append(name)
 
-    threads = [threading.Thread(target=start, args=item) for item in STACKS.items()]
+    threads = [threading.Thread(target=start, args=(name, STACKS[name])) for name in names]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -94,6 +94,12 @@ def end_to_end_tests() -> None:
     """The tests that talk to the deployed template."""
     command("cargo", "test", "--package", "e2e", "--", "--test-threads=8",
             environment={f"E2E_{name.upper()}": str(directory(name) / "stack.env") for name in STACKS})
+
+
+def races() -> None:
+    """Very many race schedules."""
+    command("cargo", "test", "--package", "e2e", "--test", "faults", "whoever_wins",
+            environment={"RACE_SCHEDULES": "50000", "E2E_FAST": str(directory("fast") / "stack.env")})
 
 
 def watch_answers() -> None:
@@ -141,9 +147,14 @@ STEPS: dict[str, list[Step]] = {
     "e2e": [
         ("build", stack.build),
         ("build of the tests", lambda: command("cargo", "test", "--package", "e2e", "--no-run")),
-        ("stacks up", stacks_up),
+        ("stacks up", lambda: stacks_up(list(STACKS))),
         ("end-to-end tests", end_to_end_tests),
         ("make watch", watch_answers),
+    ],
+    "soak": [
+        ("build", stack.build),
+        ("stack up", lambda: stacks_up(["fast"])),
+        ("races", races),
     ],
 }
 
@@ -180,7 +191,7 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted", flush=True)
     finally:
-        if "e2e" in groups:
+        if {"e2e", "soak"} & set(groups):
             stacks_down()
     sys.exit(0 if good else 1)
 

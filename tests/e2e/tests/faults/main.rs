@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use shared::order::Product;
 
 mod crash_points;
+mod race_schedules;
 
 /// Every order's day begins here: nothing depends on the machine's clock.
 const START: Timestamp = Timestamp::constant(1_800_000_000, 0);

@@ -1,0 +1,623 @@
+//! Races: two to five refreshes of one order at once, each request held until the seed's turn comes to it, with vendor answers
+//! that go backwards, transaction conflicts, clocks that differ and processes that die. Invariants 1–5 (design §10) hold after
+//! every request. A seed replays its schedule to the letter: `RACE_SEED=… cargo test -p e2e --test faults race_schedules`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    ops::AddAssign,
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use e2e::{Answer, Gate, OwnPlace, Passage, Request, Stack, TestBed, setting};
+use fastrand::Rng;
+use futures_util::{FutureExt, future::BoxFuture};
+use jiff::Timestamp;
+use serde_json::json;
+use shared::{
+    clock::Clock,
+    order::{OrderKey, Product, TrackedBy, Trigger},
+    refresh::Tracker,
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+
+use crate::{START, failing, not_found, say, shown};
+
+/// Schedules at once: the local AWS is what they wait for.
+const THREADS: usize = 8;
+/// So many orders share a table.
+const SCHEDULES_PER_TABLE: usize = 100;
+/// The key's limit is not what is tried here.
+const SETTINGS: [(&str, &str); 2] = [("VENDOR_CALLS_PER_MINUTE", "6000"), ("VENDOR_CALLS_BURST", "1000")];
+/// After so many rechecks every order has come to rest.
+const MOST_RECHECKS: usize = 60;
+
+/// What an actor's request tells the scheduler.
+#[derive(Debug)]
+enum Arrival {
+    /// It is held until it is let through.
+    Held { actor: usize, request: Request, go: oneshot::Sender<Go> },
+    /// It was let through, and this came back.
+    Answered { actor: usize, status: u16 },
+    /// The actor has ended.
+    Ended { actor: usize, panicked: bool },
+}
+
+/// How a held request goes on.
+#[derive(Debug)]
+struct Go {
+    passage: Passage,
+    /// Whether the actor lives to see the answer.
+    answer_arrives: bool,
+}
+
+/// Holds each request of one actor until the scheduler lets it through.
+#[derive(Debug)]
+struct Turnstile {
+    actor: usize,
+    scheduler: mpsc::UnboundedSender<Arrival>,
+    answer_arrives: AtomicBool,
+}
+
+impl Turnstile {
+    fn new(actor: usize, scheduler: &mpsc::UnboundedSender<Arrival>) -> Arc<Self> {
+        Arc::new(Self { actor, scheduler: scheduler.clone(), answer_arrives: AtomicBool::new(true) })
+    }
+
+    /// Holds where an actor begins something: that is a point of the schedule too.
+    async fn begin(&self, what: &str) {
+        self.before(&Request { operation: what.to_owned(), text: String::new() }).await;
+    }
+}
+
+impl Gate for Turnstile {
+    fn before<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Passage> {
+        Box::pin(async {
+            let (go, held) = oneshot::channel();
+            let arrival = Arrival::Held { actor: self.actor, request: request.clone(), go };
+            let Ok(go) = self.scheduler.send(arrival).map(|()| held) else {
+                return std::future::pending().await;
+            };
+            let Ok(go) = go.await else { return std::future::pending().await };
+            self.answer_arrives.store(go.answer_arrives, Ordering::SeqCst);
+            go.passage
+        })
+    }
+
+    fn after<'a>(&'a self, _: &'a Request, answer: &'a Answer) -> BoxFuture<'a, ()> {
+        Box::pin(async {
+            let _ = self.scheduler.send(Arrival::Answered { actor: self.actor, status: answer.status });
+            if !self.answer_arrives.load(Ordering::SeqCst) {
+                std::future::pending::<()>().await;
+            }
+        })
+    }
+}
+
+/// Tracks the order first if it is to, then looks so many times.
+async fn act(turnstile: &Turnstile, tracker: &Tracker, key: &OrderKey, plan: Plan) {
+    if plan.tracks {
+        turnstile.begin("track").await;
+        // Too many lost races are an error, and the caller's to repeat.
+        let _ = tracker.track(key, None, TrackedBy::Poller).await;
+    }
+    for _ in 0..plan.looks {
+        turnstile.begin("look").await;
+        let _ = tracker.refresh(key, plan.trigger).await;
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    trigger: Trigger,
+    tracks: bool,
+    looks: u32,
+}
+
+/// The order after a request, as the table has it.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct State {
+    status: Option<String>,
+    phase: String,
+    outcome: Option<String>,
+    has_card: bool,
+    version: u64,
+    seq: u32,
+    announced: u32,
+    due_at: Option<i64>,
+}
+
+impl State {
+    fn read(item: &HashMap<String, AttributeValue>) -> Self {
+        let text = |name: &str| item.get(name).map(|value| value.as_s().unwrap().clone());
+        let number = |name: &str| item.get(name).map(|value| value.as_n().unwrap().parse::<i64>().unwrap());
+        Self {
+            status: text("status"),
+            phase: text("phase").unwrap(),
+            outcome: text("outcome"),
+            has_card: item.contains_key("card_ciphertext"),
+            version: number("version").unwrap().unsigned_abs(),
+            seq: number("seq").unwrap().try_into().unwrap(),
+            announced: number("announced").unwrap().try_into().unwrap(),
+            due_at: number("due_at"),
+        }
+    }
+
+    fn is_final(&self) -> bool {
+        self.phase == "final"
+    }
+
+    fn awaits_card(&self, product: Product) -> bool {
+        product == Product::Internet && self.outcome.as_deref() == Some("fulfilled") && !self.has_card
+    }
+}
+
+/// Figures of many schedules.
+#[derive(Clone, Copy, Debug, Default)]
+struct Figures {
+    schedules: usize,
+    actors: usize,
+    requests: usize,
+    vendor_calls: usize,
+    conflicts: usize,
+    /// Answers 400: a condition that did not hold, or a conflict.
+    refused_writes: usize,
+    deaths: usize,
+    outcomes: usize,
+}
+
+impl AddAssign for Figures {
+    fn add_assign(&mut self, more: Self) {
+        self.schedules += more.schedules;
+        self.actors += more.actors;
+        self.requests += more.requests;
+        self.vendor_calls += more.vendor_calls;
+        self.conflicts += more.conflicts;
+        self.refused_writes += more.refused_writes;
+        self.deaths += more.deaths;
+        self.outcomes += more.outcomes;
+    }
+}
+
+/// What was done so far; printed if an invariant breaks.
+struct Journal {
+    seed: u64,
+    lines: Vec<String>,
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let lines = self.lines.join("\n");
+            say(&format!("{lines}\nthis was schedule RACE_SEED={}", self.seed));
+        }
+    }
+}
+
+/// One order, its actors, and the chance that decides whose turn it is.
+struct Schedule<'a> {
+    bed: &'a TestBed,
+    key: OrderKey,
+    rng: Rng,
+    journal: Journal,
+    figures: Figures,
+    arrivals: mpsc::UnboundedReceiver<Arrival>,
+    scheduler: mpsc::UnboundedSender<Arrival>,
+    now: Timestamp,
+    /// Each actor's clock, and by how many milliseconds it is off.
+    clocks: Vec<(Clock, i64)>,
+    actors: Vec<JoinHandle<()>>,
+    live: BTreeSet<usize>,
+    /// What the vendor last said to each actor (`None`: a look that failed), and all statuses that it ever stated.
+    heard: HashMap<usize, Option<String>>,
+    stated: BTreeSet<String>,
+    state: Option<State>,
+}
+
+impl<'a> Schedule<'a> {
+    fn new(bed: &'a TestBed, id: &str, seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let product = if rng.bool() { Product::Mobile } else { Product::Internet };
+        let (scheduler, arrivals) = mpsc::unbounded_channel();
+        Self {
+            bed,
+            key: OrderKey { product, id: id.parse().unwrap() },
+            rng,
+            journal: Journal { seed, lines: Vec::new() },
+            figures: Figures { schedules: 1, ..Figures::default() },
+            arrivals,
+            scheduler,
+            now: START,
+            clocks: Vec::new(),
+            actors: Vec::new(),
+            live: BTreeSet::new(),
+            heard: HashMap::new(),
+            stated: BTreeSet::new(),
+            state: None,
+        }
+    }
+
+    /// True with a chance of one in `many`.
+    fn one_in(&mut self, many: u32) -> bool {
+        self.rng.u32(..many) == 0
+    }
+
+    fn note(&mut self, line: String) {
+        let ms = self.now.as_millisecond() - START.as_millisecond();
+        self.journal.lines.push(format!("{:>10.3} s  {line}", ms as f64 / 1000.0));
+    }
+
+    fn pass_time(&mut self, ms: i64) {
+        self.now = self.now.checked_add(Duration::from_millis(ms.unsigned_abs())).unwrap();
+        for (clock, off) in &self.clocks {
+            clock.set(Timestamp::from_millisecond(self.now.as_millisecond() + off).unwrap());
+        }
+    }
+
+    async fn start(&mut self, plan: Plan, clock_off: i64) {
+        let actor = self.actors.len();
+        self.live.insert(actor);
+        self.figures.actors += 1;
+        let clock = Clock::fixed(Timestamp::from_millisecond(self.now.as_millisecond() + clock_off).unwrap());
+        self.clocks.push((clock.clone(), clock_off));
+        self.note(format!("actor {actor}: {plan:?}, its clock off by {clock_off} ms"));
+        let turnstile = Turnstile::new(actor, &self.scheduler);
+        let gate: Arc<dyn Gate> = turnstile.clone();
+        let tracker = self.bed.tracker(&gate, clock, &format!("key-of-{}", self.key.id), &SETTINGS).await;
+        let (key, scheduler) = (self.key.clone(), self.scheduler.clone());
+        self.actors.push(tokio::spawn(async move {
+            let panicked =
+                AssertUnwindSafe(act(&turnstile, &tracker, &key, plan)).catch_unwind().await.is_err();
+            let _ = scheduler.send(Arrival::Ended { actor, panicked });
+        }));
+    }
+
+    /// Two to five actors that have nothing to do with each other.
+    async fn start_crowd(&mut self) {
+        let actors = [2, 2, 2, 2, 2, 2, 3, 3, 4, 5][self.rng.usize(..10)];
+        let nobody_tracks_it_yet = self.one_in(5);
+        if !nobody_tracks_it_yet {
+            self.start(Plan { trigger: Trigger::Poller, tracks: true, looks: 0 }, 0).await;
+            self.run().await;
+        }
+        for _ in 0..actors {
+            let triggers = [Trigger::Status, Trigger::Poller, Trigger::Poller, Trigger::Recheck];
+            let plan = Plan {
+                trigger: triggers[self.rng.usize(..triggers.len())],
+                tracks: nobody_tracks_it_yet,
+                looks: self.rng.u32(1..=3),
+            };
+            let clock_off = match self.rng.u32(..20) {
+                0 => self.rng.i64(-2 * 86_400_000..2 * 86_400_000),
+                1..=8 => self.rng.i64(-4000..4000),
+                _ => 0,
+            };
+            self.start(plan, clock_off).await;
+        }
+    }
+
+    /// Lets one held request after the other through until all actors have ended. The answer to one counts before the next
+    /// one's turn: all live actors are held when it is drawn.
+    async fn run(&mut self) {
+        let mut held = BTreeMap::new();
+        let mut wrote = None;
+        loop {
+            while held.len() < self.live.len() {
+                match self.arrivals.recv().await.unwrap() {
+                    Arrival::Held { actor, request, go } => drop(held.insert(actor, (request, go))),
+                    Arrival::Answered { actor, status } => self.answered(actor, status),
+                    Arrival::Ended { actor, panicked } => {
+                        assert!(!panicked, "actor {actor} panicked");
+                        self.live.remove(&actor);
+                    }
+                }
+            }
+            if let Some(actor) = wrote.take() {
+                self.observe(Some(actor)).await;
+            }
+            if held.is_empty() {
+                return;
+            }
+            let actor = *held.keys().nth(self.rng.usize(..held.len())).unwrap();
+            let (request, go) = held.remove(&actor).unwrap();
+            self.let_through(actor, &request, go).await;
+            wrote = is_write(&request).then_some(actor);
+        }
+    }
+
+    fn answered(&mut self, actor: usize, status: u16) {
+        self.note(format!("  actor {actor} is answered {status}"));
+        self.figures.refused_writes += usize::from(status == 400);
+    }
+
+    /// Decides what becomes of a request.
+    async fn let_through(&mut self, actor: usize, request: &Request, go: oneshot::Sender<Go>) {
+        let begins = matches!(request.operation.as_str(), "look" | "track");
+        // What comes next may draw its jitter from the thread's chance, which the SDK draws from too.
+        fastrand::seed(self.rng.u64(..));
+        let ms = self.a_while(begins);
+        self.pass_time(ms);
+        self.note(format!("actor {actor}: {}", request.operation));
+        if begins {
+            return go.send(Go { passage: Passage::Forward, answer_arrives: true }).unwrap();
+        }
+        self.figures.requests += 1;
+        let dies = self.one_in(60);
+        if dies && self.rng.bool() {
+            return self.die(actor, "before its request leaves").await;
+        }
+        let passage = self.passage(actor, request);
+        // Nobody is there if the vendor's client would not wait so long: the machine is very busy.
+        let is_there = go.send(Go { passage, answer_arrives: !dies }).is_ok();
+        if dies && is_there {
+            match self.arrivals.recv().await.unwrap() {
+                Arrival::Answered { actor, status } => self.answered(actor, status),
+                other => panic!("only actor {actor} can move, but there is {other:?}"),
+            }
+            self.die(actor, "after its answer came").await;
+        }
+    }
+
+    /// Between two requests milliseconds, now and then seconds; before somebody looks, what makes a look due.
+    fn a_while(&mut self, begins: bool) -> i64 {
+        match (begins, self.rng.u32(..20)) {
+            (true, 0) => self.rng.i64(3_600_000..200_000_000),
+            (true, 1..=3) => self.rng.i64(60_000..700_000),
+            (true, 4..=15) => self.rng.i64(5_000..15_000),
+            (false, 0) => self.rng.i64(1_000..9_000),
+            _ => self.rng.i64(0..80),
+        }
+    }
+
+    async fn die(&mut self, actor: usize, when: &str) {
+        self.note(format!("  actor {actor} dies {when}"));
+        self.figures.deaths += 1;
+        self.live.remove(&actor);
+        self.actors[actor].abort();
+        let _ = (&mut self.actors[actor]).await;
+    }
+
+    fn passage(&mut self, actor: usize, request: &Request) -> Passage {
+        match request.operation.as_str() {
+            "check-id" => {
+                self.figures.vendor_calls += 1;
+                Passage::Answered(self.vendor_answer(actor))
+            }
+            "TransactWriteItems" if self.one_in(10) => {
+                let writes = request.text.matches("\"TableName\"").count();
+                let mut reasons = vec![json!({"Code": "None"}); writes];
+                reasons[0] =
+                    json!({"Code": "TransactionConflict", "Message": "Transaction is ongoing for the item"});
+                self.conflict(json!({
+                    "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
+                    "Message": "Transaction cancelled, please refer cancellation reasons for specific reasons",
+                    "CancellationReasons": reasons,
+                }))
+            }
+            "UpdateItem" if request.text.contains("\"ORDER\"") && self.one_in(20) => self.conflict(json!({
+                "__type": "com.amazonaws.dynamodb.v20120810#TransactionConflictException",
+                "message": "Transaction is ongoing for the item",
+            })),
+            _ => Passage::Forward,
+        }
+    }
+
+    fn conflict(&mut self, body: serde_json::Value) -> Passage {
+        self.note("  conflict".to_owned());
+        self.figures.conflicts += 1;
+        Passage::Answered(Answer { status: 400, text: body.to_string() })
+    }
+
+    fn vendor_answer(&mut self, actor: usize) -> Answer {
+        let status = match self.rng.u32(..20) {
+            0..=4 => Some("HANDLING"),
+            5..=6 => Some("PENDING"),
+            7..=8 => Some("QUEUED"),
+            9..=10 => Some("UNKNOWN_ERROR"),
+            11..=13 => Some("FULFILLED"),
+            14..=15 => Some("REFUNDED"),
+            16 => Some(["EN_COURS", "FAILED", "SUCCESS"][self.rng.usize(..3)]),
+            17 => None,
+            18 => {
+                self.note("  the vendor does not know it".to_owned());
+                self.heard.insert(actor, None);
+                return not_found();
+            }
+            _ => {
+                self.note("  the vendor fails".to_owned());
+                self.heard.insert(actor, None);
+                return failing();
+            }
+        };
+        let card = self.key.product == Product::Internet && status == Some("FULFILLED") && !self.one_in(3);
+        self.note(format!("  the vendor says {status:?}, card: {card}"));
+        self.heard.insert(actor, Some(status.unwrap_or_default().to_owned()));
+        self.stated.extend(status.map(str::to_owned));
+        shown(self.key.product, status, card)
+    }
+
+    /// Reads the order, and checks what must hold after every write.
+    async fn observe(&mut self, writer: Option<usize>) {
+        let Some(item) = self.bed.item(&self.key).await else { return };
+        let after = State::read(&item);
+        let before = self.state.replace(after.clone());
+        if before.as_ref() == Some(&after) {
+            return;
+        }
+        self.note(format!("  now {after:?}"));
+        self.check_state(&after);
+        self.check_change(&before.unwrap_or_default(), &after, writer);
+    }
+
+    fn check_state(&self, state: &State) {
+        if state.is_final() {
+            let status = state.status.as_deref().unwrap();
+            assert_eq!(state.outcome, Some(status.to_lowercase()), "invariant 2");
+            assert!(self.stated.contains(status), "invariant 2: {status} was never stated");
+        }
+        let wanted = !state.is_final() || state.awaits_card(self.key.product) || state.announced < state.seq;
+        assert!(!wanted || state.due_at.is_some(), "invariant 4: somebody must see to it");
+        let out: BTreeSet<_> = self.bed.announced(&self.key).iter().map(e2e::Announced::id).collect();
+        for seq in 1..=state.announced {
+            let id = format!("{}#{seq}", self.key);
+            assert!(out.contains(&id), "invariant 3: {id} is marked as announced, but is not out");
+        }
+    }
+
+    fn check_change(&self, before: &State, after: &State, writer: Option<usize>) {
+        if before.is_final() {
+            assert_eq!(
+                (&before.phase, &before.outcome, &before.status),
+                (&after.phase, &after.outcome, &after.status),
+                "invariant 1: a final status never changes"
+            );
+        }
+        if before.status != after.status {
+            let heard = writer.and_then(|actor| self.heard.get(&actor).cloned()).flatten();
+            let stated = after.status.clone().unwrap_or_default();
+            assert_eq!(heard, Some(stated), "invariant 5: only what the vendor just told this actor");
+        }
+        assert!(before.version <= after.version && before.seq <= after.seq, "numbers only grow");
+        assert!(before.announced <= after.announced, "what was announced stays announced");
+    }
+
+    /// Rechecks at the moments that the item itself names, until it rests: nothing left to announce, and parked or final.
+    async fn sweep(&mut self) {
+        for _ in 0..MOST_RECHECKS {
+            self.observe(None).await;
+            let Some(state) = self.state.clone() else { return };
+            let in_flight = state.phase == "in_flight";
+            if state.announced == state.seq && !in_flight {
+                return;
+            }
+            let due_at = Timestamp::from_millisecond(state.due_at.unwrap()).unwrap();
+            let wait = (due_at.as_millisecond() - self.now.as_millisecond()).max(0);
+            self.pass_time(wait);
+            self.start(Plan { trigger: Trigger::Recheck, tracks: false, looks: 1 }, 0).await;
+            self.run().await;
+        }
+        panic!("after {MOST_RECHECKS} rechecks it does not rest: {:?}", self.state);
+    }
+
+    /// What must hold in the end: invariants 2, 3 and 4, of the history, the bus and the index.
+    async fn check_end(&mut self) {
+        let Some(state) = self.state.clone() else { return };
+        let item = self.bed.item(&self.key).await.unwrap();
+        let listed = self.bed.is_in_due_index(&self.key, &item).await;
+        assert_eq!(listed, state.due_at.is_some(), "invariant 4: the due index");
+        let history = self.bed.history(&self.key).await;
+        let numbers: Vec<_> = history.iter().map(|event| event.seq).collect();
+        assert_eq!(numbers, (1..=state.seq).collect::<Vec<_>>(), "invariant 3: the history has no gaps");
+        let announced = self.bed.announced(&self.key);
+        for event in &history {
+            let mut heard = announced.iter().filter(|heard| heard.id() == event.id()).peekable();
+            assert!(heard.peek().is_some(), "invariant 3: {} was never announced", event.id());
+            let same =
+                heard.all(|heard| heard.detail == event.detail && heard.detail_type == event.detail_type);
+            assert!(same, "invariant 3: {} was announced with another detail", event.id());
+        }
+        for heard in &announced {
+            let known = history.iter().any(|event| event.id() == heard.id());
+            assert!(known, "invariant 3: {} was announced, but not committed", heard.id());
+        }
+        let outcomes: Vec<_> = history
+            .iter()
+            .filter(|event| matches!(event.detail_type.as_str(), "Order Fulfilled" | "Order Refunded"))
+            .map(|event| event.detail_type.to_uppercase())
+            .collect();
+        let expected = state.is_final().then(|| format!("ORDER {}", state.status.clone().unwrap()));
+        assert_eq!(
+            outcomes,
+            expected.into_iter().collect::<Vec<_>>(),
+            "invariant 2: one outcome, the stated one"
+        );
+        self.figures.outcomes += outcomes.len();
+    }
+}
+
+/// Only a write can change an order.
+fn is_write(request: &Request) -> bool {
+    matches!(request.operation.as_str(), "UpdateItem" | "TransactWriteItems" | "PutItem" | "DeleteItem")
+}
+
+/// Plays a seed's schedule; answers its figures, and what was done.
+async fn play(bed: &TestBed, id: &str, seed: u64) -> (Figures, Vec<String>) {
+    let mut schedule = Schedule::new(bed, id, seed);
+    schedule.start_crowd().await;
+    schedule.run().await;
+    schedule.sweep().await;
+    schedule.check_end().await;
+    (schedule.figures, std::mem::take(&mut schedule.journal.lines))
+}
+
+fn in_a_runtime<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+}
+
+#[test]
+fn whoever_wins_the_invariants_hold() {
+    let started = Instant::now();
+    let number = |name: &str| setting(name).map(|text| text.parse::<u64>().unwrap());
+    let (first, schedules) = match number("RACE_SEED") {
+        Some(seed) => (seed, 1),
+        None => (fastrand::u64(..u64::MAX / 2), number("RACE_SCHEDULES").unwrap_or(2000)),
+    };
+    say(&format!("races: {schedules} schedules, RACE_SEED={first} and on"));
+    let stack = Stack::fast();
+    let (next, all) = (AtomicU64::new(0), Mutex::new(Figures::default()));
+    // Each thread plays one schedule at a time: production code's chance is the thread's. A table stays small: the local AWS
+    // reads all of it to answer for an index.
+    let work = async |thread: usize| {
+        while next.load(Ordering::SeqCst) < schedules {
+            let place = OwnPlace::create(&stack, &format!("races-{thread}")).await;
+            let bed = TestBed::open(&stack, &place).await;
+            for _ in 0..SCHEDULES_PER_TABLE {
+                let number = next.fetch_add(1, Ordering::SeqCst);
+                if number < schedules {
+                    let (figures, _) = play(&bed, &format!("race-{number}"), first + number).await;
+                    report(figures, &mut all.lock().unwrap(), schedules, started);
+                }
+            }
+            place.delete(&stack).await;
+        }
+    };
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let work = &work;
+            scope.spawn(move || in_a_runtime(work(thread)));
+        }
+    });
+}
+
+/// Says how far it is, ten times.
+fn report(figures: Figures, all: &mut Figures, schedules: u64, started: Instant) {
+    *all += figures;
+    if (all.schedules as u64).is_multiple_of((schedules / 10).max(1)) {
+        say(&format!("races: {all:?} after {:.0} s", started.elapsed().as_secs_f32()));
+    }
+}
+
+#[test]
+fn a_seed_replays_its_schedule_to_the_letter() {
+    in_a_runtime(async {
+        let stack = Stack::fast();
+        let place = OwnPlace::create(&stack, "replays").await;
+        let bed = TestBed::open(&stack, &place).await;
+        for seed in 1..=10 {
+            let (_, first) = play(&bed, &format!("first-{seed}"), seed).await;
+            let (_, second) = play(&bed, &format!("again-{seed}"), seed).await;
+            let parting = first.iter().zip(&second).find(|(one, other)| one != other);
+            assert_eq!(parting, None, "RACE_SEED={seed}");
+            assert_eq!(first.len(), second.len(), "RACE_SEED={seed}");
+        }
+        place.delete(&stack).await;
+    });
+}
