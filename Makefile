@@ -44,6 +44,9 @@ soak: ## 50,000 random interleavings of concurrent refreshes, on a local stack (
 lint: ## formatting, clippy, template, state machine
 	@$(LOCAL)/test.py lint
 
+soak: ## fuzz everything that is parsed, a minute each (needs rustup's nightly; the first time compiles: many minutes)
+	@$(LOCAL)/soak.py
+
 audit: ## bans, licences and sources of the dependencies (the first time compiles cargo-deny: minutes)
 	@$(LOCAL)/tools.py cargo-deny
 	@.tools/cargo-deny/bin/cargo-deny check bans licenses sources

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / ".tools"
 PINS = ROOT / "infra" / "tools"
 OLDEST_PYTHON = (3, 11)  # what the pinned packages need
-CARGO_DENY = "0.20.2"
+COMPILED_TOOLS = {"cargo-deny": "0.20.2", "cargo-fuzz": "0.13.2"}  # from crates.io, by version
 
 # Python tools: a virtual environment each, since their needs contradict each other.
 PYTHON_TOOLS = {
@@ -38,6 +38,7 @@ PYTHON_TOOLS = {
 OTHER_TOOLS = {
     "asl": "lints the state machine",
     "cargo-deny": "audits the dependencies; compiled, takes minutes",
+    "cargo-fuzz": "fuzzes what is parsed; compiled",
 }
 EVERYDAY = ("deploy", "cargo-lambda", "aws", "sam", "asl")
 
@@ -90,8 +91,8 @@ def _lock() -> Iterator[None]:
 
 def _fingerprint(tool: str) -> str:
     """What an installed tool depends on: its pins, and the Python it was made with."""
-    if tool == "cargo-deny":
-        return CARGO_DENY
+    if tool in COMPILED_TOOLS:
+        return COMPILED_TOOLS[tool]
     pins = PINS / "asl" / "package-lock.json" if tool == "asl" else PINS / f"{tool}.txt"
     return hashlib.sha256(pins.read_bytes() + f"{sys.version_info[:2]} {TOOLS}".encode()).hexdigest()
 
@@ -113,8 +114,8 @@ def _install(tool: str) -> None:
     shutil.rmtree(home, ignore_errors=True)
     if tool == "asl":
         _install_asl(home)
-    elif tool == "cargo-deny":
-        _run(["cargo", "install", "--locked", "--root", str(home), "cargo-deny", "--version", CARGO_DENY])
+    elif tool in COMPILED_TOOLS:
+        _run(["cargo", "install", "--locked", "--root", str(home), tool, "--version", COMPILED_TOOLS[tool]])
     else:
         _install_python_tool(tool, home)
     _stamp(tool).write_text(_fingerprint(tool))

@@ -75,7 +75,11 @@ struct Input {
     reference: Value,
 }
 
-fn parse(input: &Value) -> Result<(OrderKey, Option<Ref>), PollerError> {
+/// The order that a tick is about.
+///
+/// # Errors
+/// [`PollerError::InvalidInput`].
+pub fn parse(input: &Value) -> Result<(OrderKey, Option<Ref>), PollerError> {
     let invalid = |field: &str, why: &str| PollerError::InvalidInput { field: field.into(), why: why.into() };
     let input: Input =
         Input::deserialize(input).map_err(|_| invalid("input", "must be an object with product and id"))?;

@@ -5,7 +5,12 @@ mod orders;
 mod route;
 
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
-use shared::{refresh::Tracker, secret::Scope, telemetry::Summary};
+use shared::{
+    order::{OrderKey, Ref},
+    refresh::Tracker,
+    secret::Scope,
+    telemetry::Summary,
+};
 
 use answer::Answer;
 use route::Call;
@@ -29,6 +34,23 @@ pub async fn handle(tracker: &Tracker, request: ApiGatewayV2httpRequest) -> ApiG
         .count("unrecognised_statuses", usize::from(answer.met.unrecognised))
         .log(tracker.clock.now());
     answer.into_response()
+}
+
+/// The order that a request is about (none where it is looked up by its reference), with the reference that it brings; else
+/// the problem that answers it. Asks for no token.
+///
+/// # Errors
+/// A problem of RFC 9457.
+pub fn parse(
+    request: &ApiGatewayV2httpRequest,
+) -> Result<(Option<OrderKey>, Option<Ref>), ApiGatewayV2httpResponse> {
+    let method = &request.request_context.http.method;
+    let path = request.raw_path.as_deref().unwrap_or_default();
+    match route::parse(method.as_str(), path).map_err(Answer::into_response)? {
+        Call::Track(key) => Ok((Some(key), route::body(request).map_err(Answer::into_response)?)),
+        Call::Show(key) | Call::History(key) | Call::Card(key) => Ok((Some(key), None)),
+        Call::Find(_, reference) => Ok((None, Some(reference))),
+    }
 }
 
 async fn answer(tracker: &Tracker, request: &ApiGatewayV2httpRequest, method: &str, path: &str) -> Answer {

@@ -136,7 +136,11 @@ pub(super) fn set_due(item: &mut Item, key: &OrderKey, due_at: Option<Timestamp>
     }
 }
 
-pub(super) fn write_order(order: &Order) -> Result<Item, StoreError> {
+/// The item of an order, less when it is due.
+///
+/// # Errors
+/// If it cannot be written as attributes.
+pub fn write_order(order: &Order) -> Result<Item, StoreError> {
     let facts = &order.facts;
     let ms = |time: Option<Timestamp>| time.map(Timestamp::as_millisecond);
     let (phase, in_flight_since, parked_as, parked_since, outcome) = match order.phase {
@@ -190,7 +194,11 @@ pub(super) fn write_order(order: &Order) -> Result<Item, StoreError> {
         .map_err(|error| StoreError::Corrupt { key: order.key.clone(), why: error.to_string() })
 }
 
-pub(super) fn read_order(key: &OrderKey, stored: Item) -> Result<Order, StoreError> {
+/// The order of an item; attributes that we do not know are passed over.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] says at which attribute it breaks, and not what stands there.
+pub fn read_order(key: &OrderKey, stored: Item) -> Result<Order, StoreError> {
     let corrupt = |why: &str| StoreError::Corrupt { key: key.clone(), why: why.to_owned() };
     // By path, and not in the library's own words: they repeat the value that they stumble over.
     let stored = serde_dynamo::Deserializer::from_attribute_value(AttributeValue::M(stored).into());

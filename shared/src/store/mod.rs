@@ -23,13 +23,15 @@ use jiff::Timestamp;
 pub use admission::Taken;
 pub use commit::Commit;
 pub use due::Due;
+pub use item::{read_order, write_order};
 
 use crate::{
     aws::describe,
     order::{Event, Order, OrderId, OrderKey, Ref},
 };
 
-type Item = HashMap<String, AttributeValue>;
+/// An item of the table: attributes by name.
+pub type Item = HashMap<String, AttributeValue>;
 
 /// The table did not do it.
 #[derive(Debug, thiserror::Error)]

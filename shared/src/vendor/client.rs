@@ -122,7 +122,14 @@ impl Vendor {
 }
 
 /// What a status other than 200 means. One match, from status and code to what the caller can do.
-fn classify(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> Result<Answer, VendorError> {
+///
+/// # Errors
+/// Always, but for the vendor's own "not found".
+pub fn classify(
+    status: StatusCode,
+    retry_after: Option<Duration>,
+    body: &[u8],
+) -> Result<Answer, VendorError> {
     let refusal = wire::read::<Refusal>(body).ok();
     let request_id = refusal.as_ref().and_then(|refusal| refusal.request_id.clone());
     let code: String =
@@ -141,7 +148,11 @@ fn classify(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> R
     }
 }
 
-fn read_order(product: Product, body: &[u8]) -> Result<Answer, VendorError> {
+/// Reads the body of a 200. Whose order it is about is for the caller to compare.
+///
+/// # Errors
+/// [`VendorError::Unreadable`]: it has another form.
+pub fn read_order(product: Product, body: &[u8]) -> Result<Answer, VendorError> {
     match product {
         Product::Mobile => read_envelope::<MobileOrder>(body),
         Product::Internet => read_envelope::<InternetOrder>(body),

@@ -4,5 +4,5 @@ mod client;
 mod error;
 mod wire;
 
-pub use client::{Answer, ShownOrder, Vendor};
+pub use client::{Answer, ShownOrder, Vendor, classify, read_order};
 pub use error::VendorError;

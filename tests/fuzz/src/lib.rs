@@ -1,0 +1,251 @@
+//! One function per place where something from outside is read. Whatever the input, it is read or refused by a name, and no
+//! secret of it is told. libFuzzer calls them with what it makes up, `cargo test` with what is kept in `corpus/`.
+//!
+//! That a text does not show is asked by comparing: with another secret in its place, what is said must be the same.
+
+#![allow(clippy::panic, clippy::expect_used, reason = "a property that does not hold ends the run")]
+
+use aws_lambda_events::{
+    apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse},
+    encodings::Body,
+    http::{HeaderValue, StatusCode, header},
+};
+use jiff::Timestamp;
+use poller::PollerError;
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+use shared::{
+    order::{
+        Decision, Jitter, Observation, Order, OrderKey, OrderView, Product, Saw, Schedule, SealedCard, Seen,
+        TrackedBy, Trigger, decide,
+    },
+    store::{Item, read_order, write_order},
+    vendor::{self, Answer, VendorError},
+};
+use std::time::Duration;
+
+mod secret;
+
+/// The order that the samples are about.
+const ID: &str = "6901616fe9e88196b4eb64b0";
+
+/// A body with HTTP 200 about a mobile order.
+pub fn vendor_mobile(body: &[u8]) {
+    vendor_answer(Product::Mobile, body);
+}
+
+/// A body with HTTP 200 about an internet order, which may hold a card code.
+pub fn vendor_internet(body: &[u8]) {
+    vendor_answer(Product::Internet, body);
+}
+
+fn vendor_answer(product: Product, body: &[u8]) {
+    let key = key(product);
+    let answer = vendor::read_order(product, body);
+    let decisions = answer.as_ref().map(|answer| decided(&key, answer)).unwrap_or_default();
+    // Offers are shown as they came, whatever is in them.
+    let offers =
+        answer.as_ref().ok().and_then(|answer| answer.order.as_ref()?.facts.suggested_offers.as_ref());
+    let shown = offers.is_some_and(|offers| offers.get().contains("\"card_code\""));
+    if let Some(other) = secret::replaced(body, b"\"card_code\"").filter(|_| !shown) {
+        let other = vendor::read_order(product, &other);
+        assert_eq!(said(&answer), said(&other), "a card code shows");
+        let others = other.as_ref().map(|answer| decided(&key, answer)).unwrap_or_default();
+        assert!(decisions == others, "a card code shows in an order or an event");
+    }
+    let Ok(answer) = answer else { return };
+    let stated = serde_json::from_slice::<Value>(body).expect("what was read is JSON");
+    let refunded = stated["data"]["status"] == "REFUNDED";
+    assert!(answer.order.is_some(), "an answer with HTTP 200 shows an order");
+    for decision in &decisions {
+        assert!(refunded || !has(decision, "Order Refunded"), "a refund that the vendor did not state");
+        comes_back(&decision.order);
+    }
+}
+
+/// A status other than 200, in the first two bytes, a pause in the third, and a body.
+pub fn vendor_refusal(input: &[u8]) {
+    let [high, low, pause, body @ ..] = input else { return };
+    let number = 100 + u16::from_be_bytes([*high, *low]) % 500;
+    let Ok(status) = StatusCode::from_u16(number) else { return };
+    if status == StatusCode::OK {
+        return;
+    }
+    let retry_after = (*pause > 0).then(|| Duration::from_secs(u64::from(*pause)));
+    let answer = vendor::classify(status, retry_after, body);
+    for name in ["card_code", "message", "details"] {
+        if let Some(other) = secret::replaced(body, format!("\"{name}\"").as_bytes()) {
+            assert_eq!(said(&answer), said(&vendor::classify(status, retry_after, &other)), "a {name} shows");
+        }
+    }
+    match (number, answer) {
+        (404, Ok(Answer { order: None, .. }) | Err(VendorError::Unavailable { .. })) => {}
+        (429, Err(VendorError::Throttled { retry_after: kept })) => assert_eq!(kept, retry_after),
+        (401 | 403, Err(VendorError::KeyRefused { code })) => assert!(code.chars().count() <= 64),
+        (400 | 403, Err(VendorError::Rejected { http, code })) => {
+            assert!(http == number && code.chars().count() <= 64);
+        }
+        (400 | 401 | 403 | 429, other) => panic!("{number} became {other:?}"),
+        (_, Err(VendorError::Unavailable { .. })) => {}
+        (_, other) => panic!("{number} became {other:?}"),
+    }
+}
+
+/// An event of API Gateway (HTTP API, payload 2.0).
+pub fn api_event(event: &[u8]) {
+    let Ok(request) = serde_json::from_slice::<ApiGatewayV2httpRequest>(event) else { return };
+    let parsed = status::parse(&request);
+    let mut other = request.clone();
+    other.headers.insert(header::AUTHORIZATION, HeaderValue::from_static("Bearer another-token-0123456789"));
+    let other = status::parse(&other);
+    match (parsed, other) {
+        (Ok((key, reference)), Ok(same)) => {
+            assert_eq!((key.clone(), reference.clone()), same);
+            let path = request.raw_path.unwrap_or_default();
+            match key {
+                Some(key) => {
+                    assert!(format!("/{path}").contains(&format!("/orders/{key}")), "{path} is not about {key}");
+                }
+                None => assert!(path.starts_with("/refs/") && reference.is_some(), "{path} is about nothing"),
+            }
+            assert!(reference.is_none_or(|text| (1..=200).contains(&text.as_str().chars().count())));
+        }
+        (Err(problem), Err(same)) => {
+            let text = problem_text(&problem);
+            assert_eq!(text, problem_text(&same), "a token shows");
+            let told: Value = serde_json::from_str(&text).expect("a problem is JSON");
+            assert!(
+                (400..500).contains(&problem.status_code) && told["status"] == problem.status_code,
+                "{text}"
+            );
+        }
+        _ => panic!("a token decides whether a request is read"),
+    }
+}
+
+fn problem_text(problem: &ApiGatewayV2httpResponse) -> String {
+    assert_eq!(
+        problem.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes),
+        Some(&b"application/problem+json"[..])
+    );
+    match &problem.body {
+        Some(Body::Text(text)) => text.clone(),
+        other => panic!("a problem without text: {other:?}"),
+    }
+}
+
+/// The input of a poller's execution.
+pub fn poller_input(input: &[u8]) {
+    let Ok(input) = serde_json::from_slice::<Value>(input) else { return };
+    match poller::parse(&input) {
+        Ok((key, reference)) => {
+            let reference = reference.as_ref().map(|text| text.as_str());
+            let again = json!({"product": key.product, "id": key.id, "ref": reference});
+            let (same, kept) = poller::parse(&again).expect("what was read can be read again");
+            assert_eq!((same, kept.as_ref().map(|text| text.as_str())), (key, reference));
+        }
+        Err(PollerError::InvalidInput { field, why }) => {
+            assert!(["input", "product", "id", "ref"].contains(&field.as_str()), "{field}");
+            assert!(why.starts_with("must be ") || why.starts_with(&field), "{field}: {why}");
+        }
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+/// An item of the table in DynamoDB's JSON: of this version, of an older one, of a newer one, or damaged.
+pub fn stored_item(item: &[u8]) {
+    let Ok(stored) = serde_json::from_slice::<serde_dynamo::Item>(item) else { return };
+    let key = key(Product::Internet);
+    let order = match read_order(&key, Item::from(stored)) {
+        Ok(order) => order,
+        Err(error) => {
+            if let Some(other) = secret::replaced(item, b"\"card_ciphertext\":{\"S\"") {
+                let Ok(other) = serde_json::from_slice::<serde_dynamo::Item>(&other) else { return };
+                let other = read_order(&key, Item::from(other));
+                assert!(
+                    other.is_ok() || other.is_err_and(|other| format!("{other:?}") == format!("{error:?}"))
+                );
+            }
+            return;
+        }
+    };
+    comes_back(&order);
+    let schedule = Schedule::default();
+    let waits = !order.phase.is_final() || order.awaits_card() || order.announced < order.seq;
+    for now in [now(), order.tracked_at, order.next_look_at.unwrap_or_else(now)] {
+        assert_eq!(schedule.due_at(&order, now).is_some(), waits, "{order:?}");
+        for trigger in [Trigger::Status, Trigger::Poller, Trigger::Recheck] {
+            let wants = order.wants_look(trigger, now, &schedule);
+            assert!(!wants || waits, "{trigger:?} wants to look at {order:?}");
+        }
+        serde_json::to_string(&OrderView::of(&order, now)).expect("an order can be shown");
+        for saw in [Saw::NotFound, Saw::Nothing] {
+            let Some(decision) =
+                decide(&order, &Observation { asked_at: now, saw }, now, Jitter::NONE, &schedule)
+            else {
+                continue;
+            };
+            assert!(!has(&decision, "Order Refunded") && !has(&decision, "Order Fulfilled"), "{decision:?}");
+            assert_eq!(decision.order.facts, order.facts, "a look that showed nothing changed what is known");
+            comes_back(&decision.order);
+        }
+    }
+}
+
+fn key(product: Product) -> OrderKey {
+    OrderKey { product, id: ID.parse().expect("the id of the samples") }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_second(1_761_698_160).expect("a time")
+}
+
+/// Everything that is logged or printed of an answer.
+fn said(answer: &Result<Answer, VendorError>) -> String {
+    match answer {
+        Ok(answer) => format!("{answer:?}"),
+        Err(error) => format!("{error} {error:?} {}", error.name()),
+    }
+}
+
+/// What follows from the answer for an order that is new, parked in each way, or final.
+fn decided(key: &OrderKey, answer: &Answer) -> Vec<Decision> {
+    let schedule = Schedule::default();
+    let now = now();
+    let seal = |code: &str| SealedCard { ciphertext: b"sealed".to_vec(), masked: SealedCard::mask(code) };
+    let saw = match &answer.order {
+        Some(shown) => Saw::Order(Box::new(Seen {
+            facts: shown.facts.clone(),
+            card: shown.card_code.as_ref().map(|code| seal(code.expose_secret())),
+        })),
+        None => Saw::NotFound,
+    };
+    let look = |order: &Order, saw: Saw, now: Timestamp| {
+        decide(order, &Observation { asked_at: now, saw }, now, Jitter::NONE, &schedule)
+            .expect("nobody has looked since")
+    };
+    let (order, _) = Order::track(key.clone(), None, TrackedBy::Put, now, &schedule);
+    let later = now.checked_add(Duration::from_secs(600)).expect("a time");
+    let last = later.checked_add(Duration::from_secs(600)).expect("a time");
+    let before = ["HANDLING", "QUEUED", "UNKNOWN_ERROR", "FULFILLED", "REFUNDED"].map(|text| {
+        let mut facts = shared::order::Facts::default();
+        facts.status = Some(text.to_owned().into());
+        look(&order, Saw::Order(Box::new(Seen { facts, card: None })), later).order
+    });
+    let mut all = vec![
+        look(&order, saw.clone(), later),
+        look(&look(&order, Saw::NotFound, later).order, saw.clone(), last),
+    ];
+    all.extend(before.map(|order| look(&order, saw.clone(), last)));
+    all
+}
+
+fn has(decision: &Decision, detail_type: &str) -> bool {
+    decision.events.iter().any(|event| event.detail_type == detail_type)
+}
+
+/// What is written can be read, and says the same.
+fn comes_back(order: &Order) {
+    let item = write_order(order).expect("an order can be written");
+    assert_eq!(&read_order(&order.key, item).expect("what was written can be read"), order);
+}
