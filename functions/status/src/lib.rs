@@ -43,11 +43,12 @@ pub async fn handle(tracker: &Tracker, request: ApiGatewayV2httpRequest) -> ApiG
 /// A problem of RFC 9457.
 pub fn parse(
     request: &ApiGatewayV2httpRequest,
-) -> Result<(Option<OrderKey>, Option<Ref>), ApiGatewayV2httpResponse> {
+) -> Result<(Option<OrderKey>, Option<Ref>), Box<ApiGatewayV2httpResponse>> {
     let method = &request.request_context.http.method;
     let path = request.raw_path.as_deref().unwrap_or_default();
-    match route::parse(method.as_str(), path).map_err(Answer::into_response)? {
-        Call::Track(key) => Ok((Some(key), route::body(request).map_err(Answer::into_response)?)),
+    let refused = |problem: Answer| Box::new(problem.into_response());
+    match route::parse(method.as_str(), path).map_err(refused)? {
+        Call::Track(key) => Ok((Some(key), route::body(request).map_err(refused)?)),
         Call::Show(key) | Call::History(key) | Call::Card(key) => Ok((Some(key), None)),
         Call::Find(_, reference) => Ok((None, Some(reference))),
     }

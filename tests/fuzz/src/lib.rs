@@ -13,11 +13,12 @@ use aws_lambda_events::{
 use jiff::Timestamp;
 use poller::PollerError;
 use secrecy::ExposeSecret;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::{
     order::{
-        Decision, Jitter, Observation, Order, OrderKey, OrderView, Product, Saw, Schedule, SealedCard, Seen,
-        TrackedBy, Trigger, decide,
+        Decision, Facts, Jitter, Observation, Order, OrderKey, OrderView, Product, Saw, Schedule, SealedCard,
+        Seen, TrackedBy, Trigger, decide,
     },
     store::{Item, read_order, write_order},
     vendor::{self, Answer, VendorError},
@@ -54,13 +55,24 @@ fn vendor_answer(product: Product, body: &[u8]) {
         assert!(decisions == others, "a card code shows in an order or an event");
     }
     let Ok(answer) = answer else { return };
-    let stated = serde_json::from_slice::<Value>(body).expect("what was read is JSON");
-    let refunded = stated["data"]["status"] == "REFUNDED";
+    let stated: Stated = serde_json::from_slice(body).expect("what was read is JSON");
+    let refunded = stated.data.status.as_deref() == Some("REFUNDED");
     assert!(answer.order.is_some(), "an answer with HTTP 200 shows an order");
     for decision in &decisions {
         assert!(refunded || !has(decision, "Order Refunded"), "a refund that the vendor did not state");
         comes_back(&decision.order);
     }
+}
+
+/// What the vendor states, whatever else is in the body.
+#[derive(Deserialize)]
+struct Stated {
+    data: StatedData,
+}
+
+#[derive(Deserialize)]
+struct StatedData {
+    status: Option<String>,
 }
 
 /// A status other than 200, in the first two bytes, a pause in the third, and a body.
@@ -115,7 +127,8 @@ pub fn api_event(event: &[u8]) {
             assert_eq!(text, problem_text(&same), "a token shows");
             let told: Value = serde_json::from_str(&text).expect("a problem is JSON");
             assert!(
-                (400..500).contains(&problem.status_code) && told["status"] == problem.status_code,
+                (400..500).contains(&problem.status_code)
+                    && told.get("status") == Some(&problem.status_code.into()),
                 "{text}"
             );
         }
@@ -161,9 +174,13 @@ pub fn stored_item(item: &[u8]) {
         Err(error) => {
             if let Some(other) = secret::replaced(item, b"\"card_ciphertext\":{\"S\"") {
                 let Ok(other) = serde_json::from_slice::<serde_dynamo::Item>(&other) else { return };
-                let other = read_order(&key, Item::from(other));
+                // Another ciphertext may be no base64, and that is told; nothing else may differ.
+                let Err(other) = read_order(&key, Item::from(other)) else { return };
+                let told = [error, other].map(|error| format!("{error} {error:?}"));
+                let [first, second] = &told;
                 assert!(
-                    other.is_ok() || other.is_err_and(|other| format!("{other:?}") == format!("{error:?}"))
+                    first == second || told.iter().any(|text| text.contains("is not base64")),
+                    "{told:?}"
                 );
             }
             return;
@@ -228,8 +245,7 @@ fn decided(key: &OrderKey, answer: &Answer) -> Vec<Decision> {
     let later = now.checked_add(Duration::from_secs(600)).expect("a time");
     let last = later.checked_add(Duration::from_secs(600)).expect("a time");
     let before = ["HANDLING", "QUEUED", "UNKNOWN_ERROR", "FULFILLED", "REFUNDED"].map(|text| {
-        let mut facts = shared::order::Facts::default();
-        facts.status = Some(text.to_owned().into());
+        let facts = Facts { status: Some(text.to_owned().into()), ..Facts::default() };
         look(&order, Saw::Order(Box::new(Seen { facts, card: None })), later).order
     });
     let mut all = vec![

@@ -1,5 +1,11 @@
 //! Replays what is kept in `corpus/`: the samples of `events/`, and what the fuzzer has found worth keeping.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test outside of a function marked as one")]
+#![allow(
+    clippy::explicit_write,
+    reason = "`println!` of a test that passes is not shown, and the count is to be seen"
+)]
+
 use std::{fs, io::Write, path::Path};
 
 /// Runs the target on each input of its directory; says how many there were.
@@ -13,7 +19,6 @@ fn replay(target: &str, run: fn(&[u8])) {
         std::panic::catch_unwind(|| run(&bytes))
             .unwrap_or_else(|_| panic!("{} breaks {target}", input.display()));
     }
-    // Not by `println!`: the count is to be seen in every run.
     writeln!(std::io::stdout(), "{target}: {} inputs", inputs.len()).unwrap();
 }
 

@@ -106,12 +106,12 @@ fn within(windows: &[Window], now: i64) -> bool {
     windows.iter().any(|window| window.contains(&now))
 }
 
-/// After which step a walk of the path dies.
+/// What a process has just done when it dies.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Death {
-    Claim,
-    Commit,
-    Announcing,
+    Claimed,
+    Committed,
+    Announced,
 }
 
 /// A running execution of the state machine.
@@ -267,7 +267,7 @@ impl<'a> World<'a> {
             return None;
         }
         self.deaths += 1;
-        self.rng.choice([Death::Claim, Death::Commit, Death::Announcing])
+        self.rng.choice([Death::Claimed, Death::Committed, Death::Announced])
     }
 
     /// The path; answers whether the process died.
@@ -288,7 +288,7 @@ impl<'a> World<'a> {
         }
         self.order.asked_at = Some(now);
         self.looks.push(Made { at: self.now, trigger, stood: stands(&self.order) });
-        if death == Some(Death::Claim) {
+        if death == Some(Death::Claimed) {
             return true;
         }
         let observation = Observation { asked_at: now, saw: self.ask() };
@@ -325,7 +325,7 @@ impl<'a> World<'a> {
             self.stood.entry(stands(&self.order)).or_default().1 += 1;
         }
         self.write_due(self.schedule.due_at(&self.order, now), now);
-        if death != Some(Death::Commit) {
+        if death != Some(Death::Committed) {
             self.announce(trigger, death);
         }
     }
@@ -341,7 +341,7 @@ impl<'a> World<'a> {
                 self.executions.push(Execution { tick_at: self.now, ends_at: self.now + 300 * SECOND });
             }
         }
-        if death != Some(Death::Announcing) {
+        if death != Some(Death::Announced) {
             self.order.announced = self.order.seq;
             let now = self.clock(trigger);
             self.write_due(self.schedule.due_at(&self.order, now), now);
