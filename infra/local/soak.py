@@ -16,10 +16,6 @@ from pathlib import Path
 from typing import Callable
 
 import tools
-
-if __name__ == "__main__":
-    tools.enter("cargo-fuzz")
-
 from processes import Failure
 
 FUZZ = tools.ROOT / "tests" / "fuzz"
@@ -70,6 +66,7 @@ def fuzz_one(program: Path, seconds: int) -> tuple[int, int, int]:
 
 def fuzz(seconds: int) -> str:
     """Each fuzz target for so many seconds."""
+    tools.ensure("cargo-fuzz")
     programs = build_targets()
     figures, crashed = [], 0
     for source in sorted((FUZZ / "libfuzzer" / "targets").glob("*.rs")):
