@@ -38,13 +38,10 @@ test: ## everything: linters, all tests, end to end on three local stacks
 test-fast: ## the tests that need no stack
 	@$(LOCAL)/test.py unit
 
-soak: ## 50,000 random interleavings of concurrent refreshes, on a local stack (an hour or so)
-	@$(LOCAL)/test.py soak
-
 lint: ## formatting, clippy, template, state machine
 	@$(LOCAL)/test.py lint
 
-soak: ## fuzz everything that is parsed, a minute each (needs rustup's nightly; the first time compiles: many minutes)
+soak: ## fuzz everything that is parsed, a minute each (needs rustup's nightly), then 50,000 race schedules (an hour or so)
 	@$(LOCAL)/soak.py
 
 audit: ## bans, licences and sources of the dependencies (the first time compiles cargo-deny: minutes)

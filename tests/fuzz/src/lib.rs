@@ -116,7 +116,10 @@ pub fn api_event(event: &[u8]) {
             let path = request.raw_path.unwrap_or_default();
             match key {
                 Some(key) => {
-                    assert!(format!("/{path}").contains(&format!("/orders/{key}")), "{path} is not about {key}");
+                    assert!(
+                        format!("/{path}").contains(&format!("/orders/{key}")),
+                        "{path} is not about {key}"
+                    );
                 }
                 None => assert!(path.starts_with("/refs/") && reference.is_some(), "{path} is about nothing"),
             }
