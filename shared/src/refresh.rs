@@ -490,7 +490,7 @@ impl Tracker {
     /// An order that is due but wants nothing is due when it says so itself: a race can leave it due too early, and it would
     /// be found at every tick.
     async fn put_off(&self, order: &Order, now: Timestamp) -> Result<(), StoreError> {
-        self.store.mark_announced(order, order.announced, self.schedule.due_at(order, now)).await
+        self.store.put_off(order, self.schedule.due_at(order, now)).await
     }
 
     async fn try_announce(&self, order: &Order, fresh: &[Event]) -> Result<(u32, usize), StoreError> {

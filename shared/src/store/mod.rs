@@ -186,7 +186,8 @@ impl Store {
         }
     }
 
-    /// Notes that all events up to `announced` are out; with the order unchanged since, it is due when `due_at` says.
+    /// Notes that all events up to `announced` are out; with the order unchanged since, it is due when `due_at` says. What
+    /// somebody else has announced beyond that stays announced.
     ///
     /// # Errors
     /// If DynamoDB fails.
@@ -196,16 +197,33 @@ impl Store {
         announced: u32,
         due_at: Option<Timestamp>,
     ) -> Result<(), StoreError> {
+        let up_to = u64::from(announced);
         let mut change = item::Change::default();
         change.set("announced", AttributeValue::N(announced.to_string()));
         change.set_due(&order.key, due_at);
-        if self.update(&order.key, change, "version = :version", order.version).await? {
+        let unchanged = "version = :version AND announced <= :up_to";
+        if self
+            .update(&order.key, change, unchanged, &[(":version", order.version), (":up_to", up_to)])
+            .await?
+        {
             return Ok(());
         }
         // Somebody has committed since, and sees to the rest; what is out stays out.
         let mut change = item::Change::default();
         change.set("announced", AttributeValue::N(announced.to_string()));
-        self.update(&order.key, change, "announced < :version", u64::from(announced)).await?;
+        self.update(&order.key, change, "announced < :up_to", &[(":up_to", up_to)]).await?;
+        Ok(())
+    }
+
+    /// Moves on when an order is due, with the order unchanged since, and nothing more of it announced.
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn put_off(&self, order: &Order, due_at: Option<Timestamp>) -> Result<(), StoreError> {
+        let mut change = item::Change::default();
+        change.set_due(&order.key, due_at);
+        let numbers = [(":version", order.version), (":announced", u64::from(order.announced))];
+        self.update(&order.key, change, "version = :version AND announced = :announced", &numbers).await?;
         Ok(())
     }
 
@@ -223,13 +241,13 @@ impl Store {
         let mut change = item::Change::default();
         change.add("links", link);
         change.set_due(&order.key, due_at);
-        if self.update(&order.key, change, "version = :version", order.version).await? {
+        if self.update(&order.key, change, "version = :version", &[(":version", order.version)]).await? {
             return Ok(());
         }
         // Somebody has committed since, and sees to the rest; what is linked stays linked.
         let mut change = item::Change::default();
         change.add("links", link);
-        self.update(&order.key, change, "version > :version", order.version).await?;
+        self.update(&order.key, change, "version > :version", &[(":version", order.version)]).await?;
         Ok(())
     }
 
@@ -240,7 +258,7 @@ impl Store {
     pub async fn note_origin(&self, key: &OrderKey, from: &OrderId) -> Result<(), StoreError> {
         let mut change = item::Change::default();
         change.add("linked_from", from);
-        self.update(key, change, "version >= :version", 0).await?;
+        self.update(key, change, "version >= :least", &[(":least", 1)]).await?;
         Ok(())
     }
 
@@ -252,20 +270,22 @@ impl Store {
         let mut change = item::Change::default();
         change.set_due(key, Some(until));
         let now = u64::try_from(now.as_millisecond()).unwrap_or_default();
-        self.update(key, change, "due_at <= :version", now).await?;
+        self.update(key, change, "due_at <= :now", &[(":now", now)]).await?;
         Ok(())
     }
 
-    /// Applies a change under a condition on `:version`; false if it did not hold.
+    /// Applies a change under a condition on numbers, each given by its name; false if it did not hold.
     async fn update(
         &self,
         key: &OrderKey,
         change: item::Change,
         condition: &str,
-        version: u64,
+        numbers: &[(&str, u64)],
     ) -> Result<bool, StoreError> {
         let (expression, names, mut values) = change.into_expression();
-        values.insert(":version".to_owned(), AttributeValue::N(version.to_string()));
+        values.extend(
+            numbers.iter().map(|(name, value)| ((*name).to_owned(), AttributeValue::N(value.to_string()))),
+        );
         let result = self
             .client
             .update_item()

@@ -63,11 +63,13 @@ enum Act {
 enum Says {
     Stated(&'static str),
     WithCard,
+    /// This status, and in this field the id of the order that it lives on under.
+    Names(&'static str, &'static str),
     NoStatus,
     NotFound,
     Fails,
 }
-use Says::{Fails, NoStatus, NotFound, Stated, WithCard};
+use Says::{Fails, Names, NoStatus, NotFound, Stated, WithCard};
 
 /// Overdue and the last card are one wait away: fewer steps to get there.
 const SETTINGS: [(&str, &str); 5] = [
@@ -120,6 +122,24 @@ fn transitions() -> Vec<Transition> {
         ),
         row("in flight: QUEUED", Mobile, in_flight(), look(11, Poller, Stated("QUEUED"))),
         row("in flight: UNKNOWN_ERROR", Mobile, in_flight(), look(14, Status, Stated("UNKNOWN_ERROR"))),
+        row(
+            "in flight: HANDLING, redirected",
+            Mobile,
+            in_flight(),
+            look(11, Poller, Names("HANDLING", "follow_orderid")),
+        ),
+        row(
+            "in flight: REFUNDED, tried again",
+            Mobile,
+            in_flight(),
+            look(14, Status, Names("REFUNDED", "retry_orderid")),
+        ),
+        row(
+            "uncertain: REFUNDED, tried again",
+            Mobile,
+            uncertain(),
+            recheck(Names("REFUNDED", "retry_orderid")),
+        ),
         row("in flight: unrecognised", Mobile, in_flight(), look(11, Poller, Stated("EN_COURS"))),
         row("in flight: no status", Mobile, in_flight(), look(11, Poller, NoStatus)),
         row("in flight: not found after all", Mobile, in_flight(), look(11, Poller, NotFound)),
@@ -232,6 +252,13 @@ impl Story<'_> {
         let answer = match says {
             Stated(status) => shown(self.key.product, Some(status), false),
             WithCard => shown(self.key.product, Some("FULFILLED"), self.key.product == Internet),
+            Names(status, field) => {
+                let mut answer = shown(self.key.product, Some(status), false);
+                let mut body: Value = serde_json::from_str(&answer.text).unwrap();
+                body["data"][field] = self.linked().id.as_str().into();
+                answer.text = body.to_string();
+                answer
+            }
             NoStatus => shown(self.key.product, None, false),
             NotFound => not_found(),
             Fails => failing(),
@@ -239,8 +266,17 @@ impl Story<'_> {
         *self.vendor.lock().unwrap() = answer;
     }
 
+    /// The order that it lives on under, where it does.
+    fn linked(&self) -> OrderKey {
+        OrderKey { product: self.key.product, id: format!("{}-next", self.key.id).parse().unwrap() }
+    }
+
     async fn item(&self) -> Option<BTreeMap<String, AttributeValue>> {
-        Some(self.bed.item(&self.key).await?.into_iter().collect())
+        self.item_of(&self.key).await
+    }
+
+    async fn item_of(&self, key: &OrderKey) -> Option<BTreeMap<String, AttributeValue>> {
+        Some(self.bed.item(key).await?.into_iter().collect())
     }
 
     /// Puts the clock to the step's moment, and lets the vendor say what it says.
@@ -290,16 +326,36 @@ impl Story<'_> {
                 act(&tracker, &self.key, Act::Look(Poller)).await;
                 continue;
             }
-            let Some(due_at) = due_at(&item) else { return };
+            let Some(due_at) = due_at(&item) else { return self.go_on_with_linked(&tracker).await };
             self.clock.set(self.clock.now().max(due_at));
             act(&tracker, &self.key, Act::Look(Recheck)).await;
         }
         panic!("{} is still due: {:?}", self.key, self.item().await);
     }
 
-    async fn ending(&self) -> Ending {
-        let history = self.bed.history(&self.key).await;
-        let announced = self.bed.announced(&self.key);
+    /// The same for the order that it lives on under.
+    async fn go_on_with_linked(&self, tracker: &Tracker) {
+        let linked = self.linked();
+        for _ in 0..40 {
+            let due = self.item_of(&linked).await.and_then(|item| due_at(&item));
+            let Some(due_at) = due else { return };
+            self.clock.set(self.clock.now().max(due_at));
+            act(tracker, &linked, Act::Look(Recheck)).await;
+        }
+        panic!("{linked} is still due: {:?}", self.item_of(&linked).await);
+    }
+
+    async fn ending(&self) -> Vec<Ending> {
+        let mut endings = vec![self.ending_of(&self.key).await];
+        if self.item_of(&self.linked()).await.is_some() {
+            endings.push(self.ending_of(&self.linked()).await);
+        }
+        endings
+    }
+
+    async fn ending_of(&self, key: &OrderKey) -> Ending {
+        let history = self.bed.history(key).await;
+        let announced = self.bed.announced(key);
         let mut events = BTreeMap::new();
         for event in &history {
             let mut heard = announced.iter().filter(|heard| heard.id() == event.id()).peekable();
@@ -307,9 +363,9 @@ impl Story<'_> {
             assert!(
                 heard.all(|heard| heard.detail == event.detail && heard.detail_type == event.detail_type)
             );
-            let detail = event.detail.replace(event.key.id.as_str(), "ID");
+            let detail = event.detail.replace(self.key.id.as_str(), "ID");
             events.insert(
-                event.id().replace(event.key.id.as_str(), "ID"),
+                event.id().replace(self.key.id.as_str(), "ID"),
                 timeless(serde_json::from_str(&detail).unwrap()),
             );
         }
@@ -317,7 +373,7 @@ impl Story<'_> {
             assert!(history.iter().any(|event| event.id() == heard.id()), "{} was not committed", heard.id());
         }
         let mut order = BTreeMap::new();
-        for (name, value) in self.item().await.unwrap() {
+        for (name, value) in self.item_of(key).await.unwrap() {
             let value = format!("{value:?}").replace(self.key.id.as_str(), "ID");
             let kept = !is_time(&name) && name != "card_ciphertext";
             order.insert(name, if kept { value } else { "there".to_owned() });
@@ -364,7 +420,7 @@ fn timeless(detail: Value) -> Value {
 struct Dry {
     requests: usize,
     loop_lives: bool,
-    ending: Ending,
+    ending: Vec<Ending>,
 }
 
 /// Plays a transition. With `crash`, `dry` is what happened without.

@@ -9,7 +9,7 @@ use serde_json::json;
 use shared::{
     clock::Clock,
     config::Config,
-    order::{OrderKey, Product, TrackedBy, Trigger},
+    order::{Order, OrderKey, Product, TrackedBy, Trigger},
     refresh::Tracker,
 };
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
@@ -44,4 +44,30 @@ async fn of_many_who_want_to_look_one_does() {
     let all = [Trigger::Status, Trigger::Poller, Trigger::Recheck].repeat(8);
     join_all(all.into_iter().map(|trigger| one.refresh(&key, trigger))).await;
     assert_eq!(server.received_requests().await.unwrap().len(), 1);
+}
+
+/// A sweep reloads an order after a lost race, while another announces: found by a race schedule.
+#[tokio::test]
+async fn what_one_has_announced_no_other_takes_back() {
+    let stack = Stack::fast();
+    let start = Clock::System.now();
+    let key = OrderKey {
+        product: Product::Mobile,
+        id: format!("back-{}", start.as_millisecond()).parse().unwrap(),
+    };
+    let server = vendor("REFUNDED", 0).await;
+    let one = tracker(&stack, &server, Clock::fixed(start)).await;
+    one.track(&key, None, TrackedBy::Poller).await.unwrap();
+    one.clock.set(start.checked_add(Duration::from_secs(9)).unwrap());
+    let after = one.refresh(&key, Trigger::Poller).await.unwrap().unwrap().order;
+    assert_eq!((after.seq, after.announced), (2, 2));
+    // As it was loaded before the other marked what it had announced.
+    let stale = Order { announced: 1, ..after.clone() };
+    one.store.put_off(&stale, Some(start)).await.unwrap();
+    one.store.mark_announced(&stale, 1, Some(start)).await.unwrap();
+    assert_eq!(one.store.load(&key).await.unwrap(), Some(after));
+    assert!(
+        !stack.item("mobile", key.id.as_str()).await.contains_key("due_at"),
+        "and nobody has to see to it"
+    );
 }
