@@ -2,7 +2,7 @@
 """Sends orders of every kind through a local stack of its own while the vendor misbehaves and processes die, and checks that nothing
 was lost, invented or said twice under two names. `make chaos`, `make chaos ORDERS=100 MINUTES=1 SEED=7`.
 
-The vendor answers a tenth of the looks with 429, 503, a page, half a body or too late. Function processes are killed, about one a second,
+The vendor answers a tenth of the looks with 429, 503, a page, half a body or too late. Function processes are killed, one every few seconds,
 in the middle of their work where they work. Every order has two pollers or three; a twentieth of their executions is stopped for good.
 Sweeps overlap. Somebody asks for orders now and then. Kills and stops end a minute after the last order, the vendor's faults never.
 
@@ -136,7 +136,8 @@ class Chaos(Witness):
     # ------------------------------------------------------------------ those who do harm
 
     def kill(self, rng: random.Random, first_seen: dict[int, float]) -> None:
-        """Kills one function process, about one a second; if it begins to work soon, in the middle of that."""
+        """Kills one function process; if it begins to work soon, in the middle of that. The local AWS then ends all others of that
+        function too, working or not: more than one every few seconds and nothing but starting processes is left."""
         running = sorted(processes.programs_in(self.programs))
         for pid in running:
             first_seen.setdefault(pid, time.monotonic())
@@ -150,7 +151,7 @@ class Chaos(Witness):
             with suppress(ProcessLookupError):
                 os.kill(chosen, signal.SIGKILL)
                 self.killed += 1
-        self.calm.wait(rng.uniform(0.1, 0.9))
+        self.calm.wait(rng.uniform(2, 5))
 
     def stop_some(self, rng: random.Random, doomed: dict[str, float]) -> None:
         """Notes which executions run, picks some of the new ones, and stops each at its moment."""
@@ -164,7 +165,7 @@ class Chaos(Witness):
             with suppress(ClientError):  # it has ended by itself
                 self.machine.stop_execution(executionArn=arn)
                 self.stopped += 1
-        self.calm.wait(1.5)
+        self.calm.wait(2.5)
 
     def sweep(self, _: random.Random) -> None:
         """Starts a sweep beside the scheduled one."""

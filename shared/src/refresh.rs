@@ -226,20 +226,27 @@ impl Tracker {
         let vendor_key = self.vault.secrets().vendor_key.clone();
         if let Some((until, why)) = self.admission.closed(vendor_key.fingerprint(), trigger.into()) {
             let look = self.not_admitted(until, why).await;
-            return self.settled(order, now, Saw::NotAsked, look, trigger, announced).await.map(Some);
+            return self.settled(order, now, Saw::NotAsked, look, announced).await.map(Some);
         }
         let due_at = (trigger == Trigger::Recheck).then(|| order.due_after_claim(now, &self.schedule));
         let Some(claimed) = self.store.claim(&order, now, due_at).await? else {
             return Ok(Some(not_made(order)));
         };
         let (saw, look) = match self.admission.admit(vendor_key.fingerprint(), trigger.into()).await? {
-            Leave::Refused { until, why } => (Saw::NotAsked, self.not_admitted(until, why).await),
+            Leave::Refused { until, why } => {
+                let look = self.not_admitted(until, why).await;
+                if trigger == Trigger::Recheck {
+                    // The claim has moved it on, and it is due still.
+                    self.put_off(&claimed, now).await?;
+                }
+                (Saw::NotAsked, look)
+            }
             Leave::Given(admitted) => {
                 let answer = self.vendor.check_id(&vendor_key, &claimed.key).await;
                 self.observe(&claimed, trigger, &admitted, answer).await
             }
         };
-        self.settled(claimed, now, saw, look, trigger, announced).await.map(Some)
+        self.settled(claimed, now, saw, look, announced).await.map(Some)
     }
 
     /// Looks an order up by the merchant's reference, with the vendor's prefix or without, and tracks what is found.
@@ -280,7 +287,7 @@ impl Tracker {
                 Ok(saw) => (saw, Look::Answered),
                 Err(error) => (Saw::Nothing, Look::Failed(error)),
             };
-            let found = self.settled(order, asked_at, saw, look, Trigger::Status, 0).await?;
+            let found = self.settled(order, asked_at, saw, look, 0).await?;
             return Ok(Found::Order(registration, Box::new(found)));
         }
         Ok(Found::Unknown)
@@ -407,11 +414,10 @@ impl Tracker {
         asked_at: Timestamp,
         saw: Saw,
         look: Look,
-        trigger: Trigger,
         announced: usize,
     ) -> Result<Refreshed, StoreError> {
         let before = order.clone();
-        let (order, events) = self.settle(order, &Observation { asked_at, saw }, trigger).await?;
+        let (order, events) = self.settle(order, &Observation { asked_at, saw }).await?;
         let news = News {
             became_final: order.phase.is_final() && !before.phase.is_final(),
             overdue_reviews: reviews(&before, &order, ReviewReason::Overdue),
@@ -426,7 +432,6 @@ impl Tracker {
         &self,
         order: Order,
         observation: &Observation,
-        trigger: Trigger,
     ) -> Result<(Order, Vec<Event>), StoreError> {
         let jitter = Jitter::new(fastrand::f64() * 2.0 - 1.0);
         let mut order = order;
@@ -435,13 +440,10 @@ impl Tracker {
             let Some(decision) = decide(&order, observation, now, jitter, &self.schedule) else {
                 return Ok((order, Vec::new()));
             };
-            let due_at = self.schedule.due_at(&decision.order, now);
             if decision.order == order && observation.saw == Saw::NotAsked {
-                if trigger == Trigger::Recheck {
-                    self.put_off(&order, now).await?;
-                }
                 return Ok((order, Vec::new()));
             }
+            let due_at = self.schedule.due_at(&decision.order, now);
             let events = decision.events.clone();
             match self.store.commit(&order, decision, due_at).await? {
                 Commit::Applied(after) => return Ok((*after, events)),
