@@ -71,7 +71,7 @@ STOPPED_SHARE = 0.06  # some have ended by themselves when their moment comes
 STOPPED_WITHIN_SECONDS = 9.0  # of being seen to run; the shortest executions live some 12 s
 SWEEP_SECONDS = 20.0
 WINDOW_SECONDS = 61
-LOOK_SECONDS = 10.0  # between looks at the whole table: each costs the local AWS a second or two in the end
+LOOK_SECONDS = 20.0  # between looks at the whole table: each costs the local AWS a second or two in the end
 CALM_AFTER_SECONDS = 60.0  # kills and stops go on for so long after the last order: until its poll deadline
 SETTLE_SECONDS = 600.0  # bound of the wait after the last order; two minutes are the rule
 
@@ -123,7 +123,7 @@ class Chaos(Witness):
 
     def insist(self, path: str, body: Mapping[str, Any]) -> None:
         """PUTs until it is answered: a function may be killed while it answers."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while True:
             try:
                 self.tracker("PUT", path, body)
@@ -137,12 +137,12 @@ class Chaos(Witness):
 
     def kill(self, rng: random.Random, first_seen: dict[int, float]) -> None:
         """Kills one function process; if it begins to work soon, in the middle of that. The local AWS then ends all others of that
-        function too, working or not: more than one every few seconds and nothing but starting processes is left."""
+        function too, working, idle or starting: so not while any is starting, or nothing but starting processes would be left."""
         running = sorted(processes.programs_in(self.programs))
         for pid in running:
             first_seen.setdefault(pid, time.monotonic())
         started = [pid for pid in running if time.monotonic() - first_seen[pid] > STARTED_SECONDS]
-        if started:
+        if started and len(started) == len(running):
             chosen = rng.choice(started)
             worked, deadline = processes.processor_time(chosen), time.monotonic() + WATCHED_SECONDS
             while processes.processor_time(chosen) == worked and time.monotonic() < deadline:

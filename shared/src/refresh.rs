@@ -230,22 +230,20 @@ impl Tracker {
         }
         let due_at = (trigger == Trigger::Recheck).then(|| order.due_after_claim(now, &self.schedule));
         let Some(claimed) = self.store.claim(&order, now, due_at).await? else {
-            return Ok(Some(not_made(order)));
+            // Somebody else has just asked: whoever polls comes back when the ladder says so, and not at once.
+            return Ok(Some(not_made(Order { asked_at: Some(now), ..order })));
         };
-        let (saw, look) = match self.admission.admit(vendor_key.fingerprint(), trigger.into()).await? {
-            Leave::Refused { until, why } => {
-                let look = self.not_admitted(until, why).await;
-                if trigger == Trigger::Recheck {
-                    // The claim has moved it on, and it is due still.
-                    self.put_off(&claimed, now).await?;
-                }
-                (Saw::NotAsked, look)
-            }
-            Leave::Given(admitted) => {
-                let answer = self.vendor.check_id(&vendor_key, &claimed.key).await;
-                self.observe(&claimed, trigger, &admitted, answer).await
-            }
+        let leave = self.admission.admit(vendor_key.fingerprint(), trigger.into()).await;
+        let Ok(Leave::Given(admitted)) = leave else {
+            // Nobody looks: the claim is given back, and what was due is due still.
+            let due_at = due_at.map(|_| self.schedule.due_at(&order, now));
+            self.store.unclaim(&order, now, due_at).await?;
+            let Leave::Refused { until, why } = leave? else { return Ok(Some(not_made(order))) };
+            let look = self.not_admitted(until, why).await;
+            return self.settled(order, now, Saw::NotAsked, look, announced).await.map(Some);
         };
+        let answer = self.vendor.check_id(&vendor_key, &claimed.key).await;
+        let (saw, look) = self.observe(&claimed, trigger, &admitted, answer).await;
         self.settled(claimed, now, saw, look, announced).await.map(Some)
     }
 

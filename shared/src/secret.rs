@@ -16,6 +16,9 @@ use crate::aws::describe;
 /// A secret is read again at most so often, whoever presents whatever.
 const READ_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
+/// A token that was taken out of the secret is let in for so long at most.
+const BELIEVED_FOR: Duration = Duration::from_secs(300);
+
 /// What a token is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -211,6 +214,12 @@ impl Vault {
     /// The secrets as last read.
     pub fn secrets(&self) -> Arc<Secrets> {
         self.held().secrets.clone()
+    }
+
+    /// The secrets, read again if they were last read some minutes ago: what was taken out of them is good for no longer.
+    pub async fn recent(&self, now: Timestamp) -> Arc<Secrets> {
+        let held_for = now.duration_since(self.held().read_at).unsigned_abs();
+        if held_for >= BELIEVED_FOR { self.read_again(now).await } else { self.secrets() }
     }
 
     /// Reads the secrets again, unless somebody has within the last minute; for a key that is refused or a token that nobody

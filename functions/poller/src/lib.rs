@@ -146,7 +146,8 @@ fn next_tick(
 ) -> Tick {
     let until = |moment: Timestamp| Duration::try_from(moment.duration_since(now)).unwrap_or_default();
     let wait = order.next_poll(now, &tracker.schedule).map(|next| {
-        let wait = not_before.map_or(until(next), |(moment, jitter)| until(next).max(until(moment) + jitter));
+        let Some((moment, jitter)) = not_before else { return until(next) };
+        let wait = until(next).max(until(moment) + jitter);
         // At the deadline it is parked, leave or no leave.
         wait.min(order.poll_ends(&tracker.schedule).map_or(wait, until))
     });

@@ -89,13 +89,10 @@ pub async fn handle(tracker: &Tracker, deadline: SystemTime) -> Result<Report, R
     if due.more {
         tracing::warn!(listed = due.keys.len(), "more is due than one sweep lists");
     }
-    let suspended = match tracker.usage().await {
-        Ok(usage) => usage.suspended_until.is_some(),
-        Err(error) => {
-            tracing::error!(%error, "nobody knows whether the key is suspended");
-            false
-        }
-    };
+    let suspended = is_suspended(tracker).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "nobody knows whether the key is suspended");
+        false
+    });
     let oldest = due.oldest.map_or(0, |oldest| began.duration_since(oldest).as_secs().max(0));
     summary(&report)
         .count("sweeps", 1)
@@ -103,6 +100,15 @@ pub async fn handle(tracker: &Tracker, deadline: SystemTime) -> Result<Report, R
         .gauge("oldest_due_seconds", oldest.unsigned_abs(), Unit::Seconds)
         .log(tracker.clock.now());
     Ok(report)
+}
+
+/// Whether the key that is in use is suspended; if so, another may be in the secret by now.
+async fn is_suspended(tracker: &Tracker) -> Result<bool, StoreError> {
+    if tracker.usage().await?.suspended_until.is_none() {
+        return Ok(false);
+    }
+    tracker.vault.read_again(tracker.clock.now()).await;
+    Ok(tracker.usage().await?.suspended_until.is_some())
 }
 
 /// Announces what there is to say about the vendor's keys; answers how many events went out.

@@ -58,15 +58,22 @@ async fn answer(tracker: &Tracker, request: &ApiGatewayV2httpRequest, method: &s
     if path == "/health" && method == "GET" {
         return Answer::ok(&serde_json::json!({"ok": true}));
     }
-    let Some(scopes) = scopes(tracker, request).await else { return Answer::unauthorized() };
-    let call = match route::parse(method, path) {
-        Ok(call) => call,
-        Err(problem) => return problem,
+    let Some(token) = bearer(request) else { return Answer::unauthorized() };
+    let call = route::parse(method, path);
+    let needed = if matches!(call, Ok(Call::Card(_))) { Scope::Cards } else { Scope::Orders };
+    let scopes = scopes(tracker, token, needed).await;
+    let call = match (scopes, call) {
+        (None, _) => return Answer::unauthorized(),
+        (_, Err(problem)) => return problem,
+        (Some(scopes), Ok(_)) if !scopes.contains(&needed) => {
+            return Answer::problem(
+                403,
+                None,
+                format!("this token has not the scope {}", scope_name(needed)),
+            );
+        }
+        (_, Ok(call)) => call,
     };
-    let needed = if matches!(call, Call::Card(_)) { Scope::Cards } else { Scope::Orders };
-    if !scopes.contains(&needed) {
-        return Answer::problem(403, None, format!("this token has not the scope {}", scope_name(needed)));
-    }
     match call {
         Call::Track(key) => match route::body(request) {
             Ok(reference) => orders::track(tracker, &key, reference).await,
@@ -79,14 +86,15 @@ async fn answer(tracker: &Tracker, request: &ApiGatewayV2httpRequest, method: &s
     }
 }
 
-/// The scopes of the request's token. One that nobody knows may be new: the secret is read again, now and then.
-async fn scopes(tracker: &Tracker, request: &ApiGatewayV2httpRequest) -> Option<Vec<Scope>> {
-    let token = bearer(request)?;
-    if let Some(scopes) = tracker.vault.secrets().scopes_of(token) {
+/// The scopes of a token. One that nobody knows, or that is not good for this, may have been changed: the secret is read again,
+/// now and then.
+async fn scopes(tracker: &Tracker, token: &str, needed: Scope) -> Option<Vec<Scope>> {
+    let now = tracker.clock.now();
+    let known = tracker.vault.recent(now).await;
+    if let Some(scopes) = known.scopes_of(token).filter(|scopes| scopes.contains(&needed)) {
         return Some(scopes.to_vec());
     }
-    let secrets = tracker.vault.read_again(tracker.clock.now()).await;
-    secrets.scopes_of(token).map(<[Scope]>::to_vec)
+    tracker.vault.read_again(now).await.scopes_of(token).map(<[Scope]>::to_vec)
 }
 
 fn bearer(request: &ApiGatewayV2httpRequest) -> Option<&str> {

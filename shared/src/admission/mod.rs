@@ -28,6 +28,8 @@ use crate::{
 
 /// An admission that was not used for so long is given up: the rate is counted from when it was given.
 const VALID: Duration = Duration::from_secs(1);
+/// A suspended key is heard of only when its probe is answered, by whoever made it: what is remembered of it is soon old.
+const SUSPENSION_KNOWN_FOR: Duration = Duration::from_secs(30);
 /// So many others were faster, one after the other: come again.
 const MOST_TRIES: usize = 10;
 
@@ -37,8 +39,8 @@ pub struct Admission {
     store: Store,
     clock: Clock,
     budget: Budget,
-    /// What this process last saw of each key: where to begin, and when not even to ask.
-    seen: Arc<Mutex<HashMap<Fingerprint, Usage>>>,
+    /// What this process last saw of each key, and when: where to begin, and when not even to ask.
+    seen: Arc<Mutex<HashMap<Fingerprint, (Usage, Timestamp)>>>,
 }
 
 /// Leave to make one call, now.
@@ -97,8 +99,8 @@ impl Admission {
         Self { clock, ..self }
     }
 
-    /// What this process knows already: until when there is no leave, without asking the table. It may know too little, never
-    /// too much: pauses and slots only move on, and a suspended key is not heard of before its probe.
+    /// What this process knows already: until when there is no leave, without asking the table. Pauses and slots only move on, so
+    /// what is known of them holds; of a suspension it is known for a while.
     pub fn closed(&self, key: &Fingerprint, class: Class) -> Option<(Timestamp, Closed)> {
         match plan(&self.last_seen(key), class, self.clock.now(), self.budget) {
             Plan::Wait { until, why } => Some((until, why)),
@@ -242,14 +244,19 @@ impl Admission {
     }
 
     fn last_seen(&self, key: &Fingerprint) -> Usage {
-        self.seen().get(key).cloned().unwrap_or_default()
+        let Some((usage, at)) = self.seen().get(key).cloned() else { return Usage::default() };
+        let known_for = self.clock.now().duration_since(at).unsigned_abs();
+        if usage.suspended_until.is_some() && known_for >= SUSPENSION_KNOWN_FOR {
+            return Usage::default();
+        }
+        usage
     }
 
     fn remember(&self, key: &Fingerprint, usage: &Usage) {
-        self.seen().insert(key.clone(), usage.clone());
+        self.seen().insert(key.clone(), (usage.clone(), self.clock.now()));
     }
 
-    fn seen(&self) -> MutexGuard<'_, HashMap<Fingerprint, Usage>> {
+    fn seen(&self) -> MutexGuard<'_, HashMap<Fingerprint, (Usage, Timestamp)>> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

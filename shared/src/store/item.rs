@@ -283,6 +283,10 @@ impl Change {
         self.set.push((name.to_owned(), value));
     }
 
+    pub(super) fn remove(&mut self, name: &str) {
+        self.remove.push(name.to_owned());
+    }
+
     /// Adds an order's id to a set of them; once is enough.
     pub(super) fn add(&mut self, name: &str, id: &OrderId) {
         self.add.push((name.to_owned(), AttributeValue::Ss(vec![id.to_string()])));

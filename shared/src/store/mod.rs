@@ -186,6 +186,31 @@ impl Store {
         }
     }
 
+    /// Gives the claim of `now` back: `order` is as it was loaded before. `due_at` is when it is due again, if the claim has moved
+    /// that. Whoever has claimed or committed since sees to the rest.
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn unclaim(
+        &self,
+        order: &Order,
+        now: Timestamp,
+        due_at: Option<Option<Timestamp>>,
+    ) -> Result<(), StoreError> {
+        let mut change = item::Change::default();
+        match order.asked_at {
+            Some(before) => change.set("asked_at", item::millis(before)),
+            None => change.remove("asked_at"),
+        }
+        if let Some(due_at) = due_at {
+            change.set_due(&order.key, due_at);
+        }
+        let claimed = u64::try_from(now.as_millisecond()).unwrap_or_default();
+        let numbers = [(":claimed", claimed), (":version", order.version)];
+        self.update(&order.key, change, "asked_at = :claimed AND version = :version", &numbers).await?;
+        Ok(())
+    }
+
     /// Notes that all events up to `announced` are out; with the order unchanged since, it is due when `due_at` says. What
     /// somebody else has announced beyond that stays announced.
     ///
@@ -258,8 +283,13 @@ impl Store {
     pub async fn note_origin(&self, key: &OrderKey, from: &OrderId) -> Result<(), StoreError> {
         let mut change = item::Change::default();
         change.add("linked_from", from);
-        self.update(key, change, "version >= :least", &[(":least", 1)]).await?;
-        Ok(())
+        if self.update(key, change, "version >= :least", &[(":least", 1)]).await? {
+            return Ok(());
+        }
+        Err(StoreError::Unavailable {
+            what: "note a link",
+            why: "a transaction held the other order".to_owned(),
+        })
     }
 
     /// Moves on when an order is due that cannot even be read.

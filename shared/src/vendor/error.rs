@@ -49,9 +49,9 @@ impl VendorError {
         match self {
             Self::Throttled { retry_after } => Verdict::Throttled(*retry_after),
             Self::KeyRefused { code } => Verdict::Refused(code.clone()),
-            // 400 or 403 about this call: the key itself was taken.
-            Self::Rejected { .. } => Verdict::Accepted,
-            Self::Unavailable { .. } | Self::Unreadable { .. } => Verdict::Silent,
+            // 400 or 403 about this call: the key itself was taken, if it was the vendor who said so and no gateway.
+            Self::Rejected { code, .. } if !code.is_empty() => Verdict::Accepted,
+            Self::Rejected { .. } | Self::Unavailable { .. } | Self::Unreadable { .. } => Verdict::Silent,
         }
     }
 

@@ -141,8 +141,14 @@ async fn a_revoked_key_is_suspended_after_three_calls_and_said_once() {
     let Leave::Given(probe) = admission.admit(&fingerprint, Class::Status).await.unwrap() else {
         panic!("no third probe")
     };
+    for (other, _) in &pollers {
+        let leave = other.admission.admit(&fingerprint, Class::Poller).await.unwrap();
+        assert!(matches!(leave, Leave::Refused { why: Closed::Suspended, .. }), "while the probe is out");
+    }
     assert!(admission.learn(&probe, &Verdict::Accepted).await.unwrap(), "this update resumed the key");
     assert!(!admission.learn(&probe, &Verdict::Accepted).await.unwrap(), "and only this one");
+    // The others have heard of no probe that was answered: soon they ask again.
+    clock.set(later(clock.now(), 31.0));
     pollers[0].0.announce_key(&fingerprint).await.unwrap();
     let heard = stack.bus.wait_for(&format!("vendor/{key}"), "Vendor Resumed", Duration::from_secs(20)).await;
     assert_eq!(heard.id(), format!("vendor/{key}#2"));
