@@ -184,7 +184,10 @@ pub fn stored_item(item: &[u8]) {
     };
     comes_back(&order);
     let schedule = Schedule::default();
-    let waits = !order.phase.is_final() || order.awaits_card() || order.announced < order.seq;
+    let waits = !order.phase.is_final()
+        || order.awaits_card()
+        || order.announced < order.seq
+        || !order.links_to_track().is_empty();
     for now in [now(), order.tracked_at, order.next_look_at.unwrap_or_else(now)] {
         assert_eq!(schedule.due_at(&order, now).is_some(), waits, "{order:?}");
         for trigger in [Trigger::Status, Trigger::Poller, Trigger::Recheck] {
@@ -192,7 +195,7 @@ pub fn stored_item(item: &[u8]) {
             assert!(!wants || waits, "{trigger:?} wants to look at {order:?}");
         }
         serde_json::to_string(&OrderView::of(&order, now)).expect("an order can be shown");
-        for saw in [Saw::NotFound, Saw::Nothing] {
+        for saw in [Saw::NotFound, Saw::Nothing, Saw::NotAsked] {
             let Some(decision) =
                 decide(&order, &Observation { asked_at: now, saw }, now, Jitter::NONE, &schedule)
             else {
