@@ -291,7 +291,7 @@ impl Tracker {
         Ok(Found::Unknown)
     }
 
-    /// Announces what there is to say about a key; answers what is known of it.
+    /// Announces what there is to say about a key; answers how many events went out.
     ///
     /// # Errors
     /// If the table fails.

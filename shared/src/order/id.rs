@@ -125,12 +125,11 @@ impl Ref {
         prefixed.then(|| Self::try_from(rest.to_owned()).ok()).flatten()
     }
 
-    /// Whether the vendor's `shown` is this reference, with a prefix or without.
+    /// Whether the vendor's `shown` is this reference, with the prefix or without. Nothing looser: `1` is not `order-1`, and an
+    /// order that is found by mistake would be delivered, or refunded, to somebody else.
     pub fn names(&self, shown: &str) -> bool {
-        let bare = self.without_prefix().unwrap_or_else(|| self.clone());
-        shown == self.0
-            || shown == bare.0
-            || shown.strip_suffix(bare.as_str()).is_some_and(|head| head.ends_with('-'))
+        let bare = |reference: &Self| reference.without_prefix().unwrap_or_else(|| reference.clone());
+        Self::try_from(shown.to_owned()).is_ok_and(|shown| bare(&shown) == bare(self))
     }
 }
 

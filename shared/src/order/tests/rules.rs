@@ -490,6 +490,8 @@ fn a_ref_is_known_with_its_prefix_and_without() {
         ("API-+213665983439-abc", "abc", true),
         ("API-+213665983439-abc", "API-+213665983439-abc", true),
         ("abc", "API-+213665983439-xabc", false),
+        ("1", "API-+213665983439-order-1", false),
+        ("1", "order-1", false),
         ("abc", "abcd", false),
     ] {
         assert_eq!(reference(sent).names(shown), same, "{sent} {shown}");
