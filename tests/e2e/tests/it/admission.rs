@@ -236,3 +236,28 @@ async fn a_pause_holds_for_everybody_is_never_shortened_and_has_an_end() {
     clock.set(later(start, 29.0 + 600.0));
     assert!(matches!(other.admit(&key, Class::Recheck).await.unwrap(), Leave::Given(_)));
 }
+
+/// Nobody looks, so nobody may be kept from looking.
+#[tokio::test]
+async fn a_claim_that_no_call_is_admitted_for_is_given_back() {
+    let stack = Stack::fast();
+    let vendor = refusing_vendor().await;
+    let pollers = pollers(&stack, &vendor, "unclaimed", 1).await;
+    let (tracker, order) = &pollers[0];
+    let key = tracker.vault.secrets().vendor_key.fingerprint().clone();
+    // Another process hears of a pause, and this one does not.
+    let store = Store::new(stack.dynamodb(), stack.env("ORDERS_TABLE").to_owned());
+    let other = Admission::new(store, tracker.clock.clone(), Budget::default());
+    let Leave::Given(admitted) = other.admit(&key, Class::Status).await.unwrap() else { panic!("no leave") };
+    tracker.clock.set(later(tracker.clock.now(), 9.0));
+    other.learn(&admitted, &Verdict::Throttled(Some(Duration::from_secs(60)))).await.unwrap();
+    for trigger in [Trigger::Status, Trigger::Poller, Trigger::Recheck] {
+        let fresh = stack.tracker(&vendor.uri(), "nobody-uses-it", tracker.clock.clone()).await;
+        let one = Tracker { admission: fresh.admission, ..tracker.clone() };
+        let before = stack.item("mobile", order.id.as_str()).await;
+        let refreshed = one.refresh(order, trigger).await.unwrap().unwrap();
+        assert!(matches!(refreshed.look, Look::NotAdmitted { why: Closed::Paused, .. }), "{trigger:?}");
+        assert_eq!(stack.item("mobile", order.id.as_str()).await, before, "{trigger:?}");
+    }
+    assert_eq!(calls(&vendor).await, 0);
+}

@@ -9,6 +9,7 @@ use shared::{
     config::Config,
     order::{OrderKey, Product, TrackedBy, Trigger},
     refresh::{Look, Tracker},
+    secret::{SecretSource, Vault},
 };
 use wiremock::{
     Mock, MockServer, ResponseTemplate,
@@ -74,4 +75,27 @@ async fn a_new_token_is_let_in_within_a_minute_and_a_bit() {
     .await;
     // The old one is let in still.
     assert_eq!(stack.request("GET", "/orders/mobile/never-tracked", None).await.0, 404);
+}
+
+#[tokio::test]
+async fn a_token_that_is_taken_out_is_good_for_five_minutes_at_most() {
+    let stack = Stack::fast();
+    let start = Clock::System.now();
+    let name = format!("taken-out-{}", start.as_microsecond());
+    let token = "a-token-that-leaked-0123456789";
+    let secret =
+        |tokens: serde_json::Value| json!({"oneclickdz_api_key": "key", "api_tokens": tokens}).to_string();
+    let manager = stack.secrets_manager();
+    let known = secret(json!([{"token": token, "scopes": ["cards"]}]));
+    manager.create_secret().name(&name).secret_string(known).send().await.unwrap();
+    let vault =
+        Vault::open(SecretSource::Manager { id: name.clone() }, manager.clone(), start).await.unwrap();
+    manager.put_secret_value().secret_id(&name).secret_string(secret(json!([]))).send().await.unwrap();
+    let is_known = async |seconds: u64| {
+        let now = start.checked_add(Duration::from_secs(seconds)).unwrap();
+        vault.recent(now).await.scopes_of(token).is_some()
+    };
+    assert!(is_known(299).await, "not read again at every request");
+    assert!(!is_known(300).await);
+    manager.delete_secret().secret_id(&name).force_delete_without_recovery(true).send().await.unwrap();
 }
