@@ -39,9 +39,9 @@ def chosen_region(environment: Mapping[str, str]) -> str:
     return region
 
 
-def build(profile: str, architecture: str) -> None:
+def build(profile: str, architecture: str, lambda_dir: Path = LAMBDA_DIR) -> None:
     """Builds the three functions, with cargo's own progress on the terminal."""
-    command = ["cargo", "lambda", "build", "--profile", profile, "--lambda-dir", str(LAMBDA_DIR)]
+    command = ["cargo", "lambda", "build", "--profile", profile, "--lambda-dir", str(lambda_dir)]
     for function in FUNCTIONS:
         command += ["--bin", function]
     # With a target named, cargo lambda links against the C library of Lambda's system; without, against this machine's.

@@ -19,12 +19,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Iterator, NoReturn
+from typing import Iterator, NoReturn, Optional
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / ".tools"
 PINS = ROOT / "infra" / "tools"
 OLDEST_PYTHON = (3, 11)  # what the pinned packages need
+# Where a tool's pins are, if not in a file of its name.
+PEERS = ROOT / "bench" / "peers"
+PINNED_BY = {"asl": PINS / "asl" / "package-lock.json", "bench-node": PEERS / "node" / "package-lock.json",
+             "bench-python": PEERS / "python" / "requirements.txt"}
 COMPILED_TOOLS = {"cargo-deny": "0.20.2", "cargo-fuzz": "0.13.2"}  # from crates.io, by version
 
 # Python tools: a virtual environment each, since their needs contradict each other.
@@ -34,9 +38,13 @@ PYTHON_TOOLS = {
     "sam": "lints the template",
     "deploy": "deploys, and runs these scripts",
     "node": "runs the state machine's linter",
+    "node-20": "runs the benchmark's Node peer",
+    "bench-python": "the benchmark's Python peer",
+    "plot": "draws pictures",
 }
 OTHER_TOOLS = {
     "asl": "lints the state machine",
+    "bench-node": "the benchmark's Node peer",
     "cargo-deny": "audits the dependencies; compiled, takes minutes",
     "cargo-fuzz": "fuzzes what is parsed; compiled",
 }
@@ -93,8 +101,21 @@ def _fingerprint(tool: str) -> str:
     """What an installed tool depends on: its pins, and the Python it was made with."""
     if tool in COMPILED_TOOLS:
         return COMPILED_TOOLS[tool]
-    pins = PINS / "asl" / "package-lock.json" if tool == "asl" else PINS / f"{tool}.txt"
-    return hashlib.sha256(pins.read_bytes() + f"{sys.version_info[:2]} {TOOLS}".encode()).hexdigest()
+    sources = sorted(_pins(tool).parent.glob("*.mjs")) if tool == "bench-node" else []  # it is bundled
+    text = b"".join(file.read_bytes() for file in [_pins(tool), *sources])
+    return hashlib.sha256(text + f"{sys.version_info[:2]} {TOOLS}".encode()).hexdigest()
+
+
+def _pins(tool: str) -> Path:
+    return PINNED_BY.get(tool, PINS / f"{tool}.txt")
+
+
+def node_20() -> Optional[str]:
+    """Node 20 of the PATH, which is what the benchmark's peer is for; nothing if there is another, or none."""
+    found = shutil.which("node")
+    if found is None or not subprocess.run([found, "--version"], stdout=subprocess.PIPE, text=True).stdout.startswith("v20."):
+        return None
+    return found
 
 
 def _stamp(tool: str) -> Path:
@@ -113,7 +134,14 @@ def _install(tool: str) -> None:
     home = TOOLS / tool
     shutil.rmtree(home, ignore_errors=True)
     if tool == "asl":
-        _install_asl(home)
+        _install_npm(home, PINS / "asl", "--omit=dev")
+    elif tool == "bench-node":
+        environment = _install_npm(home, PEERS / "node")
+        for source in PEERS.joinpath("node").glob("*.mjs"):
+            shutil.copy(source, home)
+        _run(["npm", "run", "--silent", "build"], cwd=home, env=environment)
+        if node_20() is None and not _is_current("node-20"):
+            _install("node-20")
     elif tool in COMPILED_TOOLS:
         _run(["cargo", "install", "--locked", "--root", str(home), tool, "--version", COMPILED_TOOLS[tool]])
     else:
@@ -132,10 +160,11 @@ def _install_python_tool(tool: str, home: Path) -> None:
         fail("python3 could not make a virtual environment (on Debian: apt-get install python3-venv)")
     # One pip command per tool: a later one could break what an earlier one pinned.
     _run([str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-          "--requirement", str(PINS / f"{tool}.txt")])
+          "--requirement", str(_pins(tool))])
 
 
-def _install_asl(home: Path) -> None:
+def _install_npm(home: Path, pinned: Path, *options: str) -> dict[str, str]:
+    """What the package-lock.json of a folder names; answers the environment that has a Node."""
     environment = dict(os.environ)
     if shutil.which("node") is None or shutil.which("npm") is None:
         if not _is_current("node"):
@@ -143,8 +172,9 @@ def _install_asl(home: Path) -> None:
         environment["PATH"] = path_with("node")
     home.mkdir(parents=True)
     for name in ("package.json", "package-lock.json"):
-        shutil.copy(PINS / "asl" / name, home)
-    _run(["npm", "ci", "--omit=dev", "--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error"], cwd=home, env=environment)
+        shutil.copy(pinned / name, home)
+    _run(["npm", "ci", *options, "--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error"], cwd=home, env=environment)
+    return environment
 
 
 def _run(command: list[str], **options: object) -> None:

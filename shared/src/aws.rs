@@ -3,7 +3,7 @@
 //! Without `aws-config`: a function needs neither profiles nor metadata services, and Lambda's credentials are static
 //! for the life of a process.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
@@ -11,6 +11,8 @@ use aws_smithy_runtime_api::client::{behavior_version::BehaviorVersion, result::
 use aws_smithy_types::{error::metadata::ProvideErrorMetadata, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_types::{SdkConfig, region::Region};
 use secrecy::{ExposeSecret, SecretString};
+
+use crate::http::Http;
 
 /// What the environment says about AWS.
 #[derive(Clone, Debug)]
@@ -25,12 +27,40 @@ pub struct AwsEnvironment {
     pub session_token: Option<SecretString>,
     /// `AWS_ENDPOINT_URL`: the local AWS.
     pub endpoint_url: Option<String>,
-    /// `AWS_ENDPOINT_URL_EVENTBRIDGE`: where events go instead (the AWS SDKs' own name for it; tests put a proxy there).
-    pub events_endpoint_url: Option<String>,
+    /// Where single services are instead (the AWS SDKs' own names for it): see [`Service::endpoint_setting`].
+    pub endpoint_urls: BTreeMap<Service, String>,
+}
+
+/// A service that we call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Service {
+    /// The table.
+    DynamoDb,
+    /// The bus.
+    EventBridge,
+    /// Card codes.
+    Kms,
+    /// The vendor's key and the tokens.
+    SecretsManager,
+}
+
+impl Service {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::DynamoDb, Self::EventBridge, Self::Kms, Self::SecretsManager];
+
+    /// `AWS_ENDPOINT_URL_…`, as the AWS SDKs spell it.
+    pub fn endpoint_setting(self) -> &'static str {
+        match self {
+            Self::DynamoDb => "AWS_ENDPOINT_URL_DYNAMODB",
+            Self::EventBridge => "AWS_ENDPOINT_URL_EVENTBRIDGE",
+            Self::Kms => "AWS_ENDPOINT_URL_KMS",
+            Self::SecretsManager => "AWS_ENDPOINT_URL_SECRETS_MANAGER",
+        }
+    }
 }
 
 /// One configuration for all clients: behaviour pinned, three attempts, and no call longer than 5 s.
-pub fn sdk_config(environment: &AwsEnvironment, http: reqwest::Client) -> SdkConfig {
+pub fn sdk_config(environment: &AwsEnvironment, http: Http) -> SdkConfig {
     let credentials = Credentials::new(
         &environment.access_key_id,
         environment.secret_access_key.expose_secret(),
@@ -46,7 +76,7 @@ pub fn sdk_config(environment: &AwsEnvironment, http: reqwest::Client) -> SdkCon
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(Region::new(environment.region.clone()))
         .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .http_client(crate::http::for_aws(http))
+        .http_client(http)
         .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
         .retry_config(RetryConfig::standard().with_max_attempts(3))
         .timeout_config(timeouts);
@@ -54,13 +84,13 @@ pub fn sdk_config(environment: &AwsEnvironment, http: reqwest::Client) -> SdkCon
     config.build()
 }
 
-/// The client of EventBridge.
-pub fn events_client(environment: &AwsEnvironment, config: &SdkConfig) -> aws_sdk_eventbridge::Client {
-    let mut own = aws_sdk_eventbridge::config::Builder::from(config);
-    if let Some(url) = &environment.events_endpoint_url {
-        own.set_endpoint_url(Some(url.clone()));
+/// The same for one service, which may be elsewhere.
+pub fn of_service(environment: &AwsEnvironment, config: &SdkConfig, service: Service) -> SdkConfig {
+    let config = config.clone();
+    match environment.endpoint_urls.get(&service) {
+        Some(url) => config.into_builder().endpoint_url(url).build(),
+        None => config,
     }
-    aws_sdk_eventbridge::Client::from_conf(own.build())
 }
 
 /// An AWS error in one line: its code and message, or what broke on the way. Never the request.
@@ -91,7 +121,7 @@ impl AwsEnvironment {
             secret_access_key: "secret".to_owned().into(),
             session_token: None,
             endpoint_url: Some(endpoint.to_owned()),
-            events_endpoint_url: None,
+            endpoint_urls: BTreeMap::new(),
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use std::{collections::HashMap, fmt, net::IpAddr, str::FromStr};
 
-use reqwest::Url;
+use http::{Uri, uri::Scheme};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use crate::{
     admission::Budget,
-    aws::AwsEnvironment,
+    aws::{AwsEnvironment, Service},
     order::{Ladder, Schedule, parse_duration},
     secret::{SecretSource, Secrets},
 };
@@ -21,7 +22,7 @@ pub struct Config {
     /// `CARD_KEY_ID`.
     pub card_key_id: String,
     /// `ONECLICKDZ_BASE_URL`.
-    pub base_url: Url,
+    pub base_url: Uri,
     /// `SECRET_ID`, or `ONECLICKDZ_API_KEY` and `API_TOKENS`.
     pub secrets: SecretSource,
     /// Ladders, deadline, overdue.
@@ -30,6 +31,8 @@ pub struct Config {
     pub budget: Budget,
     /// What Lambda says about AWS.
     pub aws: AwsEnvironment,
+    /// `EXTRA_CA_CERTS`: roots that are trusted besides Mozilla's.
+    pub extra_roots: Vec<CertificateDer<'static>>,
     /// `RUST_LOG`: error, warn, info, debug or trace.
     pub log_level: tracing::Level,
 }
@@ -91,6 +94,7 @@ impl Reader {
         let region = self.required("AWS_REGION");
         let access_key_id = self.required("AWS_ACCESS_KEY_ID");
         let secret_access_key = self.required("AWS_SECRET_ACCESS_KEY");
+        let extra_roots = self.extra_roots();
         let log_level = self.or_default("RUST_LOG", tracing::Level::INFO, tracing::Level::from_str);
         Some(Config {
             orders_table: orders_table?,
@@ -106,8 +110,12 @@ impl Reader {
                 secret_access_key: secret_access_key?.into(),
                 session_token: self.optional("AWS_SESSION_TOKEN").map(Into::into),
                 endpoint_url: self.optional("AWS_ENDPOINT_URL"),
-                events_endpoint_url: self.optional("AWS_ENDPOINT_URL_EVENTBRIDGE"),
+                endpoint_urls: Service::ALL
+                    .into_iter()
+                    .filter_map(|service| Some((service, self.optional(service.endpoint_setting())?)))
+                    .collect(),
             },
+            extra_roots,
             log_level,
         })
     }
@@ -155,14 +163,35 @@ impl Reader {
         })
     }
 
-    fn base_url(&mut self) -> Option<Url> {
+    fn base_url(&mut self) -> Option<Uri> {
         let name = "ONECLICKDZ_BASE_URL";
         let text = self.optional(name).unwrap_or_else(|| "https://api.oneclickdz.com/v3".to_owned());
-        match Url::parse(&text) {
-            Ok(url) if url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url)) => Some(url),
+        match Uri::from_str(&text) {
+            Ok(url) if url.query().is_some() => {
+                self.problem(format!("{name} must end with the version, without a query"))
+            }
+            Ok(url)
+                if url.scheme() == Some(&Scheme::HTTPS)
+                    || (url.scheme() == Some(&Scheme::HTTP) && is_loopback(&url)) =>
+            {
+                Some(url)
+            }
             Ok(_) => self.problem(format!("{name} must be https, or http to loopback")),
             Err(error) => self.problem(format!("{name} is no URL: {error}")),
         }
+    }
+
+    /// A file in PEM, for networks that inspect TLS, and for stand-ins.
+    fn extra_roots(&mut self) -> Vec<CertificateDer<'static>> {
+        let name = "EXTRA_CA_CERTS";
+        let Some(path) = self.optional(name) else { return Vec::new() };
+        let read = CertificateDer::pem_file_iter(&path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        match read {
+            Ok(roots) if !roots.is_empty() => return roots,
+            Ok(_) => self.problems.push(format!("{name}: no certificate in {path}")),
+            Err(error) => self.problems.push(format!("{name}: {path}: {error}")),
+        }
+        Vec::new()
     }
 
     fn secrets(&mut self) -> Option<SecretSource> {
@@ -213,8 +242,8 @@ impl Reader {
     }
 }
 
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
+fn is_loopback(url: &Uri) -> bool {
+    let host = url.host().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
@@ -244,7 +273,7 @@ mod tests {
         let config = read(&[]).unwrap();
         assert_eq!(config.schedule, Schedule::default());
         assert_eq!(config.budget, Budget::default());
-        assert_eq!(config.base_url.as_str(), "https://api.oneclickdz.com/v3");
+        assert_eq!(config.base_url.to_string(), "https://api.oneclickdz.com/v3");
         assert!(!format!("{config:?}").contains("swordfish"));
     }
 

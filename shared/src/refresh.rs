@@ -1,17 +1,20 @@
 //! The one path: load, claim, admit, ask the vendor, decide, commit, announce. A status request, a poller tick and a recheck
 //! differ only in how they pick the order and in what they answer.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use secrecy::SecretString;
+use tokio::time::timeout;
 
 use crate::{
     admission::{Admission, Admitted, Class, Closed, Leave, Usage, Verdict},
     announce::Announcer,
-    aws::{events_client, sdk_config},
+    aws::{Service, of_service, sdk_config},
     cards::{CardError, CardSafe},
     clock::Clock,
     config::Config,
-    http::{self, HttpError},
+    http::Http,
     order::{
         Event, Jitter, Observation, Order, OrderId, OrderKey, Product, Ref, ReviewReason, Saw, Schedule,
         Seen, TrackedBy, Trigger, decide,
@@ -46,8 +49,8 @@ pub struct Tracker {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// No HTTP client.
-    #[error(transparent)]
-    Http(#[from] HttpError),
+    #[error("TLS cannot be set up")]
+    Tls(#[from] rustls::Error),
     /// No secrets.
     #[error(transparent)]
     Secrets(#[from] SecretError),
@@ -116,28 +119,54 @@ pub struct News {
     pub unrecognised_statuses: usize,
 }
 
+/// What is made ahead is not waited for longer than this.
+const AHEAD_TIMEOUT: Duration = Duration::from_millis(300);
+
 /// Somebody else commits all the time; after so many lost races a look is given up. The ladder brings the next.
 const MOST_RACES: usize = 8;
 
 impl Tracker {
-    /// Wires all clients, and reads the secrets.
+    /// Wires all clients, reads the secrets, and makes the connections that the first call will need: init has a whole CPU, and
+    /// the first call of a small function a few percent of one.
     ///
     /// # Errors
     /// If TLS cannot be set up or the secrets cannot be had.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
-        let http = http::client()?;
+        let http = Http::new(&config.extra_roots)?;
+        let vendor = timeout(AHEAD_TIMEOUT, http.connect_ahead(&config.base_url));
+        let (tracker, _) = tokio::join!(Self::with_http(config, http.clone()), vendor);
+        let tracker = tracker?;
+        // What it says of the key is of use too. Without it, the first call finds out.
+        let _ = timeout(AHEAD_TIMEOUT, tracker.usage()).await;
+        Ok(tracker)
+    }
+
+    /// Wires all clients, and reads the secrets.
+    ///
+    /// # Errors
+    /// If TLS cannot be set up or the secrets cannot be had.
+    pub async fn open(config: &Config) -> Result<Self, StartError> {
+        Self::with_http(config, Http::new(&config.extra_roots)?).await
+    }
+
+    async fn with_http(config: &Config, http: Http) -> Result<Self, StartError> {
         let aws = sdk_config(&config.aws, http.clone());
+        let of = |service| of_service(&config.aws, &aws, service);
         let clock = Clock::System;
-        let manager = aws_sdk_secretsmanager::Client::new(&aws);
+        let manager = aws_sdk_secretsmanager::Client::new(&of(Service::SecretsManager));
         let vault = Vault::open(config.secrets.clone(), manager, clock.now()).await?;
-        let store = Store::new(aws_sdk_dynamodb::Client::new(&aws), config.orders_table.clone());
+        let store =
+            Store::new(aws_sdk_dynamodb::Client::new(&of(Service::DynamoDb)), config.orders_table.clone());
         Ok(Self {
             admission: Admission::new(store.clone(), clock.clone(), config.budget),
             store,
             vault,
             vendor: Vendor::new(http, config.base_url.clone()),
-            cards: CardSafe::new(aws_sdk_kms::Client::new(&aws), config.card_key_id.clone()),
-            announcer: Announcer::new(events_client(&config.aws, &aws), config.event_bus.clone()),
+            cards: CardSafe::new(aws_sdk_kms::Client::new(&of(Service::Kms)), config.card_key_id.clone()),
+            announcer: Announcer::new(
+                aws_sdk_eventbridge::Client::new(&of(Service::EventBridge)),
+                config.event_bus.clone(),
+            ),
             clock,
             schedule: config.schedule.clone(),
         })

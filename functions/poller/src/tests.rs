@@ -16,7 +16,7 @@ async fn tracker() -> Tracker {
         ("AWS_ENDPOINT_URL", "http://127.0.0.1:9"),
     ];
     let config = Config::read(settings.map(|(name, value)| (name.to_owned(), value.to_owned()))).unwrap();
-    Tracker::start(&config).await.unwrap()
+    Tracker::open(&config).await.unwrap()
 }
 
 #[test]

@@ -22,7 +22,7 @@ async fn tracker() -> Tracker {
     ];
     let mut config = Config::read(settings.map(|(name, value)| (name.to_owned(), value.to_owned()))).unwrap();
     config.secrets = SecretSource::Environment(secrets());
-    Tracker::start(&config).await.unwrap()
+    Tracker::open(&config).await.unwrap()
 }
 
 fn secrets() -> Secrets {

@@ -4,14 +4,14 @@ use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
 use super::*;
 use crate::{
-    aws::{AwsEnvironment, events_client, sdk_config},
+    aws::{AwsEnvironment, sdk_config},
     order::{OrderKey, Product},
 };
 
 async fn announcer(server: &MockServer) -> Announcer {
     let environment = AwsEnvironment::for_tests(&server.uri());
-    let config = sdk_config(&environment, crate::http::client().unwrap());
-    Announcer::new(events_client(&environment, &config), "bus".to_owned())
+    let config = sdk_config(&environment, crate::http::Http::new(&[]).unwrap());
+    Announcer::new(aws_sdk_eventbridge::Client::new(&config), "bus".to_owned())
 }
 
 fn events(count: u32, bytes: usize) -> Vec<Event> {

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use http::{HeaderMap, Request, StatusCode, Uri, header};
+use hyper::body::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::{Response, StatusCode, Url, header};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
@@ -11,6 +12,7 @@ use super::{
     wire::{self, Envelope, InternetOrder, MobileOrder, Refusal},
 };
 use crate::{
+    http::{CallError, Http},
     order::{Facts, JsonText, OrderKey, Product, Ref},
     secret::VendorKey,
 };
@@ -32,8 +34,8 @@ const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'
 /// The vendor.
 #[derive(Clone, Debug)]
 pub struct Vendor {
-    http: reqwest::Client,
-    base_url: Url,
+    http: Http,
+    base_url: Uri,
 }
 
 /// What a look showed, with the vendor's own number of the call for the logs.
@@ -58,7 +60,7 @@ pub struct ShownOrder {
 
 impl Vendor {
     /// `base_url` is up to and including the version: `https://api.oneclickdz.com/v3`.
-    pub fn new(http: reqwest::Client, base_url: Url) -> Self {
+    pub fn new(http: Http, base_url: Uri) -> Self {
         Self { http, base_url }
     }
 
@@ -106,17 +108,20 @@ impl Vendor {
         call: &str,
         what: &str,
     ) -> Result<Answer, VendorError> {
-        let url = format!("{}/{product}/{call}/{what}", self.base_url.as_str().trim_end_matches('/'));
+        let base = self.base_url.to_string();
+        let url = format!("{}/{product}/{call}/{what}", base.trim_end_matches('/'));
         let mut token = header::HeaderValue::from_str(token.expose_secret())
             .map_err(|_| VendorError::KeyRefused { code: "the key is no header value".to_owned() })?;
         token.set_sensitive(true);
-        let call = self.http.get(url).header("X-Access-Token", token).timeout(CALL_TIMEOUT);
-        let response = call.send().await.map_err(|error| on_the_way(&error))?;
-        let (status, retry_after) = (response.status(), retry_after(&response));
-        let body = read_body(response).await?;
-        match status {
-            StatusCode::OK => read_order(product, &body),
-            refused => classify(refused, retry_after, &body),
+        let request = Request::get(url)
+            .header(header::ACCEPT, "application/json")
+            .header("X-Access-Token", token)
+            .body(Bytes::new())
+            .map_err(|_| VendorError::Unavailable { what: "no URL can be made".to_owned() })?;
+        let answer = self.http.call(request, CALL_TIMEOUT, MOST_BODY).await.map_err(on_the_way)?;
+        match answer.status() {
+            StatusCode::OK => read_order(product, answer.body()),
+            refused => classify(refused, retry_after(answer.headers()), answer.body()),
         }
     }
 }
@@ -224,30 +229,16 @@ impl From<InternetOrder> for ShownOrder {
     }
 }
 
-async fn read_body(mut response: Response) -> Result<Vec<u8>, VendorError> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| on_the_way(&error))? {
-        if body.len() + chunk.len() > MOST_BODY {
-            return Err(unreadable(".", &format!("longer than {} KiB", MOST_BODY / 1024)));
-        }
-        body.extend_from_slice(&chunk);
+fn on_the_way(error: CallError) -> VendorError {
+    match error {
+        CallError::TooLong => unreadable(".", &format!("longer than {} KiB", MOST_BODY / 1024)),
+        other => VendorError::Unavailable { what: other.to_string() },
     }
-    Ok(body)
-}
-
-fn on_the_way(error: &reqwest::Error) -> VendorError {
-    let what = match error {
-        error if error.is_timeout() => "no answer in time",
-        error if error.is_connect() => "no connection",
-        error if error.is_body() || error.is_decode() => "answer cut off",
-        _ => "connection broken",
-    };
-    VendorError::Unavailable { what: what.to_owned() }
 }
 
 /// `Retry-After` in seconds; the other form, a date, is not documented by the vendor.
-fn retry_after(response: &Response) -> Option<Duration> {
-    let text = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
     text.trim().parse().ok().map(Duration::from_secs)
 }
 

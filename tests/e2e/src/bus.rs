@@ -42,7 +42,8 @@ impl Bus {
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async move {
-                let client = aws_sdk_sqs::Client::new(&sdk_config(&aws, shared::http::client().unwrap()));
+                let client =
+                    aws_sdk_sqs::Client::new(&sdk_config(&aws, shared::http::Http::new(&[]).unwrap()));
                 loop {
                     hear(&client, &queue, &ears, &file).await;
                 }

@@ -81,7 +81,7 @@ impl Stack {
             Some((name.trim().to_owned(), value.trim().trim_matches('\'').to_owned()))
         };
         let env: HashMap<_, _> = text.lines().filter_map(assignment).collect();
-        let http = shared::http::client().unwrap();
+        let http = shared::http::client(&[]).unwrap();
         let sandbox = Sandbox::new(http.clone(), &env);
         let bus = bus
             .get_or_init(|| Bus::listen(environment(&env), env["EVENTS_QUEUE_URL"].clone(), &env["LOG_DIR"]));
@@ -122,7 +122,7 @@ impl Stack {
         settings.push(("ONECLICKDZ_API_KEY".to_owned(), key.to_owned()));
         settings.push(("VENDOR_CALLS_PER_MINUTE".to_owned(), "6000".to_owned()));
         settings.push(("VENDOR_CALLS_BURST".to_owned(), "1000".to_owned()));
-        Tracker::start(&Config::read(settings).unwrap()).await.unwrap().with_clock(clock)
+        Tracker::open(&Config::read(settings).unwrap()).await.unwrap().with_clock(clock)
     }
 
     fn config(&self) -> aws_types::SdkConfig {
@@ -136,7 +136,7 @@ impl Stack {
 
     /// EventBridge.
     pub fn events(&self) -> aws_sdk_eventbridge::Client {
-        shared::aws::events_client(&environment(&self.env), &self.config())
+        aws_sdk_eventbridge::Client::new(&self.config())
     }
 
     /// Step Functions.
@@ -284,6 +284,6 @@ pub(crate) fn environment(env: &HashMap<String, String>) -> AwsEnvironment {
         secret_access_key: env["AWS_SECRET_ACCESS_KEY"].clone().into(),
         session_token: None,
         endpoint_url: Some(env["AWS_ENDPOINT_URL"].clone()),
-        events_endpoint_url: None,
+        endpoint_urls: std::collections::BTreeMap::new(),
     }
 }

@@ -31,11 +31,11 @@ use axum::{
 use shared::{
     admission::Admission,
     announce::Announcer,
-    aws::{events_client, sdk_config},
+    aws::sdk_config,
     cards::CardSafe,
     clock::Clock,
     config::Config,
-    http::for_aws,
+    http::Http,
     order::{Event, OrderKey},
     refresh::Tracker,
     store::Store,
@@ -101,7 +101,7 @@ impl OwnPlace {
 pub struct TestBed {
     settings: Vec<(String, String)>,
     name: String,
-    http: reqwest::Client,
+    http: Http,
     dynamodb: aws_sdk_dynamodb::Client,
     store: Store,
     vendor: VendorDoor,
@@ -119,7 +119,7 @@ impl TestBed {
         Self {
             settings,
             name: place.name.clone(),
-            http: shared::http::client().unwrap(),
+            http: Http::new(&[]).unwrap(),
             dynamodb: stack.dynamodb(),
             store: Store::new(stack.dynamodb(), place.name.clone()),
             vendor: VendorDoor::open().await,
@@ -142,9 +142,9 @@ impl TestBed {
         all.push(("ONECLICKDZ_API_KEY".to_owned(), vendor_key.to_owned()));
         all.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let config = Config::read(all).unwrap();
-        let tracker = Tracker::start(&config).await.unwrap().with_clock(clock.clone());
+        let tracker = Tracker::open(&config).await.unwrap().with_clock(clock.clone());
         let gated = GatedHttp {
-            inner: for_aws(self.http.clone()),
+            inner: self.http.clone().into(),
             gate: gate.clone(),
             announcements: self.announcements.clone(),
         };
@@ -160,7 +160,7 @@ impl TestBed {
             admission: Admission::new(store.clone(), clock, config.budget),
             store,
             cards: CardSafe::new(aws_sdk_kms::Client::new(&aws), config.card_key_id),
-            announcer: Announcer::new(events_client(&config.aws, &aws), config.event_bus),
+            announcer: Announcer::new(aws_sdk_eventbridge::Client::new(&aws), config.event_bus),
             ..tracker
         }
     }

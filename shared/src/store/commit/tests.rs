@@ -35,7 +35,7 @@ async fn commit(status: &str, http: u16, answer: Value) -> (Result<Commit, Store
     let server = MockServer::start().await;
     let answer = ResponseTemplate::new(http).set_body_json(answer);
     Mock::given(any()).respond_with(answer).mount(&server).await;
-    let config = sdk_config(&AwsEnvironment::for_tests(&server.uri()), crate::http::client().unwrap());
+    let config = sdk_config(&AwsEnvironment::for_tests(&server.uri()), crate::http::Http::new(&[]).unwrap());
     let store = Store::new(aws_sdk_dynamodb::Client::new(&config), "orders".to_owned());
     let order = order();
     let result = store.commit(&order, decision(&order, status), None).await;

@@ -17,8 +17,8 @@ fn the_key() -> VendorKey {
 }
 
 async fn ask(server: &MockServer, product: Product) -> Result<Answer, VendorError> {
-    let base = Url::parse(&format!("{}/v3", server.uri())).unwrap();
-    let vendor = Vendor::new(crate::http::client().unwrap(), base);
+    let base = format!("{}/v3", server.uri()).parse::<Uri>().unwrap();
+    let vendor = Vendor::new(crate::http::Http::new(&[]).unwrap(), base);
     vendor.check_id(&the_key(), &key(product)).await
 }
 
@@ -134,8 +134,10 @@ fn what_an_answer_says_about_the_key() {
 #[tokio::test]
 async fn a_look_up_by_ref_encodes_it_and_joins_on_the_id() {
     let server = MockServer::start().await;
-    let vendor =
-        Vendor::new(crate::http::client().unwrap(), Url::parse(&format!("{}/v3", server.uri())).unwrap());
+    let vendor = Vendor::new(
+        crate::http::Http::new(&[]).unwrap(),
+        format!("{}/v3", server.uri()).parse::<Uri>().unwrap(),
+    );
     let shows = |data: &str| {
         ResponseTemplate::new(200).set_body_string(format!(r#"{{"success":true,"data":{data}}}"#))
     };
@@ -183,8 +185,8 @@ async fn a_vendor_whose_certificate_is_not_trusted_is_not_asked() {
         .unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base =
-        Url::parse(&format!("https://localhost:{}/v3", listener.local_addr().unwrap().port())).unwrap();
-    let vendor = Vendor::new(crate::http::client().unwrap(), base);
+        Uri::try_from(format!("https://localhost:{}/v3", listener.local_addr().unwrap().port())).unwrap();
+    let vendor = Vendor::new(crate::http::Http::new(&[]).unwrap(), base);
     let server = async {
         let (stream, _) = listener.accept().await.unwrap();
         tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(tls)).accept(stream).await.is_err()
@@ -236,8 +238,8 @@ async fn a_body_without_end_is_refused() {
 
 #[tokio::test]
 async fn a_vendor_that_is_not_there_is_unavailable() {
-    let base = Url::parse("http://127.0.0.1:9/v3").unwrap();
-    let vendor = Vendor::new(crate::http::client().unwrap(), base);
+    let base = Uri::try_from("http://127.0.0.1:9/v3").unwrap();
+    let vendor = Vendor::new(crate::http::Http::new(&[]).unwrap(), base);
     assert_eq!(
         in_short(&vendor.check_id(&the_key(), &key(Product::Mobile)).await),
         "unavailable no connection"

@@ -28,7 +28,7 @@ async fn tracker(stack: &Stack, vendor: &MockServer, clock: Clock) -> Tracker {
     let mut settings = stack.function_environment();
     settings.retain(|(name, _)| name != "ONECLICKDZ_BASE_URL");
     settings.push(("ONECLICKDZ_BASE_URL".to_owned(), vendor.uri()));
-    Tracker::start(&Config::read(settings).unwrap()).await.unwrap().with_clock(clock)
+    Tracker::open(&Config::read(settings).unwrap()).await.unwrap().with_clock(clock)
 }
 
 #[tokio::test]

@@ -41,7 +41,7 @@ async fn a_refused_key_makes_the_secret_be_read_again_once_a_minute() {
     settings.push(("ONECLICKDZ_BASE_URL".to_owned(), vendor.uri()));
     settings.push(("SECRET_ID".to_owned(), name.clone()));
     let clock = Clock::fixed(start);
-    let tracker = Tracker::start(&Config::read(settings).unwrap()).await.unwrap().with_clock(clock.clone());
+    let tracker = Tracker::open(&Config::read(settings).unwrap()).await.unwrap().with_clock(clock.clone());
     let order = OrderKey { product: Product::Mobile, id: name.parse().unwrap() };
     tracker.track(&order, None, TrackedBy::Poller).await.unwrap();
     let look_after = async |seconds: u64| {

@@ -7,7 +7,7 @@ use e2e::Stack;
 use shared::{clock::Clock, config::Config, refresh::Tracker};
 
 async fn tracker(stack: &Stack) -> Tracker {
-    Tracker::start(&Config::read(stack.function_environment()).unwrap()).await.unwrap()
+    Tracker::open(&Config::read(stack.function_environment()).unwrap()).await.unwrap()
 }
 
 fn deadline_in(seconds: u64) -> std::time::SystemTime {

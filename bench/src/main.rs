@@ -1,0 +1,120 @@
+//! `bench time` and `bench count`: both write their figures as JSON to standard output, and say on standard error how far they are.
+
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use bench::{
+    instructions,
+    quota::Quota,
+    samples::{Samples, round},
+    stand_ins::{StandIns, our_settings, peers_settings},
+    subject::Subject,
+};
+use clap::{Parser, Subcommand};
+use serde_json::json;
+
+/// Measures Lambda functions from outside, under a Runtime API and with stand-ins behind TLS.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// JSON list of what is measured.
+    #[arg(long)]
+    subjects: PathBuf,
+    /// Where logs and certificates are put.
+    #[arg(long)]
+    folder: PathBuf,
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Time, CPU and memory.
+    Time {
+        /// How often each subject is started anew.
+        #[arg(long, default_value_t = 9)]
+        rounds: usize,
+        /// Warm calls of each kind in a round.
+        #[arg(long, default_value_t = 100)]
+        calls: usize,
+    },
+    /// Instructions, by valgrind.
+    Count,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(&Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let mut source = error.source();
+            let mut text = error.to_string();
+            while let Some(cause) = source {
+                text = format!("{text}: {cause}");
+                source = cause.source();
+            }
+            say(&format!("error: {text}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    std::fs::create_dir_all(&arguments.folder)?;
+    let folder = arguments.folder.canonicalize()?;
+    let subjects: Vec<Subject> = serde_json::from_str(&std::fs::read_to_string(&arguments.subjects)?)?;
+    let stand_ins = StandIns::start(&folder).await?;
+    let environment = |subject: &Subject| {
+        let own = if subject.ours { our_settings() } else { peers_settings() };
+        stand_ins.environment().clone().into_iter().chain(own).collect::<BTreeMap<_, _>>()
+    };
+    let figures = match arguments.what {
+        What::Time { rounds, calls } => time(&subjects, environment, rounds, calls, &folder).await?,
+        What::Count => {
+            let mut counts = BTreeMap::new();
+            for subject in subjects.iter().filter(|subject| subject.counted) {
+                say(&format!("counting {}", subject.name));
+                let counted = instructions::count(subject, &environment(subject), &folder).await?;
+                counts.insert(&subject.name, counted);
+            }
+            json!({"instructions": counts})
+        }
+    };
+    writeln!(std::io::stdout(), "{figures:#}")?;
+    Ok(())
+}
+
+async fn time(
+    subjects: &[Subject],
+    environment: impl Fn(&Subject) -> BTreeMap<String, String>,
+    rounds: usize,
+    calls: usize,
+    folder: &Path,
+) -> Result<serde_json::Value, Box<dyn Error>> {
+    let (quota, without) = match Quota::make() {
+        Ok(quota) => (Some(quota), None),
+        Err(error) => (None, Some(format!("this machine lets nobody limit a process's CPU: {error}"))),
+    };
+    if let Some(why) = &without {
+        say(why);
+    }
+    let mut samples: Vec<Samples> = subjects.iter().map(|_| Samples::default()).collect();
+    for number in 1..=rounds {
+        say(&format!("round {number} of {rounds}"));
+        for (subject, samples) in subjects.iter().zip(&mut samples) {
+            round(subject, &environment(subject), quota.as_ref(), calls, folder, samples).await?;
+        }
+    }
+    let figures: BTreeMap<_, _> =
+        subjects.iter().zip(&samples).map(|(subject, samples)| (&subject.name, samples.figures())).collect();
+    Ok(json!({"times": figures, "rounds": rounds, "calls": calls, "without_quota": without}))
+}
+
+fn say(line: &str) {
+    // Nothing can be done about a standard error that is closed.
+    let _ = writeln!(std::io::stderr(), "{line}");
+}

@@ -1,0 +1,107 @@
+//! What is measured: how it is started, and with which events it is called.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::stand_ins::{ASKED_ORDER, FINAL_ORDER, TOKEN};
+
+/// A program under the Runtime API.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Subject {
+    /// What the table calls it.
+    pub name: String,
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Where it is started.
+    pub folder: PathBuf,
+    /// What it is called with.
+    pub job: Job,
+    /// Whether it is one of ours, with our settings, or a peer.
+    #[serde(default)]
+    pub ours: bool,
+    /// Whether its instructions can be counted: valgrind runs what is compiled ahead.
+    #[serde(default)]
+    pub counted: bool,
+    /// More of its environment.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+}
+
+/// What a subject does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Job {
+    /// Nothing: the floor.
+    Hello,
+    /// It starts and is not called.
+    Start,
+    /// Status requests through API Gateway.
+    Status,
+    /// Ticks of the wait loop.
+    Poll,
+    /// Sweeps.
+    Recheck,
+}
+
+/// One kind of call.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// What the table calls it.
+    pub name: &'static str,
+    /// The event.
+    pub event: Value,
+    /// What the answer must contain: an answer that is wrong is not measured.
+    pub answer: &'static str,
+}
+
+impl Job {
+    /// Its calls; the first is the one that a new process is called with first.
+    pub fn calls(self) -> Vec<Call> {
+        match self {
+            Self::Start => Vec::new(),
+            Self::Hello => vec![Call { name: "hello", event: json!({"name": "bench"}), answer: "ello" }],
+            Self::Status => vec![
+                Call { name: "final order", event: get(FINAL_ORDER), answer: "FULFILLED" },
+                Call { name: "asks the vendor", event: get(ASKED_ORDER), answer: "FULFILLED" },
+            ],
+            Self::Poll => vec![Call {
+                name: "asks the vendor",
+                event: json!({"product": "mobile", "id": ASKED_ORDER}),
+                answer: "FULFILLED",
+            }],
+            Self::Recheck => {
+                vec![Call { name: "nothing is due", event: json!({}), answer: "\"remaining\":0" }]
+            }
+        }
+    }
+}
+
+/// A status request as API Gateway hands it over (HTTP API, payload 2.0).
+fn get(order: &str) -> Value {
+    let path = format!("/orders/mobile/{order}");
+    json!({
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": path,
+        "rawQueryString": "",
+        "headers": {
+            "accept": "*/*", "authorization": format!("Bearer {TOKEN}"), "content-length": "0",
+            "host": "abcdefghij.execute-api.eu-west-3.amazonaws.com", "user-agent": "curl/8.5.0",
+            "x-amzn-trace-id": "Root=1-68a1b2c3-1234567890abcdef12345678", "x-forwarded-for": "203.0.113.7",
+            "x-forwarded-port": "443", "x-forwarded-proto": "https"
+        },
+        "requestContext": {
+            "accountId": "123456789012", "apiId": "abcdefghij",
+            "domainName": "abcdefghij.execute-api.eu-west-3.amazonaws.com", "domainPrefix": "abcdefghij",
+            "http": {
+                "method": "GET", "path": path, "protocol": "HTTP/1.1", "sourceIp": "203.0.113.7",
+                "userAgent": "curl/8.5.0"
+            },
+            "requestId": "JKJaXmPLvHcESHA=", "routeKey": "$default", "stage": "$default",
+            "time": "22/Nov/2026:09:00:00 +0000", "timeEpoch": 1795338000000i64
+        },
+        "isBase64Encoded": false
+    })
+}
