@@ -3,10 +3,10 @@ PYTHON ?= python3
 LOCAL := $(PYTHON) infra/local
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build demo chaos up down logs watch test test-fast soak lint audit deploy redrive clean
+.PHONY: help tools build demo chaos up down logs watch test test-fast soak bench bench-baseline lint audit deploy redrive clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 tools: ## install the pinned tools into .tools/ (every other target does so when it needs one)
 	@$(LOCAL)/tools.py
@@ -37,6 +37,12 @@ test: ## everything: linters, all tests, end to end on three local stacks
 
 test-fast: ## the tests that need no stack
 	@$(LOCAL)/test.py unit
+
+bench: ## measure the functions beside hello world, Rust with all defaults, Python and Node (half an hour the first time)
+	@$(LOCAL)/bench.py run $(if $(ROUNDS),--rounds $(ROUNDS))
+
+bench-baseline: build ## count the functions' instructions anew, as the baseline that `make test` holds them to
+	@$(LOCAL)/bench.py check --update
 
 lint: ## formatting, clippy, template, state machine
 	@$(LOCAL)/test.py lint

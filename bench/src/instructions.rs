@@ -14,9 +14,6 @@ use crate::{
 
 /// A warm call is the mean of so many.
 const WARM_CALLS: u32 = 10;
-/// Random seeds of hash maps and moments of arrival move a count by a percent or so: the median of so many runs.
-const RUNS: usize = 3;
-
 /// Counts of one subject, in instructions.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Counts {
@@ -35,7 +32,8 @@ pub struct CallCounts {
     pub warm: f64,
 }
 
-/// Counts one subject.
+/// Counts one subject; each count is the median of so many `runs`, since random seeds of hash maps and moments of arrival move it
+/// by a percent or so.
 ///
 /// # Errors
 /// If it fails under valgrind.
@@ -43,10 +41,11 @@ pub async fn count(
     subject: &Subject,
     environment: &BTreeMap<String, String>,
     folder: &Path,
+    runs: usize,
 ) -> Result<Counts, BenchError> {
     let run = async |calls: &[(&Call, u32)]| {
         let mut counts = Vec::new();
-        for _ in 0..RUNS {
+        for _ in 0..runs {
             counts.push(run(subject, environment, calls, folder).await?);
         }
         Ok::<_, BenchError>(median(&counts))

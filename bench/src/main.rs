@@ -43,7 +43,11 @@ enum What {
         calls: usize,
     },
     /// Instructions, by valgrind.
-    Count,
+    Count {
+        /// The median of so many.
+        #[arg(long, default_value_t = 3)]
+        runs: usize,
+    },
 }
 
 #[tokio::main]
@@ -68,17 +72,22 @@ async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let folder = arguments.folder.canonicalize()?;
     let subjects: Vec<Subject> = serde_json::from_str(&std::fs::read_to_string(&arguments.subjects)?)?;
     let stand_ins = StandIns::start(&folder).await?;
+    // Under valgrind all is slower: what is made ahead has to be done within init, so that its instructions are counted there.
+    let patience = match arguments.what {
+        What::Time { .. } => "300ms",
+        What::Count { .. } => "60s",
+    };
     let environment = |subject: &Subject| {
-        let own = if subject.ours { our_settings() } else { peers_settings() };
+        let own = if subject.ours { our_settings(patience) } else { peers_settings() };
         stand_ins.environment().clone().into_iter().chain(own).collect::<BTreeMap<_, _>>()
     };
     let figures = match arguments.what {
         What::Time { rounds, calls } => time(&subjects, environment, rounds, calls, &folder).await?,
-        What::Count => {
+        What::Count { runs } => {
             let mut counts = BTreeMap::new();
             for subject in subjects.iter().filter(|subject| subject.counted) {
                 say(&format!("counting {}", subject.name));
-                let counted = instructions::count(subject, &environment(subject), &folder).await?;
+                let counted = instructions::count(subject, &environment(subject), &folder, runs).await?;
                 counts.insert(&subject.name, counted);
             }
             json!({"instructions": counts})

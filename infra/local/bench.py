@@ -53,7 +53,7 @@ def our_subjects(lambda_dir: Path) -> list[dict[str, Any]]:
 def unconnected(subjects: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The same with nobody to connect to, and so with their secrets in the environment: what a start costs by itself."""
     nowhere = {"SECRET_ID": "", "ONECLICKDZ_API_KEY": "bench-vendor-key-0123456789", "API_TOKENS": "bench-token-0123456789",
-               "AWS_ENDPOINT_URL_DYNAMODB": "https://localhost:9", "ONECLICKDZ_BASE_URL": "https://localhost:9/v3"}
+               "AWS_ENDPOINT_URL_DYNAMODB": "https://localhost:9", "AWS_ENDPOINT_URL_EVENTBRIDGE": "https://localhost:9", "ONECLICKDZ_BASE_URL": "https://localhost:9/v3"}
     return [{**subject, "name": f"{subject['name']}, unconnected", "job": "start", "environment": nowhere} for subject in subjects]
 
 
@@ -69,7 +69,7 @@ def build_all() -> list[dict[str, Any]]:
     cloud.build("release", architecture, TARGET / "lambda")
     for peer in ("hello", "rust-defaults"):
         cloud.cargo(["cargo", "lambda", "build", "--release", "--arm64" if architecture == "arm64" else "--x86-64", "--manifest-path",
-                     str(PEERS / peer / "Cargo.toml"), "--target-dir", str(TARGET / "peers"), "--lambda-dir", str(TARGET / "lambda")])
+                     str(PEERS / peer / "Cargo.toml"), "--lambda-dir", str(TARGET / "lambda")], {"CARGO_TARGET_DIR": str(TARGET / "peers")})
     node = tools.TOOLS / "bench-node"
     rust = [{"name": name, "command": [str(packaged(TARGET / "lambda", program))], "folder": str(tools.ROOT), "job": job, "counted": True}
             for name, program, job in (("hello world", "hello", "hello"), ("Rust, all defaults", "rust-defaults", "status"))]
@@ -273,9 +273,9 @@ def check(update: bool) -> None:
         print("no valgrind here: instructions are not counted (on Debian: apt-get install valgrind)", flush=True)
         return
     ours = our_subjects(cloud.LAMBDA_DIR)
-    counted = run_driver(build_driver(), ours, "count")["instructions"]
+    counted = run_driver(build_driver(), ours, "count", "--runs", "3" if update else "1")["instructions"]
     found = {f"{name}: {what}": round(count) for name, counts in sorted(counted.items()) for what, count in flat(counts)}
-    key = f"{platform.machine()}, {rustc_version()}"
+    key = f"{processor()}, {rustc_version()}"
     known = json.loads(BASELINE.read_text()) if BASELINE.is_file() else {}
     if update:
         known[key] = found
@@ -299,11 +299,17 @@ def check(update: bool) -> None:
 
 
 def flat(counts: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Each count with its name."""
+    """Each count with its name. A first call is told with its init: alone it is the small difference of two large counts."""
     yield "init", counts["init"]
     for call, of_call in sorted(counts["calls"].items()):
-        for when in ("first", "warm"):
-            yield f"{when} call, {call}", of_call[when]
+        yield f"init and first call, {call}", counts["init"] + of_call["first"]
+        yield f"warm call, {call}", of_call["warm"]
+
+
+def processor() -> str:
+    """What valgrind shows of it: code is chosen by it at run time."""
+    wide = "avx2" if " avx2 " in Path("/proc/cpuinfo").read_text() else "no avx2"
+    return f"{platform.machine()} ({wide})" if platform.machine() == "x86_64" else platform.machine()
 
 
 def rustc_version() -> str:

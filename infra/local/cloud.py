@@ -50,11 +50,11 @@ def build(profile: str, architecture: str, lambda_dir: Path = LAMBDA_DIR) -> Non
     cargo(command)
 
 
-def cargo(command: list[str]) -> None:
+def cargo(command: list[str], environment: Mapping[str, str] = {}) -> None:
     """Runs cargo in the checkout."""
     print(f"$ {' '.join(command).replace(str(tools.ROOT) + os.sep, '')}", flush=True)
     try:
-        code = subprocess.run(command, cwd=tools.ROOT, env={**os.environ, "PATH": tools.path_with("cargo-lambda")}).returncode
+        code = subprocess.run(command, cwd=tools.ROOT, env={**os.environ, "PATH": tools.path_with("cargo-lambda"), **environment}).returncode
     except FileNotFoundError:
         raise Failure("cargo is not installed: this project needs Rust (rustup)") from None
     if code != 0:

@@ -20,8 +20,10 @@ import tools
 if __name__ == "__main__":
     tools.enter(*(("cargo-lambda", "aws", "sam", "asl") if {"e2e", "races"} & set(sys.argv) else ("sam", "asl") if "lint" in sys.argv else ()))
 
+import bench
 import settings
 import stack
+from cloud import FUNCTIONS
 from local_stack import DEFAULT_DIRECTORY, REGION, Stack
 from processes import Failure, Server
 
@@ -56,6 +58,18 @@ def lint_state_machine() -> None:
     """The state machine's definition."""
     command(str(tools.TOOLS / "asl" / "node_modules" / ".bin" / "asl-validator"), "--json-path", "infra/poll.asl.json",
             environment={"PATH": tools.path_with("node")})
+
+
+def lint_features() -> None:
+    """What one crate's default feature could undo silently: one TLS stack with ring, one HTTP stack."""
+    banned = ("aws-lc-rs ", "aws-lc-sys ", "hyper v0.", "native-tls ", "openssl ", "openssl-sys ", "reqwest ", "rustls v0.21", "rustls-native-certs ")
+    for function in FUNCTIONS:
+        words = ["cargo", "tree", "--package", function, "--edges", "normal", "--prefix", "none", "--target", "all", "--locked"]
+        tree = subprocess.run(words, cwd=tools.ROOT, stdout=subprocess.PIPE, text=True)
+        found = sorted({line for line in tree.stdout.splitlines() if line.startswith(banned)})
+        if tree.returncode != 0 or found:
+            raise Failure(f"{function} depends on {', '.join(found) or 'what cargo tree could not list'}; find out by whom: cargo tree -p {function} -i …")
+    print(f"none of {', '.join(name.strip() for name in banned)}", flush=True)
 
 
 def directory(name: str) -> Path:
@@ -142,10 +156,12 @@ STEPS: dict[str, list[Step]] = {
         ("clippy", lambda: command("cargo", "clippy", "--workspace", "--all-targets", "--", "-D", "warnings")),
         ("template", lint_template),
         ("state machine", lint_state_machine),
+        ("feature graph", lint_features),
     ],
     "unit": [("tests without a stack", lambda: command("cargo", "test"))],
     "e2e": [
         ("build", stack.build),
+        ("instruction counts", lambda: bench.check(update=False)),
         ("build of the tests", lambda: command("cargo", "test", "--package", "e2e", "--no-run")),
         ("stacks up", lambda: stacks_up(list(STACKS))),
         ("end-to-end tests", end_to_end_tests),

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::{
     admission::VendorEvent,
-    aws::describe,
+    aws::{Later, describe},
     order::{Event, SOURCE},
 };
 
@@ -22,7 +22,7 @@ const MOST_BYTES: usize = 240 * 1024;
 /// Puts events on the bus.
 #[derive(Clone, Debug)]
 pub struct Announcer {
-    client: Client,
+    client: Later<Client>,
     bus: String,
 }
 
@@ -62,8 +62,8 @@ impl<'a> From<&'a VendorEvent> for Entry<'a> {
 
 impl Announcer {
     /// `bus`: the event bus by name.
-    pub fn new(client: Client, bus: String) -> Self {
-        Self { client, bus }
+    pub fn new(client: impl Into<Later<Client>>, bus: String) -> Self {
+        Self { client: client.into(), bus }
     }
 
     /// Announces `events`, which are ascending, and stops after the call in which one did not go out: what came after it in
@@ -76,7 +76,7 @@ impl Announcer {
         let events: Vec<Entry<'a>> = events.iter().map(Entry::from).collect();
         for chunk in chunks(&events) {
             let entries = chunk.iter().map(|event| self.entry(event)).collect();
-            let results = match self.client.put_events().set_entries(Some(entries)).send().await {
+            let results = match self.client.get().put_events().set_entries(Some(entries)).send().await {
                 Ok(answer) => answer.entries.unwrap_or_default(),
                 Err(error) => {
                     announced.stopped = Some(describe(&error));

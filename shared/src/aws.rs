@@ -3,11 +3,20 @@
 //! Without `aws-config`: a function needs neither profiles nor metadata services, and Lambda's credentials are static
 //! for the life of a process.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+use aws_sdk_dynamodb::config::IdentityCache;
 use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
-use aws_smithy_runtime_api::client::{behavior_version::BehaviorVersion, result::SdkError};
+use aws_smithy_runtime_api::client::{
+    behavior_version::BehaviorVersion, result::SdkError,
+    stalled_stream_protection::StalledStreamProtectionConfig,
+};
 use aws_smithy_types::{error::metadata::ProvideErrorMetadata, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_types::{SdkConfig, region::Region};
 use secrecy::{ExposeSecret, SecretString};
@@ -68,10 +77,8 @@ pub fn sdk_config(environment: &AwsEnvironment, http: Http) -> SdkConfig {
         None,
         "environment",
     );
-    let timeouts = TimeoutConfig::builder()
-        .operation_timeout(Duration::from_secs(5))
-        .operation_attempt_timeout(Duration::from_millis(2500))
-        .build();
+    // The limit of one attempt is the HTTP client's own.
+    let timeouts = TimeoutConfig::builder().operation_timeout(Duration::from_secs(5)).build();
     let mut config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(Region::new(environment.region.clone()))
@@ -79,7 +86,11 @@ pub fn sdk_config(environment: &AwsEnvironment, http: Http) -> SdkConfig {
         .http_client(http)
         .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
         .retry_config(RetryConfig::standard().with_max_attempts(3))
-        .timeout_config(timeouts);
+        .timeout_config(timeouts)
+        // For the life of a process: nothing to keep, and nothing to refresh.
+        .identity_cache(IdentityCache::no_cache())
+        // No answer is a stream: the timeouts see to it.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
     config.set_endpoint_url(environment.endpoint_url.clone());
     config.build()
 }
@@ -90,6 +101,41 @@ pub fn of_service(environment: &AwsEnvironment, config: &SdkConfig, service: Ser
     match environment.endpoint_urls.get(&service) {
         Some(url) => config.into_builder().endpoint_url(url).build(),
         None => config,
+    }
+}
+
+/// A client that is made when it is first needed: each costs half a million instructions of a start.
+pub struct Later<C>(Arc<LazyLock<C, Make<C>>>);
+
+type Make<C> = Box<dyn FnOnce() -> C + Send>;
+
+impl<C> Later<C> {
+    /// Made by `make`.
+    pub fn new(make: impl FnOnce() -> C + Send + 'static) -> Self {
+        Self(Arc::new(LazyLock::new(Box::new(make))))
+    }
+
+    /// The client.
+    pub fn get(&self) -> &C {
+        &self.0
+    }
+}
+
+impl<C: Send + 'static> From<C> for Later<C> {
+    fn from(made: C) -> Self {
+        Self::new(move || made)
+    }
+}
+
+impl<C> Clone for Later<C> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<C> fmt::Debug for Later<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Later")
     }
 }
 

@@ -4,7 +4,7 @@ use aws_sdk_kms::primitives::Blob;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
-    aws::describe,
+    aws::{Later, describe},
     order::{OrderKey, SealedCard},
 };
 
@@ -12,7 +12,7 @@ use crate::{
 /// order.
 #[derive(Clone, Debug)]
 pub struct CardSafe {
-    kms: aws_sdk_kms::Client,
+    kms: Later<aws_sdk_kms::Client>,
     key_id: String,
 }
 
@@ -26,8 +26,8 @@ pub struct CardError {
 
 impl CardSafe {
     /// `key_id`: id or ARN of the key.
-    pub fn new(kms: aws_sdk_kms::Client, key_id: String) -> Self {
-        Self { kms, key_id }
+    pub fn new(kms: impl Into<Later<aws_sdk_kms::Client>>, key_id: String) -> Self {
+        Self { kms: kms.into(), key_id }
     }
 
     /// Encrypts a code.
@@ -38,6 +38,7 @@ impl CardSafe {
         let code = code.expose_secret();
         let sealed = self
             .kms
+            .get()
             .encrypt()
             .key_id(&self.key_id)
             .plaintext(Blob::new(code.as_bytes()))
@@ -60,6 +61,7 @@ impl CardSafe {
     pub async fn open(&self, order: &OrderKey, card: &SealedCard) -> Result<SecretString, CardError> {
         let opened = self
             .kms
+            .get()
             .decrypt()
             .key_id(&self.key_id)
             .ciphertext_blob(Blob::new(card.ciphertext.clone()))

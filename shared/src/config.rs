@@ -1,6 +1,6 @@
 //! Settings: read once, at start, from the environment; everything that is wrong is said at once, by name.
 
-use std::{collections::HashMap, fmt, net::IpAddr, str::FromStr};
+use std::{collections::HashMap, fmt, net::IpAddr, str::FromStr, time::Duration};
 
 use http::{Uri, uri::Scheme};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
@@ -33,7 +33,9 @@ pub struct Config {
     pub aws: AwsEnvironment,
     /// `EXTRA_CA_CERTS`: roots that are trusted besides Mozilla's.
     pub extra_roots: Vec<CertificateDer<'static>>,
-    /// `RUST_LOG`: error, warn, info, debug or trace.
+    /// `CONNECT_AHEAD_TIMEOUT`: a start waits so long for connections that it makes before they are needed.
+    pub connect_ahead_timeout: Duration,
+    /// `RUST_LOG`: error, warn or info; what says less is not in a release build.
     pub log_level: tracing::Level,
 }
 
@@ -95,6 +97,8 @@ impl Reader {
         let access_key_id = self.required("AWS_ACCESS_KEY_ID");
         let secret_access_key = self.required("AWS_SECRET_ACCESS_KEY");
         let extra_roots = self.extra_roots();
+        let connect_ahead_timeout =
+            self.or_default("CONNECT_AHEAD_TIMEOUT", Duration::from_millis(300), parse_duration);
         let log_level = self.or_default("RUST_LOG", tracing::Level::INFO, tracing::Level::from_str);
         Some(Config {
             orders_table: orders_table?,
@@ -116,6 +120,7 @@ impl Reader {
                     .collect(),
             },
             extra_roots,
+            connect_ahead_timeout,
             log_level,
         })
     }
@@ -288,6 +293,8 @@ mod tests {
             ("VENDOR_CALLS_BURST", "60"),
             ("ONECLICKDZ_BASE_URL", "http://example.com"),
             ("RUST_LOG", "loud"),
+            ("EXTRA_CA_CERTS", "/nowhere.pem"),
+            ("CONNECT_AHEAD_TIMEOUT", "never"),
         ])
         .unwrap_err();
         for name in [
@@ -299,6 +306,8 @@ mod tests {
             "VENDOR_CALLS_BURST",
             "ONECLICKDZ_BASE_URL",
             "RUST_LOG",
+            "EXTRA_CA_CERTS",
+            "CONNECT_AHEAD_TIMEOUT",
         ] {
             assert!(error.contains(name), "{name}: {error}");
         }

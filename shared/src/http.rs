@@ -45,8 +45,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// A connection made ahead is good for so long: the other side may tire of one that says nothing.
 const AHEAD_FOR: Duration = Duration::from_secs(10);
-/// AWS has the SDK's own timeouts; this is what no attempt may outlast.
-const AWS_TIMEOUT: Duration = Duration::from_secs(6);
+/// One attempt at an AWS call; the SDK repeats it, and has a limit for all of them together.
+const AWS_TIMEOUT: Duration = Duration::from_millis(2500);
 /// A page of DynamoDB is 1 MB, and somewhat more as JSON.
 const MOST_OF_AWS: usize = 16 * 1024 * 1024;
 
@@ -229,3 +229,6 @@ fn connector_error(error: CallError) -> ConnectorError {
         _ => ConnectorError::io(error.into()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ pub mod config;
 pub mod http;
 pub mod order;
 pub mod refresh;
+pub mod runtime;
 pub mod secret;
 pub mod store;
 pub mod telemetry;

@@ -1,8 +1,6 @@
 //! The one path: load, claim, admit, ask the vendor, decide, commit, announce. A status request, a poller tick and a recheck
 //! differ only in how they pick the order and in what they answer.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use secrecy::SecretString;
 use tokio::time::timeout;
@@ -10,7 +8,7 @@ use tokio::time::timeout;
 use crate::{
     admission::{Admission, Admitted, Class, Closed, Leave, Usage, Verdict},
     announce::Announcer,
-    aws::{Service, of_service, sdk_config},
+    aws::{Later, Service, of_service, sdk_config},
     cards::{CardError, CardSafe},
     clock::Clock,
     config::Config,
@@ -119,9 +117,6 @@ pub struct News {
     pub unrecognised_statuses: usize,
 }
 
-/// What is made ahead is not waited for longer than this.
-const AHEAD_TIMEOUT: Duration = Duration::from_millis(300);
-
 /// Somebody else commits all the time; after so many lost races a look is given up. The ladder brings the next.
 const MOST_RACES: usize = 8;
 
@@ -133,11 +128,12 @@ impl Tracker {
     /// If TLS cannot be set up or the secrets cannot be had.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         let http = Http::new(&config.extra_roots)?;
-        let vendor = timeout(AHEAD_TIMEOUT, http.connect_ahead(&config.base_url));
+        let patience = config.connect_ahead_timeout;
+        let vendor = timeout(patience, http.connect_ahead(&config.base_url));
         let (tracker, _) = tokio::join!(Self::with_http(config, http.clone()), vendor);
         let tracker = tracker?;
-        // What it says of the key is of use too. Without it, the first call finds out.
-        let _ = timeout(AHEAD_TIMEOUT, tracker.usage()).await;
+        // A first question to the table: what it says of the key is of use too. Without it, the first call finds out.
+        let _ = timeout(patience, tracker.usage()).await;
         Ok(tracker)
     }
 
@@ -152,21 +148,22 @@ impl Tracker {
     async fn with_http(config: &Config, http: Http) -> Result<Self, StartError> {
         let aws = sdk_config(&config.aws, http.clone());
         let of = |service| of_service(&config.aws, &aws, service);
+        let (manager, kms, events) =
+            (of(Service::SecretsManager), of(Service::Kms), of(Service::EventBridge));
         let clock = Clock::System;
-        let manager = aws_sdk_secretsmanager::Client::new(&of(Service::SecretsManager));
+        let manager = Later::new(move || aws_sdk_secretsmanager::Client::new(&manager));
         let vault = Vault::open(config.secrets.clone(), manager, clock.now()).await?;
         let store =
             Store::new(aws_sdk_dynamodb::Client::new(&of(Service::DynamoDb)), config.orders_table.clone());
+        let kms = Later::new(move || aws_sdk_kms::Client::new(&kms));
+        let events = Later::new(move || aws_sdk_eventbridge::Client::new(&events));
         Ok(Self {
             admission: Admission::new(store.clone(), clock.clone(), config.budget),
             store,
             vault,
             vendor: Vendor::new(http, config.base_url.clone()),
-            cards: CardSafe::new(aws_sdk_kms::Client::new(&of(Service::Kms)), config.card_key_id.clone()),
-            announcer: Announcer::new(
-                aws_sdk_eventbridge::Client::new(&of(Service::EventBridge)),
-                config.event_bus.clone(),
-            ),
+            cards: CardSafe::new(kms, config.card_key_id.clone()),
+            announcer: Announcer::new(events, config.event_bus.clone()),
             clock,
             schedule: config.schedule.clone(),
         })

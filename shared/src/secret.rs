@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use subtle::ConstantTimeEq;
 
-use crate::aws::describe;
+use crate::aws::{Later, describe};
 
 /// A secret is read again at most so often, whoever presents whatever.
 const READ_AGAIN_AFTER: Duration = Duration::from_secs(60);
@@ -156,13 +156,13 @@ impl Secrets {
 
     async fn read(
         source: &SecretSource,
-        manager: &aws_sdk_secretsmanager::Client,
+        manager: &Later<aws_sdk_secretsmanager::Client>,
     ) -> Result<Self, SecretError> {
         let id = match source {
             SecretSource::Environment(secrets) => return Ok(secrets.clone()),
             SecretSource::Manager { id } => id.clone(),
         };
-        let answer = manager.get_secret_value().secret_id(&id).send().await;
+        let answer = manager.get().get_secret_value().secret_id(&id).send().await;
         let answer =
             answer.map_err(|error| SecretError::Unavailable { id: id.clone(), why: describe(&error) })?;
         Self::parse(&id, answer.secret_string().unwrap_or_default())
@@ -187,7 +187,7 @@ impl Secrets {
 #[derive(Clone, Debug)]
 pub struct Vault {
     source: SecretSource,
-    manager: aws_sdk_secretsmanager::Client,
+    manager: Later<aws_sdk_secretsmanager::Client>,
     held: Arc<Mutex<Held>>,
 }
 
@@ -204,9 +204,10 @@ impl Vault {
     /// If Secrets Manager fails, or the secret is not in its form.
     pub async fn open(
         source: SecretSource,
-        manager: aws_sdk_secretsmanager::Client,
+        manager: impl Into<Later<aws_sdk_secretsmanager::Client>>,
         now: Timestamp,
     ) -> Result<Self, SecretError> {
+        let manager = manager.into();
         let secrets = Arc::new(Secrets::read(&source, &manager).await?);
         Ok(Self { source, manager, held: Arc::new(Mutex::new(Held { secrets, read_at: now })) })
     }

@@ -6,7 +6,8 @@
 use std::{io::Write, sync::OnceLock};
 
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 use tracing::Level;
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -29,7 +30,7 @@ fn heard(level: Level) -> Targets {
 }
 
 /// What a metric counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Unit {
     /// Things.
     Count,
@@ -45,7 +46,7 @@ pub enum Unit {
 pub struct Summary {
     function: &'static str,
     fields: Map<String, Value>,
-    metrics: Vec<(&'static str, Unit)>,
+    metrics: Vec<Metric>,
 }
 
 impl Summary {
@@ -71,35 +72,74 @@ impl Summary {
     #[must_use]
     pub fn gauge(mut self, name: &'static str, value: u64, unit: Unit) -> Self {
         self.fields.insert(name.to_owned(), value.into());
-        self.metrics.push((name, unit));
+        self.metrics.push(Metric { name, unit });
         self
     }
 
     /// Writes it.
     pub fn log(self, now: Timestamp) {
-        let line = self.line(now, stack_name());
+        let mut line = self.line(now, stack_name());
+        line.push(b'\n');
         // Nothing can be done about a standard output that is closed.
-        let _ = writeln!(std::io::stdout(), "{line}");
+        let _ = std::io::stdout().write_all(&line);
     }
 
-    fn line(self, now: Timestamp, stack: &str) -> Value {
-        let metric = |(name, unit): &(&str, Unit)| json!({"Name": name, "Unit": format!("{unit:?}")});
-        let metrics: Vec<Value> = self.metrics.iter().map(metric).collect();
-        let mut line = self.fields;
-        line.insert("timestamp".into(), now.to_string().into());
-        line.insert("level".into(), "INFO".into());
-        line.insert("message".into(), "done".into());
-        line.insert("function".into(), self.function.into());
-        line.insert("stack".into(), stack.into());
-        line.insert(
-            "_aws".into(),
-            json!({
-                "Timestamp": now.as_millisecond(),
-                "CloudWatchMetrics": [{"Namespace": "TopupTracker", "Dimensions": [["stack"]], "Metrics": metrics}],
-            }),
-        );
-        Value::Object(line)
+    fn line(&self, now: Timestamp, stack: &str) -> Vec<u8> {
+        let line = Line {
+            timestamp: now,
+            level: "INFO",
+            message: "done",
+            function: self.function,
+            stack,
+            fields: &self.fields,
+            aws: Embedded {
+                timestamp: now.as_millisecond(),
+                metrics: [Directive {
+                    namespace: "TopupTracker",
+                    dimensions: [["stack"]],
+                    metrics: &self.metrics,
+                }],
+            },
+        };
+        serde_json::to_vec(&line).unwrap_or_default()
     }
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    timestamp: Timestamp,
+    level: &'a str,
+    message: &'a str,
+    function: &'a str,
+    stack: &'a str,
+    #[serde(flatten)]
+    fields: &'a Map<String, Value>,
+    #[serde(rename = "_aws")]
+    aws: Embedded<'a>,
+}
+
+/// CloudWatch's embedded metric format.
+#[derive(Serialize)]
+struct Embedded<'a> {
+    #[serde(rename = "Timestamp")]
+    timestamp: i64,
+    #[serde(rename = "CloudWatchMetrics")]
+    metrics: [Directive<'a>; 1],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Directive<'a> {
+    namespace: &'a str,
+    dimensions: [[&'a str; 1]; 1],
+    metrics: &'a [Metric],
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Metric {
+    name: &'static str,
+    unit: Unit,
 }
 
 /// `STACK_NAME`, which the template sets.
@@ -114,6 +154,8 @@ fn stack_name() -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -137,6 +179,8 @@ mod tests {
         let now = Timestamp::from_millisecond(1_700_000_000_000).unwrap();
         let summary = Summary::new("poller").with("order", "mobile/1").count("looks", 2);
         let line = summary.gauge("oldest_due_seconds", 61, Unit::Seconds).line(now, "tracker");
+        assert!(!line.contains(&b'\n'));
+        let line: Value = serde_json::from_slice(&line).unwrap();
         assert_eq!(line["timestamp"], "2023-11-14T22:13:20Z");
         assert_eq!(line["looks"], 2);
         assert_eq!((&line["function"], &line["stack"]), (&json!("poller"), &json!("tracker")));
@@ -149,6 +193,5 @@ mod tests {
                 "Metrics": [{"Name": "looks", "Unit": "Count"}, {"Name": "oldest_due_seconds", "Unit": "Seconds"}],
             }])
         );
-        assert!(!line.to_string().contains('\n'));
     }
 }

@@ -85,7 +85,7 @@ fn answer(headers: &HeaderMap, body: &[u8], reply: impl FnOnce(&str, &Value) -> 
 }
 
 fn item_of(asked: &Value) -> Option<Value> {
-    let id = asked["Key"]["pk"]["S"].as_str()?.strip_prefix("mobile#")?;
+    let id = asked.pointer("/Key/pk/S")?.as_str()?.strip_prefix("mobile#")?;
     #[allow(clippy::disallowed_methods, reason = "orders that are in flight now, for real processes")]
     let now = Timestamp::from_millisecond(Timestamp::now().as_millisecond()).ok()?;
     let is_final = id == FINAL_ORDER;

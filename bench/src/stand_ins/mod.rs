@@ -7,7 +7,7 @@ mod vendor;
 
 use std::{collections::BTreeMap, io, path::Path};
 
-pub use tls::{Authority, TlsError};
+pub use tls::{Authority, Kind, TlsError};
 
 /// Of an order that is final: nobody is asked.
 pub const FINAL_ORDER: &str = "bench-final";
@@ -34,16 +34,17 @@ impl StandIns {
     /// # Errors
     /// If a certificate cannot be made or a port cannot be had.
     pub async fn start(folder: &Path) -> Result<Self, TlsError> {
-        let authority = Authority::make()?;
+        let (amazon, other) = (Authority::make(Kind::Rsa)?, Authority::make(Kind::Ecdsa)?);
+        let roots = amazon.pem() + &other.pem();
         let own = folder.join("ca.pem");
-        std::fs::write(&own, authority.pem())?;
+        std::fs::write(&own, &roots)?;
         // Python's libraries take one file instead of their own roots: they get the system's and this one.
         let bundle = folder.join("bundle.pem");
-        std::fs::write(&bundle, system_roots()? + &authority.pem())?;
-        let dynamodb = authority.serve(aws::dynamodb()).await?;
-        let events = authority.serve(aws::events()).await?;
-        let secrets = authority.serve(aws::secrets()).await?;
-        let vendor = authority.serve(vendor::service()).await?;
+        std::fs::write(&bundle, system_roots()? + &roots)?;
+        let dynamodb = amazon.serve(aws::dynamodb()).await?;
+        let events = amazon.serve(aws::events()).await?;
+        let secrets = amazon.serve(aws::secrets()).await?;
+        let vendor = other.serve(vendor::service()).await?;
         let (own, bundle) = (own.display().to_string(), bundle.display().to_string());
         let environment = [
             ("AWS_REGION", "eu-west-3"),
@@ -79,9 +80,11 @@ impl StandIns {
     }
 }
 
-/// What our functions need besides.
-pub fn our_settings() -> BTreeMap<String, String> {
+/// What our functions need besides; `patience` is `CONNECT_AHEAD_TIMEOUT`. `GLIBC_TUNABLES` is the template's.
+pub fn our_settings(patience: &str) -> BTreeMap<String, String> {
     let all = [
+        ("CONNECT_AHEAD_TIMEOUT", patience),
+        ("GLIBC_TUNABLES", "glibc.malloc.tcache_count=127"),
         ("ORDERS_TABLE", TABLE),
         ("CARD_KEY_ID", "bench-card-key"),
         ("SECRET_ID", "bench-secret"),

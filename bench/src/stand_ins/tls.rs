@@ -32,10 +32,25 @@ pub enum TlsError {
     Io(#[from] io::Error),
 }
 
+/// A key that guards nothing: kept here because making one takes a debug build half a minute.
+const RSA_2048: &str = include_str!("rsa-2048.pem");
+
+/// What certificates are signed with: checking one costs the client several times as much with one as with the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// RSA with 2,048 bits, by way of an intermediate authority: what AWS shows.
+    Rsa,
+    /// P-256, by the root itself: what many others show.
+    Ecdsa,
+}
+
 /// Signs the stand-ins' certificates.
 #[derive(Debug)]
 pub struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
+    kind: Kind,
+    root: CertifiedIssuer<'static, KeyPair>,
+    /// Who signs, if not the root itself.
+    intermediate: Option<CertifiedIssuer<'static, KeyPair>>,
 }
 
 impl Authority {
@@ -43,17 +58,29 @@ impl Authority {
     ///
     /// # Errors
     /// If the keys cannot be made.
-    pub fn make() -> Result<Self, TlsError> {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(rcgen::DnType::CommonName, "bench root");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        Ok(Self { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate()?)? })
+    pub fn make(kind: Kind) -> Result<Self, TlsError> {
+        let params = |name: &str| {
+            let mut params = CertificateParams::default();
+            params.distinguished_name.push(rcgen::DnType::CommonName, name);
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+            params
+        };
+        let root = CertifiedIssuer::self_signed(params(&format!("bench root {kind:?}")), key(kind)?)?;
+        let intermediate = match kind {
+            Kind::Rsa => {
+                let mut below = params("bench intermediate");
+                below.use_authority_key_identifier_extension = true;
+                Some(CertifiedIssuer::signed_by(below, key(kind)?, &root)?)
+            }
+            Kind::Ecdsa => None,
+        };
+        Ok(Self { kind, root, intermediate })
     }
 
-    /// Its certificate.
+    /// Its root's certificate.
     pub fn pem(&self) -> String {
-        self.issuer.pem()
+        self.root.pem()
     }
 
     /// Serves on a port of its own, for as long as the process lives; answers its address.
@@ -61,18 +88,20 @@ impl Authority {
     /// # Errors
     /// If the certificate cannot be made or the port cannot be had.
     pub async fn serve(&self, service: Router) -> Result<String, TlsError> {
-        let key = KeyPair::generate()?;
+        let own_key = key(self.kind)?;
         let mut params = CertificateParams::new(vec!["localhost".to_owned()])?;
         params.distinguished_name.push(rcgen::DnType::CommonName, "localhost");
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        let certificate = params.signed_by(&key, &self.issuer)?;
-        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let issuer = self.intermediate.as_ref().unwrap_or(&self.root);
+        let mut chain = vec![params.signed_by(&own_key, issuer)?.der().clone()];
+        chain.extend(self.intermediate.as_ref().map(|between| between.der().clone()));
+        let own_key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(own_key.serialize_der()));
         let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key)?;
+            .with_single_cert(chain, own_key)?;
         let tcp = TcpListener::bind("127.0.0.1:0").await?;
         let port = tcp.local_addr()?.port();
         let listener = Listener { tcp, acceptor: TlsAcceptor::from(Arc::new(config)) };
@@ -80,6 +109,13 @@ impl Authority {
             let _ = axum::serve(listener, service).await;
         });
         Ok(format!("https://localhost:{port}"))
+    }
+}
+
+fn key(kind: Kind) -> Result<KeyPair, rcgen::Error> {
+    match kind {
+        Kind::Rsa => KeyPair::from_pem(RSA_2048),
+        Kind::Ecdsa => KeyPair::generate(),
     }
 }
 

@@ -2,10 +2,13 @@
 
 use lambda_runtime::{Diagnostic, Error, LambdaEvent, run, service_fn};
 use serde_json::Value;
-use shared::{config::Config, refresh::Tracker, telemetry};
+use shared::{config::Config, refresh::Tracker, runtime::runtime, telemetry};
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
+fn main() -> Result<(), Error> {
+    runtime()?.block_on(serve())
+}
+
+async fn serve() -> Result<(), Error> {
     let config = Config::from_environment()?;
     telemetry::init(config.log_level);
     let tracker = Tracker::start(&config).await?;

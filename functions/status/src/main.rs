@@ -4,10 +4,13 @@ use std::convert::Infallible;
 
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
-use shared::{config::Config, refresh::Tracker, telemetry};
+use shared::{config::Config, refresh::Tracker, runtime::runtime, telemetry};
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
+fn main() -> Result<(), Error> {
+    runtime()?.block_on(serve())
+}
+
+async fn serve() -> Result<(), Error> {
     let config = Config::from_environment()?;
     telemetry::init(config.log_level);
     let tracker = Tracker::start(&config).await?;

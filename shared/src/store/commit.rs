@@ -33,7 +33,7 @@ impl Store {
         due_at: Option<Timestamp>,
     ) -> Result<Commit, StoreError> {
         let after = Order { version: before.version.saturating_add(1), ..decision.order };
-        let mut change = item::Change::between(&item::write_order(before)?, item::write_order(&after)?);
+        let mut change = item::Change::between(before, &after)?;
         change.set_due(&before.key, due_at);
         let (expression, names, mut values) = change.into_expression();
         values.insert(":version".to_owned(), AttributeValue::N(before.version.to_string()));

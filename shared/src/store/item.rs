@@ -141,57 +141,100 @@ pub(super) fn set_due(item: &mut Item, key: &OrderKey, due_at: Option<Timestamp>
 /// # Errors
 /// If it cannot be written as attributes.
 pub fn write_order(order: &Order) -> Result<Item, StoreError> {
-    let facts = &order.facts;
-    let ms = |time: Option<Timestamp>| time.map(Timestamp::as_millisecond);
-    let (phase, in_flight_since, parked_as, parked_since, outcome) = match order.phase {
-        Phase::InFlight { since } => (PhaseName::InFlight, Some(since), None, None, None),
-        Phase::Parked { parked_as, since } => (PhaseName::Parked, None, Some(parked_as), Some(since), None),
-        Phase::Final { outcome } => (PhaseName::Final, None, None, None, Some(outcome)),
-    };
-    let item = OrderItem {
-        pk: partition(&order.key),
-        sk: "ORDER".to_owned(),
-        product: order.key.product,
-        id: order.key.id.clone(),
-        reference: order.reference.clone(),
-        status: facts.status.clone(),
-        vendor_ref: facts.vendor_ref.clone(),
-        number: facts.number.clone(),
-        plan_code: facts.plan_code.clone(),
-        kind: facts.kind.clone(),
-        topup_amount: facts.topup_amount.as_ref().map(Number::to_string),
-        balance_amount: facts.balance_amount.as_ref().map(Number::to_string),
-        refund_message: facts.refund_message.clone(),
-        suggested_offers: facts.suggested_offers.as_ref().map(|json| json.get().to_owned()),
-        num_trans: facts.num_trans.clone(),
-        date_traitement: facts.date_traitement.clone(),
-        follow_order_id: facts.follow_order_id.clone(),
-        retry_order_id: facts.retry_order_id.clone(),
-        created_at: facts.created_at.clone(),
-        card_ciphertext: order.card.as_ref().map(|card| STANDARD.encode(&card.ciphertext)),
-        card_masked: order.card.as_ref().map(|card| card.masked.clone()),
-        phase,
-        in_flight_since: ms(in_flight_since),
-        parked_as,
-        parked_since: ms(parked_since),
-        outcome,
-        tracked_at: order.tracked_at.as_millisecond(),
-        first_seen_at: ms(order.first_seen_at),
-        asked_at: ms(order.asked_at),
-        checked_at: ms(order.checked_at),
-        changed_at: order.changed_at.as_millisecond(),
-        next_look_at: ms(order.next_look_at),
-        rung: order.rung,
-        failures: order.failures,
-        reviewed: order.reviewed.iter().cloned().collect(),
-        links: order.links.clone(),
-        linked_from: order.linked_from.clone(),
-        version: order.version,
-        seq: order.seq,
-        announced: order.announced,
-    };
+    attributes(order, OrderItem::from(order))
+}
+
+fn attributes(order: &Order, item: OrderItem) -> Result<Item, StoreError> {
     serde_dynamo::to_item(item)
         .map_err(|error| StoreError::Corrupt { key: order.key.clone(), why: error.to_string() })
+}
+
+impl From<&Order> for OrderItem {
+    fn from(order: &Order) -> Self {
+        let facts = &order.facts;
+        let ms = |time: Option<Timestamp>| time.map(Timestamp::as_millisecond);
+        let (phase, in_flight_since, parked_as, parked_since, outcome) = match order.phase {
+            Phase::InFlight { since } => (PhaseName::InFlight, Some(since), None, None, None),
+            Phase::Parked { parked_as, since } => {
+                (PhaseName::Parked, None, Some(parked_as), Some(since), None)
+            }
+            Phase::Final { outcome } => (PhaseName::Final, None, None, None, Some(outcome)),
+        };
+        Self {
+            pk: partition(&order.key),
+            sk: "ORDER".to_owned(),
+            product: order.key.product,
+            id: order.key.id.clone(),
+            reference: order.reference.clone(),
+            status: facts.status.clone(),
+            vendor_ref: facts.vendor_ref.clone(),
+            number: facts.number.clone(),
+            plan_code: facts.plan_code.clone(),
+            kind: facts.kind.clone(),
+            topup_amount: facts.topup_amount.as_ref().map(Number::to_string),
+            balance_amount: facts.balance_amount.as_ref().map(Number::to_string),
+            refund_message: facts.refund_message.clone(),
+            suggested_offers: facts.suggested_offers.as_ref().map(|json| json.get().to_owned()),
+            num_trans: facts.num_trans.clone(),
+            date_traitement: facts.date_traitement.clone(),
+            follow_order_id: facts.follow_order_id.clone(),
+            retry_order_id: facts.retry_order_id.clone(),
+            created_at: facts.created_at.clone(),
+            card_ciphertext: order.card.as_ref().map(|card| STANDARD.encode(&card.ciphertext)),
+            card_masked: order.card.as_ref().map(|card| card.masked.clone()),
+            phase,
+            in_flight_since: ms(in_flight_since),
+            parked_as,
+            parked_since: ms(parked_since),
+            outcome,
+            tracked_at: order.tracked_at.as_millisecond(),
+            first_seen_at: ms(order.first_seen_at),
+            asked_at: ms(order.asked_at),
+            checked_at: ms(order.checked_at),
+            changed_at: order.changed_at.as_millisecond(),
+            next_look_at: ms(order.next_look_at),
+            rung: order.rung,
+            failures: order.failures,
+            reviewed: order.reviewed.iter().cloned().collect(),
+            links: order.links.clone(),
+            linked_from: order.linked_from.clone(),
+            version: order.version,
+            seq: order.seq,
+            announced: order.announced,
+        }
+    }
+}
+
+impl OrderItem {
+    /// Forgets what is the same in both, as far as it may be absent: only what differs is written.
+    fn forget_what_is_the_same(&mut self, other: &mut Self) {
+        fn same<T: PartialEq>(one: &mut Option<T>, other: &mut Option<T>) {
+            if one == other {
+                (*one, *other) = (None, None);
+            }
+        }
+        same(&mut self.reference, &mut other.reference);
+        same(&mut self.status, &mut other.status);
+        same(&mut self.vendor_ref, &mut other.vendor_ref);
+        same(&mut self.number, &mut other.number);
+        same(&mut self.plan_code, &mut other.plan_code);
+        same(&mut self.kind, &mut other.kind);
+        same(&mut self.topup_amount, &mut other.topup_amount);
+        same(&mut self.balance_amount, &mut other.balance_amount);
+        same(&mut self.refund_message, &mut other.refund_message);
+        same(&mut self.suggested_offers, &mut other.suggested_offers);
+        same(&mut self.num_trans, &mut other.num_trans);
+        same(&mut self.date_traitement, &mut other.date_traitement);
+        same(&mut self.created_at, &mut other.created_at);
+        same(&mut self.card_ciphertext, &mut other.card_ciphertext);
+        same(&mut self.card_masked, &mut other.card_masked);
+        same(&mut self.in_flight_since, &mut other.in_flight_since);
+        same(&mut self.parked_since, &mut other.parked_since);
+        same(&mut self.first_seen_at, &mut other.first_seen_at);
+        same(&mut self.asked_at, &mut other.asked_at);
+        same(&mut self.checked_at, &mut other.checked_at);
+        same(&mut self.next_look_at, &mut other.next_look_at);
+    }
 }
 
 /// The order of an item; attributes that we do not know are passed over.
@@ -272,11 +315,17 @@ pub(super) struct Change {
 }
 
 impl Change {
-    /// What turns `old` into `new`.
-    pub(super) fn between(old: &Item, new: Item) -> Self {
+    /// What turns `before` into `after`.
+    ///
+    /// # Errors
+    /// If one of them cannot be written as attributes.
+    pub(super) fn between(before: &Order, after: &Order) -> Result<Self, StoreError> {
+        let (mut old, mut new) = (OrderItem::from(before), OrderItem::from(after));
+        old.forget_what_is_the_same(&mut new);
+        let (old, new) = (attributes(before, old)?, attributes(after, new)?);
         let gone = old.keys().filter(|name| !new.contains_key(*name)).cloned().collect();
         let set = new.into_iter().filter(|(name, value)| old.get(name) != Some(value)).collect();
-        Self { set, remove: gone, add: Vec::new() }
+        Ok(Self { set, remove: gone, add: Vec::new() })
     }
 
     pub(super) fn set(&mut self, name: &str, value: AttributeValue) {

@@ -11,6 +11,7 @@
 
 mod bus;
 mod gate;
+pub mod loopback;
 mod order;
 mod process;
 mod sandbox;

@@ -89,7 +89,7 @@ impl HoldingProxy {
     /// Serves on loopback until the test ends.
     pub async fn start(to: &str, held_text: &str) -> Self {
         let holds = Arc::new(AtomicBool::new(false));
-        let http = shared::http::client(&[]).unwrap();
+        let http = crate::loopback::client();
         let way = Way { http, to: to.to_owned(), held_text: held_text.to_owned(), holds: holds.clone() };
         let address = serve(Router::new().fallback(pass).with_state(way)).await;
         Self { address, holds }

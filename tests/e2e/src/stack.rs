@@ -14,10 +14,11 @@ use shared::{
     aws::{AwsEnvironment, sdk_config},
     clock::Clock,
     config::Config,
+    http::Http,
     refresh::Tracker,
 };
 
-use crate::{Bus, Sandbox, TestOrder};
+use crate::{Bus, Sandbox, TestOrder, loopback};
 
 /// Asks until `check` answers something, at most for `limit`; `what` says in the panic what was waited for.
 pub async fn wait_until<T, F: Future<Output = Option<T>>>(
@@ -46,6 +47,7 @@ pub fn setting(name: &str) -> Option<String> {
 pub struct Stack {
     env: HashMap<String, String>,
     http: reqwest::Client,
+    aws_http: Http,
     /// The vendor's stand-in.
     pub sandbox: Sandbox,
     /// What was heard on its bus.
@@ -81,11 +83,11 @@ impl Stack {
             Some((name.trim().to_owned(), value.trim().trim_matches('\'').to_owned()))
         };
         let env: HashMap<_, _> = text.lines().filter_map(assignment).collect();
-        let http = shared::http::client(&[]).unwrap();
+        let http = loopback::client();
         let sandbox = Sandbox::new(http.clone(), &env);
         let bus = bus
             .get_or_init(|| Bus::listen(environment(&env), env["EVENTS_QUEUE_URL"].clone(), &env["LOG_DIR"]));
-        Self { env, http, sandbox, bus }
+        Self { env, http, aws_http: Http::new(&[]).unwrap(), sandbox, bus }
     }
 
     /// A setting of `stack.env`.
@@ -126,7 +128,7 @@ impl Stack {
     }
 
     fn config(&self) -> aws_types::SdkConfig {
-        sdk_config(&environment(&self.env), self.http.clone())
+        sdk_config(&environment(&self.env), self.aws_http.clone())
     }
 
     /// DynamoDB.

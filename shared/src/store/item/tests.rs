@@ -51,7 +51,7 @@ fn an_attribute_of_a_newer_version_is_passed_over_and_stays() {
     stored.insert("invented_later".into(), AttributeValue::S("x".into()));
     assert_eq!(read_order(&order.key, stored).unwrap(), order);
     let after = Order { rung: 4, ..order.clone() };
-    let change = Change::between(&write_order(&order).unwrap(), write_order(&after).unwrap());
+    let change = Change::between(&order, &after).unwrap();
     let (expression, names, _) = change.into_expression();
     assert_eq!(expression, "SET #s0 = :s0");
     assert_eq!(names["#s0"], "rung");
@@ -63,7 +63,7 @@ fn a_change_names_what_is_set_and_what_is_removed() {
     let since = Timestamp::from_millisecond(1_760_000_000_123).unwrap();
     let mut after = Order { phase: Phase::Parked { parked_as: ParkedAs::Queued, since }, ..order.clone() };
     after.facts.refund_message = None;
-    let change = Change::between(&write_order(&order).unwrap(), write_order(&after).unwrap());
+    let change = Change::between(&order, &after).unwrap();
     let (_, names, values) = change.into_expression();
     let named = |prefix: &str| {
         let mut found: Vec<_> = names
