@@ -1,6 +1,8 @@
 //! The one path: load, claim, admit, ask the vendor, decide, commit, announce. A status request, a poller tick and a recheck
 //! differ only in how they pick the order and in what they answer.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use secrecy::SecretString;
 use tokio::time::timeout;
@@ -14,8 +16,8 @@ use crate::{
     config::Config,
     http::Http,
     order::{
-        Event, Jitter, Observation, Order, OrderId, OrderKey, Product, Ref, ReviewReason, Saw, Schedule,
-        Seen, TrackedBy, Trigger, decide,
+        Decision, Event, Jitter, Observation, Order, OrderId, OrderKey, Product, Ref, ReviewReason, Saw,
+        Schedule, Seen, TrackedBy, Trigger, decide,
     },
     secret::{Fingerprint, SecretError, Vault},
     store::{Commit, Registration, Store, StoreError},
@@ -255,10 +257,10 @@ impl Tracker {
             return self.settled(order, now, Saw::NotAsked, look, announced).await.map(Some);
         }
         let due_at = (trigger == Trigger::Recheck).then(|| order.due_after_claim(now, &self.schedule));
-        let Some(claimed) = self.store.claim(&order, now, due_at).await? else {
+        if !self.store.claim(&order, now, due_at).await? {
             // Somebody else has just asked: whoever polls comes back when the ladder says so, and not at once.
             return Ok(Some(not_made(Order { asked_at: Some(now), ..order })));
-        };
+        }
         let leave = self.admission.admit(vendor_key.fingerprint(), trigger.into()).await;
         let Ok(Leave::Given(admitted)) = leave else {
             // Nobody looks: the claim is given back, and what was due is due still.
@@ -268,6 +270,7 @@ impl Tracker {
             let look = self.not_admitted(until, why).await;
             return self.settled(order, now, Saw::NotAsked, look, announced).await.map(Some);
         };
+        let claimed = Order { asked_at: Some(now), ..order };
         let answer = self.vendor.check_id(&vendor_key, &claimed.key).await;
         let (saw, look) = self.observe(&claimed, trigger, &admitted, answer).await;
         self.settled(claimed, now, saw, look, announced).await.map(Some)
@@ -351,9 +354,9 @@ impl Tracker {
         for _ in 0..MOST_RACES {
             let now = self.clock.now();
             let decision = order.card_revealed(now);
-            let events = decision.events.clone();
-            let due_at = self.schedule.due_at(&decision.order, now);
-            match self.store.commit(&order, decision, due_at).await? {
+            let Decision { order: after, events } = decision;
+            let due_at = self.schedule.due_at(&after, now);
+            match self.store.commit(&order, after, &events, due_at).await? {
                 Commit::Applied(order) => {
                     self.announce(*order, &events).await;
                     return Ok(Some(code));
@@ -440,12 +443,12 @@ impl Tracker {
         look: Look,
         announced: usize,
     ) -> Result<Refreshed, StoreError> {
-        let before = order.clone();
+        let (was_final, reviewed) = (order.phase.is_final(), order.reviewed.clone());
         let (order, events) = self.settle(order, &Observation { asked_at, saw }).await?;
         let news = News {
-            became_final: order.phase.is_final() && !before.phase.is_final(),
-            overdue_reviews: reviews(&before, &order, ReviewReason::Overdue),
-            unrecognised_statuses: reviews(&before, &order, ReviewReason::UnrecognisedStatus),
+            became_final: order.phase.is_final() && !was_final,
+            overdue_reviews: reviews(&reviewed, &order, ReviewReason::Overdue),
+            unrecognised_statuses: reviews(&reviewed, &order, ReviewReason::UnrecognisedStatus),
         };
         let (order, more) = self.announce(order, &events).await;
         Ok(Refreshed { order, look, announced: announced + more, news })
@@ -468,8 +471,8 @@ impl Tracker {
                 return Ok((order, Vec::new()));
             }
             let due_at = self.schedule.due_at(&decision.order, now);
-            let events = decision.events.clone();
-            match self.store.commit(&order, decision, due_at).await? {
+            let Decision { order: after, events } = decision;
+            match self.store.commit(&order, after, &events, due_at).await? {
                 Commit::Applied(after) => return Ok((*after, events)),
                 Commit::AlreadyFinal | Commit::LostRace => {
                     order = self.store.load(&order.key).await?.ok_or_else(|| vanished(&order.key))?;
@@ -482,15 +485,11 @@ impl Tracker {
 
     /// Announces what is in the outbox, then tracks the orders that this one lives on under. `fresh` are the events just
     /// committed; others are read from the history. What fails is due soon, so it is logged and no error.
-    async fn announce(&self, order: Order, fresh: &[Event]) -> (Order, usize) {
-        let (order, count) = match self.try_announce(&order, fresh).await {
-            Ok((announced, count)) => (Order { announced: order.announced.max(announced), ..order }, count),
-            Err(error) => {
-                tracing::warn!(order = %order.key, %error, "events stay in the outbox");
-                (order, 0)
-            }
-        };
-        let mut order = order;
+    async fn announce(&self, mut order: Order, fresh: &[Event]) -> (Order, usize) {
+        let count = self.try_announce(&mut order, fresh).await.unwrap_or_else(|error| {
+            tracing::warn!(order = %order.key, %error, "events stay in the outbox");
+            0
+        });
         for link in order.links_to_track() {
             // Boxed: the order that is tracked is announced in its turn, though it has no links yet.
             if let Err(error) = Box::pin(self.track_link(&mut order, link)).await {
@@ -519,9 +518,9 @@ impl Tracker {
         self.store.put_off(order, self.schedule.due_at(order, now)).await
     }
 
-    async fn try_announce(&self, order: &Order, fresh: &[Event]) -> Result<(u32, usize), StoreError> {
+    async fn try_announce(&self, order: &mut Order, fresh: &[Event]) -> Result<usize, StoreError> {
         if order.announced >= order.seq {
-            return Ok((order.announced, 0));
+            return Ok(0);
         }
         let stored;
         let complete = fresh.first().is_some_and(|first| first.seq == order.announced.saturating_add(1));
@@ -535,11 +534,15 @@ impl Tracker {
         if let Some(why) = &result.stopped {
             tracing::warn!(order = %order.key, why, "events stay in the outbox");
         }
-        let Some(up_to) = result.up_to else { return Ok((order.announced, 0)) };
-        let after = Order { announced: up_to, ..order.clone() };
-        let now: Timestamp = self.clock.now();
-        self.store.mark_announced(&after, up_to, self.schedule.due_at(&after, now)).await?;
-        Ok((up_to, result.count))
+        let Some(up_to) = result.up_to else { return Ok(0) };
+        let before = std::mem::replace(&mut order.announced, up_to);
+        let due_at = self.schedule.due_at(order, self.clock.now());
+        if let Err(error) = self.store.mark_announced(order, up_to, due_at).await {
+            // It is out, but nobody will know: it goes out again.
+            order.announced = before;
+            return Err(error);
+        }
+        Ok(result.count)
     }
 }
 
@@ -572,9 +575,9 @@ pub enum RevealError {
     Card(#[from] CardError),
 }
 
-/// How many reviews for this reason `after` has and `before` has not.
-fn reviews(before: &Order, after: &Order, reason: ReviewReason) -> usize {
-    after.reviewed.difference(&before.reviewed).filter(|what| what.starts_with(reason.as_str())).count()
+/// How many reviews for this reason `after` has that were not `before`.
+fn reviews(before: &BTreeSet<String>, after: &Order, reason: ReviewReason) -> usize {
+    after.reviewed.difference(before).filter(|what| what.starts_with(reason.as_str())).count()
 }
 
 fn too_many_races(what: &'static str) -> StoreError {

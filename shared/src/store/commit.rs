@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::{
 use jiff::Timestamp;
 
 use super::{Item, Store, StoreError, history, item, lost_transaction, lost_update};
-use crate::order::{Decision, Order};
+use crate::order::{Event, Order};
 
 /// What became of a commit. Losing is no error: somebody else was faster.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,17 +22,18 @@ pub enum Commit {
 }
 
 impl Store {
-    /// Commits `decision` if the order is still as it was in `before`.
+    /// Commits `after` with its new `events` if the order is still as it was in `before`.
     ///
     /// # Errors
     /// If DynamoDB fails.
     pub async fn commit(
         &self,
         before: &Order,
-        decision: Decision,
+        after: Order,
+        events: &[Event],
         due_at: Option<Timestamp>,
     ) -> Result<Commit, StoreError> {
-        let after = Order { version: before.version.saturating_add(1), ..decision.order };
+        let after = Order { version: before.version.saturating_add(1), ..after };
         let mut change = item::Change::between(before, &after)?;
         change.set_due(&before.key, due_at);
         let (expression, names, mut values) = change.into_expression();
@@ -47,10 +48,10 @@ impl Store {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .build()
             .map_err(|error| unbuilt(&error))?;
-        let lost = if decision.events.is_empty() {
+        let lost = if events.is_empty() {
             self.write_alone(update).await?
         } else {
-            let events = decision.events.iter().map(|event| self.put_new(history::write_event(event)));
+            let events = events.iter().map(|event| self.put_new(history::write_event(event)));
             self.write_together(update, events.collect::<Result<_, _>>()?).await?
         };
         Ok(match lost {

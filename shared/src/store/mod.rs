@@ -152,7 +152,7 @@ impl Store {
         }
     }
 
-    /// Takes leave to look at the order now: of all who loaded it as it is, only one gets it. A recheck also moves
+    /// Takes leave to look at the order now: of all who loaded it as it is, only one gets it, and is told true. A recheck also moves
     /// `due_at` on, so that an order that cannot be looked at does not block the others.
     ///
     /// # Errors
@@ -162,7 +162,7 @@ impl Store {
         order: &Order,
         now: Timestamp,
         due_at: Option<Timestamp>,
-    ) -> Result<Option<Order>, StoreError> {
+    ) -> Result<bool, StoreError> {
         let unchanged = match order.asked_at {
             Some(_) => "asked_at = :before",
             None => "attribute_not_exists(asked_at)",
@@ -180,8 +180,8 @@ impl Store {
             .send()
             .await;
         match result {
-            Ok(_) => Ok(Some(Order { asked_at: Some(now), ..order.clone() })),
-            Err(error) if lost_update(&error) => Ok(None),
+            Ok(_) => Ok(true),
+            Err(error) if lost_update(&error) => Ok(false),
             Err(error) => Err(StoreError::unavailable("claim an order", &error)),
         }
     }

@@ -7,7 +7,8 @@ use super::*;
 use crate::{
     aws::{AwsEnvironment, sdk_config},
     order::{
-        Facts, Jitter, Observation, OrderKey, Product, Saw, Schedule, Seen, TrackedBy, VendorStatus, decide,
+        Decision, Facts, Jitter, Observation, OrderKey, Product, Saw, Schedule, Seen, TrackedBy,
+        VendorStatus, decide,
     },
 };
 
@@ -38,7 +39,10 @@ async fn commit(status: &str, http: u16, answer: Value) -> (Result<Commit, Store
     let config = sdk_config(&AwsEnvironment::for_tests(&server.uri()), crate::http::Http::new(&[]).unwrap());
     let store = Store::new(aws_sdk_dynamodb::Client::new(&config), "orders".to_owned());
     let order = order();
-    let result = store.commit(&order, decision(&order, status), None).await;
+    let result = {
+        let decided = decision(&order, status);
+        store.commit(&order, decided.order, &decided.events, None).await
+    };
     let body = |request: &wiremock::Request| serde_json::from_slice(&request.body).unwrap();
     (result, server.received_requests().await.unwrap().iter().map(body).collect())
 }
