@@ -94,6 +94,8 @@ def watch(stack: Stack) -> None:
         "poller --data-file events/poller-tick.json")
     # In a file and not in our own environment: RUST_LOG is for the functions, not for cargo lambda.
     environment = {**deployed, **{name: value for name, value in known.items() if name.startswith("AWS_")}}
+    # cargo lambda's file takes no second `=` in a line, and here nothing depends on how memory is managed.
+    environment.pop("GLIBC_TUNABLES", None)
     file = stack.directory / "watch.env"
     write_private(file, "".join(f"{name}={value}\n" for name, value in environment.items()))
     os.chdir(tools.ROOT)
