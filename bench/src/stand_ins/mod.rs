@@ -84,7 +84,7 @@ impl StandIns {
 pub fn our_settings(patience: &str) -> BTreeMap<String, String> {
     let all = [
         ("CONNECT_AHEAD_TIMEOUT", patience),
-        ("GLIBC_TUNABLES", "glibc.malloc.tcache_count=1000"),
+        ("GLIBC_TUNABLES", "glibc.malloc.tcache_count=200"),
         ("ORDERS_TABLE", TABLE),
         ("CARD_KEY_ID", "bench-card-key"),
         ("SECRET_ID", "bench-secret"),
