@@ -38,7 +38,7 @@ test: ## everything: linters, all tests, end to end on three local stacks
 test-fast: ## the tests that need no stack
 	@$(LOCAL)/test.py unit
 
-bench: ## measure the functions beside hello world, Rust with all defaults, Python and Node (half an hour the first time)
+bench: ## measure the functions beside hello world, Rust with all defaults, Python and Node (compiles all of them the first time)
 	@$(LOCAL)/bench.py run $(if $(ROUNDS),--rounds $(ROUNDS))
 
 bench-baseline: build ## count the functions' instructions anew, as the baseline that `make test` holds them to

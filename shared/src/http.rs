@@ -79,7 +79,7 @@ pub enum CallError {
 }
 
 impl Http {
-    /// A client with ring and Mozilla's roots compiled in (docs/decisions/2026-11-22-http-client.md has the figures), which trusts
+    /// A client with ring and Mozilla's roots compiled in (docs/decisions/2026-11-22-one-http-client.md has the figures), which trusts
     /// `extra_roots` too.
     ///
     /// # Errors

@@ -4,8 +4,8 @@ use std::io;
 
 use tokio::runtime::{Builder, Runtime};
 
-/// One thread, and one more for looking names up, which blocks: with a thread each, those of a start cost a fifth of a
-/// millisecond apiece.
+/// One thread, and one more for looking names up, which blocks: otherwise a start makes three of them, each with memory of its
+/// own.
 ///
 /// # Errors
 /// If the system has no more handles.
