@@ -14,7 +14,7 @@ use crate::{
 
 /// A warm call is the mean of so many.
 const WARM_CALLS: u32 = 10;
-/// A run is tried so often.
+/// A run is tried so often: under valgrind all takes many times as long, and a timeout of the program's own may strike.
 const MOST_TRIES: usize = 4;
 /// Counts of one subject, in instructions.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -48,7 +48,13 @@ pub async fn count(
     let run = async |calls: &[(&Call, u32)]| {
         let mut counts = Vec::new();
         for _ in 0..runs {
-            counts.push(patiently(subject, environment, calls, folder).await?);
+            let mut counted = run(subject, environment, calls, folder).await;
+            for _ in 1..MOST_TRIES {
+                if counted.is_err() {
+                    counted = run(subject, environment, calls, folder).await;
+                }
+            }
+            counts.push(counted?);
         }
         Ok::<_, BenchError>(median(&counts))
     };
@@ -61,23 +67,6 @@ pub async fn count(
         calls.insert(call.name.to_owned(), counts);
     }
     Ok(Counts { init, calls })
-}
-
-/// Under valgrind all takes fifty times as long, and on a busy machine a timeout of the program's own may strike: it is tried again.
-async fn patiently(
-    subject: &Subject,
-    environment: &BTreeMap<String, String>,
-    calls: &[(&Call, u32)],
-    folder: &Path,
-) -> Result<f64, BenchError> {
-    let mut last = run(subject, environment, calls, folder).await;
-    for _ in 1..MOST_TRIES {
-        if last.is_ok() {
-            break;
-        }
-        last = run(subject, environment, calls, folder).await;
-    }
-    last
 }
 
 /// All instructions of a process that answers these calls and is ended.
