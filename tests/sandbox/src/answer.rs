@@ -57,7 +57,7 @@ impl Answer {
     }
 }
 
-/// Answers for the next looks at one order, or for the next sends.
+/// Answers for the next looks at one order, for the next sends, or for the next lists.
 #[derive(Default)]
 pub(crate) struct Script(VecDeque<(Answer, Left)>);
 

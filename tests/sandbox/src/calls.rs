@@ -9,13 +9,34 @@ use serde::{Deserialize, Serialize};
 use crate::clock::{between, text};
 
 /// What a call is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Send,
     Check,
+    List,
     Validate,
     Unknown,
+}
+
+/// Kinds as a filter names them: `check`, or `check,list`.
+#[derive(Clone, Deserialize)]
+#[serde(try_from = "String")]
+struct Kinds(Vec<Kind>);
+
+impl TryFrom<String> for Kinds {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let one = |name: &str| match name {
+            "send" => Ok(Kind::Send),
+            "check" => Ok(Kind::Check),
+            "list" => Ok(Kind::List),
+            "validate" => Ok(Kind::Validate),
+            "unknown" => Ok(Kind::Unknown),
+            other => Err(format!("no such kind of endpoint: `{other}`")),
+        };
+        text.split(',').map(one).collect::<Result<_, _>>().map(Self)
+    }
 }
 
 /// A call. `http` and `answered` are null until it is answered; they stay null if the caller goes away before.
@@ -32,6 +53,8 @@ pub(crate) struct Call {
     pub(crate) key: String,
     pub(crate) http: Option<u16>,
     pub(crate) answered: Option<String>,
+    /// How many rows of a list went out; null for anything else.
+    pub(crate) rows: Option<usize>,
 }
 
 fn milliseconds<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
@@ -44,7 +67,7 @@ fn milliseconds<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S
 pub(crate) struct Filter {
     order: Option<String>,
     endpoint: Option<String>,
-    endpoint_kind: Option<Kind>,
+    endpoint_kind: Option<Kinds>,
     /// A key, or its fingerprint.
     key: Option<String>,
     since: Option<Timestamp>,
@@ -55,7 +78,7 @@ impl Filter {
         let key = |key: &String| *key == call.key || fingerprint(Some(key)) == call.key;
         self.order.as_ref().is_none_or(|order| call.order.as_ref() == Some(order))
             && self.endpoint.as_ref().is_none_or(|endpoint| endpoint == call.endpoint)
-            && self.endpoint_kind.is_none_or(|kind| kind == call.kind)
+            && self.endpoint_kind.as_ref().is_none_or(|kinds| kinds.0.contains(&call.kind))
             && self.key.as_ref().is_none_or(key)
             && self.since.is_none_or(|since| call.at >= since)
     }
@@ -89,7 +112,7 @@ pub(crate) fn count(log: &[Call], filter: &Filter) -> Counted {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Windows {
     seconds: u32,
-    endpoint_kind: Option<Kind>,
+    endpoint_kind: Option<Kinds>,
     key: Option<String>,
     since: Option<Timestamp>,
 }
@@ -117,7 +140,7 @@ pub(crate) fn count_windows(log: &[Call], windows: &Windows) -> Counts {
     let filter = Filter {
         order: None,
         endpoint: None,
-        endpoint_kind: *endpoint_kind,
+        endpoint_kind: endpoint_kind.clone(),
         key: key.clone(),
         since: *since,
     };

@@ -1,10 +1,9 @@
 //! The control API, for tests: not the vendor's.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
@@ -14,21 +13,25 @@ use serde::{Deserialize, Serialize};
 use crate::answer::{Answer, Script, Written};
 use crate::calls::{Counts, Filter, Windows, count, count_windows};
 use crate::fields::Fields;
+use crate::list::{Change, Lists};
+use crate::new_orders::{MANY, create, create_many};
 use crate::numbers::{NUMBERS, Product};
-use crate::order::{Order, Truth};
+use crate::order::Truth;
 use crate::sandbox::Sandbox;
-use crate::timeline::Step;
 
-type Shared = State<Arc<Sandbox>>;
+pub(crate) type Shared = State<Arc<Sandbox>>;
 
 pub(crate) fn routes() -> Router<Arc<Sandbox>> {
     Router::new()
         .route("/health", get(async || Json(Fields::default().with("status", "ok"))))
         .route("/numbers", get(async || Json(NUMBERS)))
         .route("/orders", get(orders).post(create))
+        .route("/orders/many", post(create_many).layer(DefaultBodyLimit::max(MANY)))
         .route("/orders/{id}", get(order))
         .route("/orders/{id}/script", post(script).delete(unscript))
         .route("/sends/script", post(script_sends).delete(unscript_sends))
+        .route("/lists", post(change_lists).delete(restore_lists))
+        .route("/lists/script", post(script_lists).delete(unscript_lists))
         .route("/outage", post(outage).delete(end_outage))
         .route("/calls", get(calls).delete(forget_calls))
         .route("/calls/windows", get(windows))
@@ -38,7 +41,7 @@ pub(crate) fn routes() -> Router<Arc<Sandbox>> {
 }
 
 /// A control call that makes no sense.
-struct Wrong(StatusCode, String);
+pub(crate) struct Wrong(pub(crate) StatusCode, pub(crate) String);
 
 impl IntoResponse for Wrong {
     fn into_response(self) -> Response {
@@ -53,69 +56,8 @@ impl From<String> for Wrong {
 }
 
 /// Parses whatever the content type says, so that plain `curl -d` works.
-fn parse<'a, T: Deserialize<'a>>(body: &'a Bytes) -> Result<T, Wrong> {
+pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a Bytes) -> Result<T, Wrong> {
     serde_json::from_slice(body).map_err(|error| Wrong::from(error.to_string()))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NewOrder {
-    product: Product,
-    id: Option<String>,
-    number: Option<String>,
-    plan_code: Option<String>,
-    r#type: Option<String>,
-    r#ref: Option<String>,
-    amount: Option<f64>,
-    timeline: Vec<NewStep>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NewStep {
-    after_seconds: f64,
-    status: String,
-    #[serde(default)]
-    fields: Fields,
-}
-
-impl NewStep {
-    fn step(self) -> Result<Step, String> {
-        let after = Duration::try_from_secs_f64(self.after_seconds);
-        let after = after.map_err(|_| "after_seconds is a number from 0".to_owned())?;
-        Ok(Step::new(after, &self.status).with(self.fields))
-    }
-}
-
-#[derive(Serialize)]
-struct Created {
-    id: String,
-}
-
-async fn create(State(sandbox): Shared, body: Bytes) -> Result<(StatusCode, Json<Created>), Wrong> {
-    let new: NewOrder = parse(&body)?;
-    let steps = new.timeline.into_iter().map(NewStep::step).collect::<Result<_, _>>()?;
-    let timeline = sandbox.timeline(steps)?;
-    let sent_at = sandbox.now();
-    let mut state = sandbox.state();
-    let id = new.id.unwrap_or_else(|| state.new_id(sent_at));
-    if state.orders.contains_key(&id) {
-        return Err(Wrong(StatusCode::CONFLICT, format!("there is an order {id} already")));
-    }
-    let order = Order {
-        id: id.clone(),
-        product: new.product,
-        reference: new.r#ref,
-        number: new.number,
-        offer: new.plan_code.or(new.r#type),
-        amount: new.amount,
-        sent_at,
-        visible_after: Duration::ZERO,
-        timeline,
-        calls: 0,
-    };
-    state.insert(order);
-    Ok((StatusCode::CREATED, Json(Created { id })))
 }
 
 #[derive(Serialize)]
@@ -167,6 +109,36 @@ async fn script_sends(State(sandbox): Shared, body: Bytes) -> Result<StatusCode,
 
 async fn unscript_sends(State(sandbox): Shared) -> StatusCode {
     sandbox.state().sends.clear();
+    StatusCode::NO_CONTENT
+}
+
+async fn change_lists(State(sandbox): Shared, body: Bytes) -> Result<StatusCode, Wrong> {
+    let change: Change = parse(&body)?;
+    sandbox.state().lists.change(change);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn restore_lists(State(sandbox): Shared) -> StatusCode {
+    sandbox.state().lists = Lists::default();
+    StatusCode::NO_CONTENT
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewListScript {
+    product: Option<Product>,
+    answers: Vec<Written>,
+}
+
+async fn script_lists(State(sandbox): Shared, body: Bytes) -> Result<StatusCode, Wrong> {
+    let new: NewListScript = parse(&body)?;
+    let script = Script::try_from(new.answers)?;
+    sandbox.state().list_scripts.insert(new.product, script);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn unscript_lists(State(sandbox): Shared) -> StatusCode {
+    sandbox.state().list_scripts.clear();
     StatusCode::NO_CONTENT
 }
 

@@ -27,7 +27,7 @@ impl Chance {
         Self { fraction: settings.faults, rng: Rng::with_seed(seed) }
     }
 
-    /// The fault that meets the next check call, if one does. Its seconds are real ones.
+    /// The fault that meets the next check or list call, if one does. Its seconds are real ones.
     pub(crate) fn next(&mut self) -> Option<Fault> {
         if self.rng.f64() >= self.fraction {
             return None;

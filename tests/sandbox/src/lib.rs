@@ -8,6 +8,8 @@ mod control;
 mod faults;
 mod fields;
 mod gate;
+mod list;
+mod new_orders;
 mod numbers;
 mod order;
 mod reply;

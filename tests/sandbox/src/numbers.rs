@@ -9,7 +9,7 @@ use crate::settings::{Outcome, Settings};
 use crate::timeline::Step;
 
 /// What is sold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Product {
     Mobile,

@@ -54,17 +54,38 @@ impl Order {
     /// The status and the `data` of the vendor's answer; none while the order is not there yet.
     pub(crate) fn shown(&self, now: Timestamp) -> Option<(&str, Fields)> {
         let step = self.step(now)?;
+        Some((&step.status, self.data(step, self.balance())))
+    }
+
+    /// The row of a list: the same, but for the balance of a refund.
+    pub(crate) fn listed(&self, now: Timestamp) -> Option<Fields> {
+        let step = self.step(now)?;
+        let balance = if step.status == "REFUNDED" { self.amount.map(|_| 0.0) } else { self.balance() };
+        Some(self.data(step, balance))
+    }
+
+    /// From then on the vendor shows it.
+    pub(crate) fn visible_at(&self) -> Timestamp {
+        let first = self.timeline.steps().first().map_or(Duration::MAX, |step| step.after);
+        later(self.sent_at, self.visible_after.max(first))
+    }
+
+    fn balance(&self) -> Option<f64> {
+        self.amount.map(|amount| (amount * 98.0).round() / 100.0)
+    }
+
+    fn data(&self, step: &Step, balance: Option<f64>) -> Fields {
         let created = Fields::default().with("created_at", text(self.sent_at));
         let head = Fields::default()
             .with("_id", &self.id)
             .with_some("ref", self.reference.as_ref())
             .with("status", &step.status);
-        let data = match self.product {
+        match self.product {
             Product::Mobile => head
                 .with_some("plan_code", self.offer.as_ref())
                 .with_some("MSSIDN", self.number.as_ref())
                 .with_amount("topup_amount", self.amount)
-                .with_amount("balance_amount", self.amount.map(|amount| (amount * 98.0).round() / 100.0))
+                .with_amount("balance_amount", balance)
                 .then(&created)
                 .then(&step.fields),
             Product::Internet => head
@@ -73,8 +94,7 @@ impl Order {
                 .with_amount("topup_amount", self.amount)
                 .then(&step.fields)
                 .then(&created.without(&step.fields)),
-        };
-        Some((&step.status, data))
+        }
     }
 
     pub(crate) fn truth(&self, now: Timestamp) -> Truth {

@@ -31,6 +31,8 @@ pub(crate) struct Reply {
     pub(crate) body: String,
     /// For the log of calls: never a key, never a card code.
     pub(crate) answered: String,
+    /// How many rows of a list are in the body.
+    pub(crate) rows: Option<usize>,
     delivery: Delivery,
 }
 
@@ -42,11 +44,11 @@ pub(crate) struct Envelope {
 }
 
 #[derive(Serialize)]
-struct Success<T> {
+struct Success<T, M> {
     success: bool,
     data: T,
     #[serde(skip_serializing_if = "Option::is_none")]
-    meta: Option<Meta>,
+    meta: Option<M>,
     #[serde(rename = "requestId", skip_serializing_if = "Option::is_none")]
     request_id: Option<String>,
 }
@@ -80,8 +82,18 @@ struct Unrouted<'a> {
 
 impl Envelope {
     pub(crate) fn success(self, answered: &str, data: impl Serialize) -> Reply {
+        let meta = (self.product == Some(Product::Mobile)).then(|| Meta { timestamp: text(self.now) });
+        self.success_with(meta, answered, data)
+    }
+
+    /// With a `meta` of its own.
+    pub(crate) fn success_with(
+        self,
+        meta: Option<impl Serialize>,
+        answered: &str,
+        data: impl Serialize,
+    ) -> Reply {
         let request_id = self.request_id();
-        let meta = request_id.is_some().then(|| Meta { timestamp: text(self.now) });
         Reply::json(StatusCode::OK, answered, &Success { success: true, data, meta, request_id })
     }
 
@@ -103,7 +115,7 @@ impl Envelope {
 impl Reply {
     pub(crate) fn new(status: StatusCode, content_type: HeaderValue, answered: &str, body: String) -> Self {
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, content_type)]);
-        Self { status, headers, body, answered: answered.to_owned(), delivery: Delivery::Whole }
+        Self { status, headers, body, answered: answered.to_owned(), rows: None, delivery: Delivery::Whole }
     }
 
     fn json(status: StatusCode, answered: &str, body: &impl Serialize) -> Self {
@@ -123,6 +135,10 @@ impl Reply {
             self.headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         self
+    }
+
+    pub(crate) fn listing(self, rows: usize) -> Self {
+        Self { rows: Some(rows), ..self }
     }
 
     pub(crate) fn in_halves(self, wait: Duration) -> Self {

@@ -12,6 +12,7 @@ use crate::clock::{Clock, Scale, later, text};
 use crate::faults::Chance;
 use crate::fields::Fields;
 use crate::gate::Gate;
+use crate::list::{Index, Lists};
 use crate::numbers::{Product, course, steps};
 use crate::order::Order;
 use crate::settings::Settings;
@@ -33,6 +34,11 @@ pub(crate) struct State {
     pub(crate) scripts: HashMap<String, Script>,
     /// For the next sends that are taken: by the `ref` they are sent with, or whatever it is.
     pub(crate) sends: HashMap<Option<String>, Script>,
+    /// What the lists look through.
+    pub(crate) index: Index,
+    pub(crate) lists: Lists,
+    /// For the next list calls: of one product, or whichever it is.
+    pub(crate) list_scripts: HashMap<Option<Product>, Script>,
     pub(crate) outage: Option<Answer>,
     pub(crate) calls: Vec<Call>,
     pub(crate) gate: Gate,
@@ -126,6 +132,9 @@ impl State {
             refs: HashMap::new(),
             scripts: HashMap::new(),
             sends: HashMap::new(),
+            index: Index::default(),
+            lists: Lists::default(),
+            list_scripts: HashMap::new(),
             outage: None,
             calls: Vec::new(),
             gate: Gate::default(),
@@ -147,6 +156,7 @@ impl State {
                 self.refs.entry((order.product, name.to_owned())).or_insert_with(|| order.id.clone());
             }
         }
+        self.index.add(&order);
         self.orders.insert(order.id.clone(), order);
     }
 

@@ -41,10 +41,10 @@ pub struct Settings {
     /// How long the slow internet number stays HANDLING
     #[arg(long, value_name = "DURATION", default_value = "400s", value_parser = duration)]
     pub slow_after: Duration,
-    /// How long after a send check-id and check-ref do not find its order yet
+    /// How long after a send check-id, check-ref and the lists do not show its order yet
     #[arg(long, value_name = "DURATION", default_value = "0", value_parser = duration)]
     pub refs_visible_after: Duration,
-    /// Answer this share of the check calls (0 to 1) with a fault: 429, 503, not JSON, cut off or slow, in equal parts
+    /// Answer this share of the check and list calls (0 to 1) with a fault: 429, 503, not JSON, cut off or slow, in equal parts
     #[arg(long, value_name = "FRACTION", default_value = "0", value_parser = fraction)]
     pub faults: f64,
     /// What the choice of faults starts from; made up and logged if not given

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::body::{Bytes, to_bytes};
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{Method, StatusCode};
+use axum::http::{Method, StatusCode, Uri};
 use axum::response::Response;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,7 @@ const BODY_LIMIT: usize = 64 * 1024;
 enum Endpoint {
     Send(Product),
     Check(Product, Name),
+    List(Product),
     Validate,
     Unknown,
 }
@@ -40,7 +41,7 @@ struct Incoming {
     /// The id that is asked for, or that the `ref` belongs to.
     order: Option<String>,
     method: Method,
-    path: String,
+    uri: Uri,
     key: Option<String>,
     address: IpAddr,
     body: Bytes,
@@ -59,7 +60,7 @@ pub(crate) async fn handle(
         endpoint,
         key: parts.headers.get("x-access-token").and_then(|key| key.to_str().ok()).map(str::to_owned),
         method: parts.method,
-        path: parts.uri.path().to_owned(),
+        uri: parts.uri,
         address: peer.ip(),
         body: Bytes::new(),
     };
@@ -80,6 +81,8 @@ impl Endpoint {
         match (method, segments.as_slice()) {
             (&Method::POST, ["mobile", "send"]) => Self::Send(Product::Mobile),
             (&Method::POST, ["internet", "send"]) => Self::Send(Product::Internet),
+            (&Method::GET, ["mobile", "list"]) => Self::List(Product::Mobile),
+            (&Method::GET, ["internet", "list"]) => Self::List(Product::Internet),
             (&Method::GET, ["mobile", check, name]) => Self::check(Product::Mobile, check, name),
             (&Method::GET, ["internet", check, name]) => Self::check(Product::Internet, check, name),
             (&Method::GET, ["validate"]) => Self::Validate,
@@ -106,6 +109,8 @@ impl Endpoint {
             Self::Check(Product::Internet, Name::Id(_)) => "internet/check-id",
             Self::Check(Product::Mobile, Name::Ref(_)) => "mobile/check-ref",
             Self::Check(Product::Internet, Name::Ref(_)) => "internet/check-ref",
+            Self::List(Product::Mobile) => "mobile/list",
+            Self::List(Product::Internet) => "internet/list",
             Self::Validate => "validate",
             Self::Unknown => "unknown",
         }
@@ -115,6 +120,7 @@ impl Endpoint {
         match self {
             Self::Send(_) => Kind::Send,
             Self::Check(..) => Kind::Check,
+            Self::List(_) => Kind::List,
             Self::Validate => Kind::Validate,
             Self::Unknown => Kind::Unknown,
         }
@@ -122,7 +128,7 @@ impl Endpoint {
 
     fn product(&self) -> Option<Product> {
         match self {
-            Self::Send(product) | Self::Check(product, _) => Some(*product),
+            Self::Send(product) | Self::Check(product, _) | Self::List(product) => Some(*product),
             Self::Validate | Self::Unknown => None,
         }
     }
@@ -162,6 +168,7 @@ impl Sandbox {
             key: fingerprint(incoming.key.as_deref()),
             http: None,
             answered: None,
+            rows: None,
         });
         turn
     }
@@ -174,13 +181,15 @@ impl Sandbox {
         };
         call.http = Some(reply.status.as_u16());
         call.answered = Some(reply.answered.clone());
+        call.rows = reply.rows;
         let order = call.order.as_deref().unwrap_or("-");
         tracing::info!(
             endpoint = call.endpoint,
             order,
             key = call.key,
             http = call.http,
-            answered = reply.answered
+            answered = reply.answered,
+            rows = call.rows
         );
     }
 
@@ -198,7 +207,7 @@ impl Sandbox {
     /// The vendor while there is no outage.
     async fn up(&self, call: &Incoming) -> Reply {
         if let Endpoint::Unknown = call.endpoint {
-            return Reply::unrouted(call.method.as_str(), &call.path);
+            return Reply::unrouted(call.method.as_str(), call.uri.path());
         }
         let admitted = self.state().gate.admit(&self.settings, self.now(), call.address, call.key.as_deref());
         if let Err(refusal) = admitted {
@@ -208,17 +217,25 @@ impl Sandbox {
         if let Endpoint::Send(_) = call.endpoint {
             return self.send(call, envelope).await;
         }
-        let script = call.order.as_ref().and_then(|id| self.state().scripts.get_mut(id)?.next());
-        match script {
+        match self.scripted(call) {
             Some(answer) => answer.play("script", self.scale(), envelope, async { self.truly(call) }).await,
             None => self.by_chance(call, envelope).await,
         }
     }
 
+    fn scripted(&self, call: &Incoming) -> Option<Answer> {
+        let mut state = self.state();
+        let Endpoint::List(product) = call.endpoint else {
+            return state.scripts.get_mut(call.order.as_ref()?)?.next();
+        };
+        let by_product = state.list_scripts.get_mut(&Some(product)).and_then(Script::next);
+        by_product.or_else(|| state.list_scripts.get_mut(&None)?.next())
+    }
+
     /// The truth, or a fault in place of it.
     async fn by_chance(&self, call: &Incoming, envelope: Envelope) -> Reply {
         let reply = self.truly(call);
-        let Endpoint::Check(..) = call.endpoint else {
+        let (Endpoint::Check(..) | Endpoint::List(_)) = call.endpoint else {
             return reply;
         };
         let fault = self.state().chance.next();
@@ -253,11 +270,12 @@ impl Sandbox {
         match &call.endpoint {
             Endpoint::Send(product) => self.take(*product, &call.body, envelope),
             Endpoint::Check(product, _) => self.look(*product, call.order.as_deref(), envelope),
+            Endpoint::List(product) => self.list(*product, &call.uri, envelope),
             Endpoint::Validate => {
                 let key = Fields::default().with("key", &call.key).with("type", "SANDBOX");
                 envelope.success("SANDBOX", Fields::default().with("apiKey", key))
             }
-            Endpoint::Unknown => Reply::unrouted(call.method.as_str(), &call.path),
+            Endpoint::Unknown => Reply::unrouted(call.method.as_str(), call.uri.path()),
         }
     }
 

@@ -1,0 +1,144 @@
+//! Orders that tests make without a send.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::StatusCode;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::control::{Shared, Wrong, parse};
+use crate::fields::Fields;
+use crate::numbers::Product;
+use crate::order::Order;
+use crate::sandbox::{Sandbox, State as Known};
+use crate::timeline::Step;
+
+/// Room for 10,000 orders in one body.
+pub(crate) const MANY: usize = 8 * 1024 * 1024;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewOrder {
+    product: Product,
+    id: Option<String>,
+    number: Option<String>,
+    plan_code: Option<String>,
+    r#type: Option<String>,
+    r#ref: Option<String>,
+    amount: Option<f64>,
+    sent_at: Option<Timestamp>,
+    timeline: Vec<NewStep>,
+}
+
+impl NewOrder {
+    /// Without an id if it is to be made up.
+    fn order(self, sandbox: &Sandbox) -> Result<Order, String> {
+        let steps = self.timeline.into_iter().map(NewStep::step).collect::<Result<_, _>>()?;
+        let now = sandbox.now();
+        let sent_at = self.sent_at.unwrap_or(now);
+        if !(Timestamp::UNIX_EPOCH..=now).contains(&sent_at) {
+            return Err("sent_at is a time from 1970 on that has passed".to_owned());
+        }
+        Ok(Order {
+            id: self.id.unwrap_or_default(),
+            product: self.product,
+            reference: self.r#ref,
+            number: self.number,
+            offer: self.plan_code.or(self.r#type),
+            amount: self.amount,
+            sent_at,
+            visible_after: Duration::ZERO,
+            timeline: sandbox.timeline(steps)?,
+            calls: 0,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewStep {
+    after_seconds: f64,
+    status: String,
+    #[serde(default)]
+    fields: Fields,
+}
+
+impl NewStep {
+    fn step(self) -> Result<Step, String> {
+        let after = Duration::try_from_secs_f64(self.after_seconds);
+        let after = after.map_err(|_| "after_seconds is a number from 0".to_owned())?;
+        Ok(Step::new(after, &self.status).with(self.fields))
+    }
+}
+
+#[derive(Serialize)]
+pub(crate) struct Created {
+    id: String,
+}
+
+pub(crate) async fn create(
+    State(sandbox): Shared,
+    body: Bytes,
+) -> Result<(StatusCode, Json<Created>), Wrong> {
+    let order = parse::<NewOrder>(&body)?.order(&sandbox)?;
+    let mut state = sandbox.state();
+    let order = state.named(order)?;
+    let id = order.id.clone();
+    state.insert(order);
+    Ok((StatusCode::CREATED, Json(Created { id })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewOrders {
+    orders: Vec<NewOrder>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct CreatedMany {
+    ids: Vec<String>,
+}
+
+/// All of them, or none if one is wrong.
+pub(crate) async fn create_many(
+    State(sandbox): Shared,
+    body: Bytes,
+) -> Result<(StatusCode, Json<CreatedMany>), Wrong> {
+    let new = parse::<NewOrders>(&body)?.orders;
+    let mut state = sandbox.state();
+    let (mut orders, mut ids) = (Vec::with_capacity(new.len()), Vec::with_capacity(new.len()));
+    let mut taken = HashSet::new();
+    for (place, new) in new.into_iter().enumerate() {
+        let wrong = |Wrong(status, complaint)| Wrong(status, format!("orders[{place}]: {complaint}"));
+        let order = new.order(&sandbox).map_err(Wrong::from).and_then(|order| state.named(order));
+        let order = order.map_err(wrong)?;
+        if !taken.insert(order.id.clone()) {
+            return Err(wrong(Wrong::twice(&order.id)));
+        }
+        ids.push(order.id.clone());
+        orders.push(order);
+    }
+    orders.into_iter().for_each(|order| state.insert(order));
+    Ok((StatusCode::CREATED, Json(CreatedMany { ids })))
+}
+
+impl Known {
+    /// The order with its id, made up if it has none; refused if there is one of that id.
+    fn named(&mut self, order: Order) -> Result<Order, Wrong> {
+        let id = if order.id.is_empty() { self.new_id(order.sent_at) } else { order.id };
+        if self.orders.contains_key(&id) {
+            return Err(Wrong::twice(&id));
+        }
+        Ok(Order { id, ..order })
+    }
+}
+
+impl Wrong {
+    fn twice(id: &str) -> Self {
+        Self(StatusCode::CONFLICT, format!("there is an order {id} already"))
+    }
+}
