@@ -12,6 +12,12 @@ mod control;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod list_ways;
+#[cfg(test)]
+mod lists;
+#[cfg(test)]
+mod making;
+#[cfg(test)]
 mod sends;
 #[cfg(test)]
 mod vendor;
