@@ -29,6 +29,8 @@ pub struct Config {
     pub schedule: Schedule,
     /// `VENDOR_CALLS_PER_MINUTE`, `VENDOR_CALLS_BURST`.
     pub budget: Budget,
+    /// `BULK_LOOKS`: `on`, lists are used where a call with one is worth more.
+    pub bulk_looks: bool,
     /// What Lambda says about AWS.
     pub aws: AwsEnvironment,
     /// `EXTRA_CA_CERTS`: roots that are trusted besides Mozilla's.
@@ -91,7 +93,8 @@ impl Reader {
         let card_key_id = self.required("CARD_KEY_ID");
         let base_url = self.base_url();
         let secrets = self.secrets();
-        let schedule = self.schedule();
+        let bulk_looks = self.or_default("BULK_LOOKS", true, on_or_off);
+        let schedule = self.schedule(bulk_looks);
         let budget = self.budget();
         let region = self.required("AWS_REGION");
         let access_key_id = self.required("AWS_ACCESS_KEY_ID");
@@ -108,6 +111,7 @@ impl Reader {
             secrets: secrets?,
             schedule,
             budget,
+            bulk_looks,
             aws: AwsEnvironment {
                 region: region?,
                 access_key_id: access_key_id?,
@@ -125,7 +129,7 @@ impl Reader {
         })
     }
 
-    fn schedule(&mut self) -> Schedule {
+    fn schedule(&mut self, bulk_looks: bool) -> Schedule {
         let default = Schedule::default();
         Schedule {
             poll_mobile: self.or_default("POLL_LADDER_MOBILE", default.poll_mobile, Ladder::from_str),
@@ -156,6 +160,8 @@ impl Reader {
                 default.retry_after_failure,
                 parse_duration,
             ),
+            bulk_recheck: Some(self.or_default("BULK_RECHECK", Duration::from_secs(3600), parse_duration))
+                .filter(|_| bulk_looks),
         }
     }
 
@@ -247,6 +253,14 @@ impl Reader {
     }
 }
 
+fn on_or_off(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("must be on or off"),
+    }
+}
+
 fn is_loopback(url: &Uri) -> bool {
     let host = url.host().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
@@ -276,7 +290,11 @@ mod tests {
     #[test]
     fn defaults_are_those_of_the_design() {
         let config = read(&[]).unwrap();
-        assert_eq!(config.schedule, Schedule::default());
+        let hourly = Some(Duration::from_secs(3600));
+        assert_eq!(config.schedule, Schedule { bulk_recheck: hourly, ..Schedule::default() });
+        assert!(config.bulk_looks);
+        let without = read(&[("BULK_LOOKS", "off")]).unwrap();
+        assert_eq!((without.schedule, without.bulk_looks), (Schedule::default(), false));
         assert_eq!(config.budget, Budget::default());
         assert_eq!(config.base_url.to_string(), "https://api.oneclickdz.com/v3");
         assert!(!format!("{config:?}").contains("swordfish"));
@@ -291,6 +309,8 @@ mod tests {
             ("POLL_DEADLINE", "0s"),
             ("VENDOR_CALLS_PER_MINUTE", "many"),
             ("VENDOR_CALLS_BURST", "60"),
+            ("BULK_LOOKS", "maybe"),
+            ("BULK_RECHECK", "0"),
             ("ONECLICKDZ_BASE_URL", "http://example.com"),
             ("RUST_LOG", "loud"),
             ("EXTRA_CA_CERTS", "/nowhere.pem"),
@@ -304,6 +324,8 @@ mod tests {
             "POLL_DEADLINE",
             "VENDOR_CALLS_PER_MINUTE",
             "VENDOR_CALLS_BURST",
+            "BULK_LOOKS",
+            "BULK_RECHECK",
             "ONECLICKDZ_BASE_URL",
             "RUST_LOG",
             "EXTRA_CA_CERTS",

@@ -7,6 +7,7 @@ pub mod cards;
 pub mod clock;
 pub mod config;
 pub mod http;
+pub mod looks;
 pub mod order;
 pub mod refresh;
 pub mod runtime;

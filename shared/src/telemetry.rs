@@ -62,10 +62,10 @@ impl Summary {
         self
     }
 
-    /// Adds a count, also as a metric of that name.
+    /// Adds a count, also as a metric of that name, unless it is 0: a sum loses nothing, and most ticks have nothing to tell.
     #[must_use]
     pub fn count(self, name: &'static str, value: usize) -> Self {
-        self.gauge(name, value as u64, Unit::Count)
+        if value == 0 { self.with(name, 0) } else { self.gauge(name, value as u64, Unit::Count) }
     }
 
     /// Adds what was measured, also as a metric of that name.
@@ -92,14 +92,14 @@ impl Summary {
             function: self.function,
             stack,
             fields: &self.fields,
-            aws: Embedded {
+            aws: (!self.metrics.is_empty()).then(|| Embedded {
                 timestamp: now.as_millisecond(),
                 metrics: [Directive {
                     namespace: "TopupTracker",
                     dimensions: [["stack"]],
                     metrics: &self.metrics,
                 }],
-            },
+            }),
         };
         serde_json::to_vec(&line).unwrap_or_default()
     }
@@ -114,8 +114,8 @@ struct Line<'a> {
     stack: &'a str,
     #[serde(flatten)]
     fields: &'a Map<String, Value>,
-    #[serde(rename = "_aws")]
-    aws: Embedded<'a>,
+    #[serde(rename = "_aws", skip_serializing_if = "Option::is_none")]
+    aws: Option<Embedded<'a>>,
 }
 
 /// CloudWatch's embedded metric format.
@@ -177,12 +177,12 @@ mod tests {
     #[test]
     fn a_summary_is_one_line_of_embedded_metrics() {
         let now = Timestamp::from_millisecond(1_700_000_000_000).unwrap();
-        let summary = Summary::new("poller").with("order", "mobile/1").count("looks", 2);
+        let summary = Summary::new("poller").with("order", "mobile/1").count("looks", 2).count("failed", 0);
         let line = summary.gauge("oldest_due_seconds", 61, Unit::Seconds).line(now, "tracker");
         assert!(!line.contains(&b'\n'));
         let line: Value = serde_json::from_slice(&line).unwrap();
         assert_eq!(line["timestamp"], "2023-11-14T22:13:20Z");
-        assert_eq!(line["looks"], 2);
+        assert_eq!((&line["looks"], &line["failed"]), (&json!(2), &json!(0)));
         assert_eq!((&line["function"], &line["stack"]), (&json!("poller"), &json!("tracker")));
         assert_eq!(line["oldest_due_seconds"], 61);
         assert_eq!(
@@ -193,5 +193,7 @@ mod tests {
                 "Metrics": [{"Name": "looks", "Unit": "Count"}, {"Name": "oldest_due_seconds", "Unit": "Seconds"}],
             }])
         );
+        let quiet = Summary::new("poller").count("looks", 0).line(now, "tracker");
+        assert!(!String::from_utf8(quiet).unwrap().contains("_aws"), "nothing to tell");
     }
 }

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use shared::{
     admission::{VendorEvent, VendorEventKind},
     order::{
-        Decision, Event, Facts, Jitter, JsonText, Observation, Order, OrderKey, Product, Ref, SOURCE, Saw,
-        Schedule, SealedCard, Seen, TrackedBy, VendorStatus, decide,
+        Decision, Event, Facts, Jitter, JsonText, Observation, Order, OrderKey, Place, Product, Ref, SOURCE,
+        Saw, Schedule, SealedCard, Seen, TrackedBy, VendorStatus, decide,
     },
     secret::Fingerprint,
 };
@@ -66,11 +66,11 @@ fn with_card() -> Seen {
         ..facts(Product::Internet, "FULFILLED")
     };
     let card = SealedCard { ciphertext: b"sealed".to_vec(), masked: SealedCard::mask("123456789012") };
-    Seen { facts, card: Some(card) }
+    Seen { facts, card: Some(card), place: Place::Check }
 }
 
 fn look(order: &Order, second: i64, facts: Facts) -> Decision {
-    see(order, second, Seen { facts, card: None })
+    see(order, second, Seen { facts, card: None, place: Place::Check })
 }
 
 fn see(order: &Order, second: i64, seen: Seen) -> Decision {
@@ -79,12 +79,14 @@ fn see(order: &Order, second: i64, seen: Seen) -> Decision {
 }
 
 /// One of each about a key, by file name.
-fn about_a_key() -> [(&'static str, VendorEvent); 2] {
+fn about_a_key() -> [(&'static str, VendorEvent); 3] {
     let key = Fingerprint::stored("1f2e3d4c5b6a7988");
     let suspended = VendorEventKind::Suspended { reason: "IP_BLOCKED", suspended_until: at(960) };
+    let needs_review = VendorEventKind::NeedsReview { reason: "list_fails", product: "mobile" };
     [
         ("vendor-suspended", VendorEvent::new(&key, 1, suspended, at(0))),
         ("vendor-resumed", VendorEvent::new(&key, 2, VendorEventKind::Resumed, at(961))),
+        ("vendor-needs-review", VendorEvent::new(&key, 3, needs_review, at(1000))),
     ]
 }
 

@@ -7,7 +7,7 @@ use lambda_runtime::Diagnostic;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::{
-    order::{Order, OrderId, OrderKey, Product, Ref, TrackedBy, Trigger},
+    order::{Order, OrderId, OrderKey, Product, Ref, Schedule, TrackedBy, Trigger},
     refresh::{Look, Refreshed, Tracker},
     store::StoreError,
     telemetry::Summary,
@@ -127,8 +127,8 @@ async fn tick(tracker: &Tracker, input: &Value) -> Result<Tick, PollerError> {
         None => (tracker.track(&key, reference, TrackedBy::Poller).await?.1, None),
     };
     let now = tracker.clock.now();
-    let jitter = Duration::from_millis(fastrand::u64(..=2000));
-    let tick = next_tick(tracker, &order, not_before.map(|moment| (moment, jitter)), now);
+    let jitter = Duration::from_millis(fastrand::u64(..=1000));
+    let tick = next_tick(&tracker.schedule, &order, not_before.map(|moment| (moment, jitter)), now);
     summary
         .with("phase", tick.phase)
         .with("status", tick.status.clone())
@@ -137,19 +137,19 @@ async fn tick(tracker: &Tracker, input: &Value) -> Result<Tick, PollerError> {
     Ok(tick)
 }
 
-/// `not_before`: there is no leave to call before then, and all who wait for it come back a little apart.
-fn next_tick(
-    tracker: &Tracker,
+/// When to tick again. `not_before`: there is no leave to call before then, and all who wait for it come back a little apart.
+pub fn next_tick(
+    schedule: &Schedule,
     order: &Order,
     not_before: Option<(Timestamp, Duration)>,
     now: Timestamp,
 ) -> Tick {
     let until = |moment: Timestamp| Duration::try_from(moment.duration_since(now)).unwrap_or_default();
-    let wait = order.next_poll(now, &tracker.schedule).map(|next| {
+    let wait = order.next_poll(now, schedule).map(|next| {
         let Some((moment, jitter)) = not_before else { return until(next) };
         let wait = until(next).max(until(moment) + jitter);
         // At the deadline it is parked, leave or no leave.
-        wait.min(order.poll_ends(&tracker.schedule).map_or(wait, until))
+        wait.min(order.poll_ends(schedule).map_or(wait, until))
     });
     Tick {
         done: wait.is_none(),

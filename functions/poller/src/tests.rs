@@ -81,7 +81,7 @@ async fn a_tick_says_how_long_to_wait() {
     let (order, _) = Order::track(key, None, TrackedBy::Poller, start, &tracker.schedule);
     for (millis, wait) in [(0, 8), (1, 8), (7001, 1), (7999, 1), (8000, 1), (60_000, 1)] {
         let now = start.checked_add(Duration::from_millis(millis)).unwrap();
-        assert_eq!(next_tick(&tracker, &order, None, now).wait_seconds, wait, "after {millis} ms");
+        assert_eq!(next_tick(&tracker.schedule, &order, None, now).wait_seconds, wait, "after {millis} ms");
     }
 }
 
@@ -96,7 +96,7 @@ async fn without_leave_a_tick_comes_back_when_there_may_be_some_or_at_the_deadli
         [(8, 9, 0, 1), (8, 9, 2, 3), (8, 12, 1, 5), (8, 968, 0, 272), (279, 968, 0, 1)]
     {
         let not_before = Some((after(leave), Duration::from_secs(jitter)));
-        let tick = next_tick(&tracker, &order, not_before, after(now));
+        let tick = next_tick(&tracker.schedule, &order, not_before, after(now));
         assert_eq!(tick.wait_seconds, wait, "at {now} s, leave at {leave} s");
     }
 }

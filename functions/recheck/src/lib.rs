@@ -1,5 +1,7 @@
 //! The scheduled sweep: sees to every order that is due.
 
+mod bulk;
+
 use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt, stream};
@@ -8,7 +10,7 @@ use lambda_runtime::Diagnostic;
 use serde::Serialize;
 use shared::{
     order::{OrderKey, Phase, Trigger},
-    refresh::{Look, Tracker},
+    refresh::{Look, Refreshed, Tracker},
     store::{Due, StoreError},
     telemetry::{Summary, Unit},
 };
@@ -27,7 +29,7 @@ pub struct Report {
     pub due: usize,
     /// Events announced.
     pub announced: usize,
-    /// Looks made, also those that failed.
+    /// Orders looked at, also in vain; a call may show many.
     pub looked: usize,
     /// Orders that became final.
     pub became_final: usize,
@@ -70,22 +72,11 @@ pub async fn handle(tracker: &Tracker, deadline: SystemTime) -> Result<Report, R
     let due = tracker.store.due(began, MOST_PER_SWEEP).await;
     let due = due.inspect_err(|error| tracing::error!(%error, "the sweep could not begin"))?;
     let of_keys = announce_keys(tracker, &due).await;
-    // First whatever needs no leave to call: nothing that is only to be announced stands behind what waits for one.
-    let seen_to = stream::iter(&due.keys)
-        .map(|key| async move { (key, see_to(tracker, key, stop_at).await) })
-        .buffer_unordered(AT_ONCE)
-        .collect::<Vec<_>>()
-        .await;
-    let (waiting, done): (Vec<_>, Vec<_>) =
-        seen_to.into_iter().partition(|(_, seen)| seen.waits_until.is_some());
-    let waited = stream::iter(waiting)
-        .map(|(key, seen)| wait_and_see_to(tracker, key, seen, stop_at))
-        .buffer_unordered(AT_ONCE)
-        .collect::<Vec<_>>()
-        .await;
-    let all = done.into_iter().map(|(_, seen)| seen.report).chain(waited);
-    let report =
-        all.fold(Report { due: due.keys.len(), announced: of_keys, ..Report::default() }, Report::and);
+    let report = match &tracker.lists {
+        Some(lists) => bulk::see_to_all(tracker, lists, &due.keys, stop_at).await,
+        None => see_to_each(tracker, &due.keys, stop_at).await,
+    };
+    let report = report.and(Report { due: due.keys.len(), announced: of_keys, ..Report::default() });
     if due.more {
         tracing::warn!(listed = due.keys.len(), "more is due than one sweep lists");
     }
@@ -96,7 +87,7 @@ pub async fn handle(tracker: &Tracker, deadline: SystemTime) -> Result<Report, R
     let oldest = due.oldest.map_or(0, |oldest| began.duration_since(oldest).as_secs().max(0));
     summary(&report)
         .count("sweeps", 1)
-        .count("suspended", usize::from(suspended))
+        .gauge("suspended", u64::from(suspended), Unit::Count)
         .gauge("oldest_due_seconds", oldest.unsigned_abs(), Unit::Seconds)
         .log(tracker.clock.now());
     Ok(report)
@@ -123,6 +114,24 @@ async fn announce_keys(tracker: &Tracker, due: &Due) -> usize {
     announced
 }
 
+/// Sees to these orders, one call each. First whatever needs no leave to call: nothing that is only to be announced stands behind
+/// what waits for one.
+async fn see_to_each(tracker: &Tracker, keys: &[OrderKey], stop_at: Timestamp) -> Report {
+    let seen_to = stream::iter(keys)
+        .map(|key| async move { (key, see_to(tracker, key, stop_at).await) })
+        .buffer_unordered(AT_ONCE)
+        .collect::<Vec<_>>()
+        .await;
+    let (waiting, done): (Vec<_>, Vec<_>) =
+        seen_to.into_iter().partition(|(_, seen)| seen.waits_until.is_some());
+    let waited = stream::iter(waiting)
+        .map(|(key, seen)| wait_and_see_to(tracker, key, seen, stop_at))
+        .buffer_unordered(AT_ONCE)
+        .collect::<Vec<_>>()
+        .await;
+    done.into_iter().map(|(_, seen)| seen.report).chain(waited).fold(Report::default(), Report::and)
+}
+
 /// One order, seen to.
 struct SeenTo {
     report: Report,
@@ -145,22 +154,11 @@ async fn see_to(tracker: &Tracker, key: &OrderKey, stop_at: Timestamp) -> SeenTo
         Ok(None) => return Report::default().into(),
         Err(error) => return give_up(tracker, key, &error).await.into(),
     };
-    let mut one = Report {
-        announced: refreshed.announced,
-        overdue_reviews: refreshed.news.overdue_reviews,
-        unrecognised_statuses: refreshed.news.unrecognised_statuses,
-        ..Report::default()
+    let waits_until = match refreshed.look {
+        Look::NotAdmitted { until, .. } => Some(until),
+        Look::NotMade | Look::Answered | Look::Failed(_) => None,
     };
-    match refreshed.look {
-        Look::NotMade => return one.into(),
-        Look::NotAdmitted { until, .. } => return SeenTo { report: one, waits_until: Some(until) },
-        Look::Answered => {}
-        Look::Failed(_) => one.failed = 1,
-    }
-    one.looked = 1;
-    one.became_final = usize::from(refreshed.news.became_final);
-    one.still_parked = usize::from(matches!(refreshed.order.phase, Phase::Parked { .. }));
-    one.into()
+    SeenTo { report: Report::of(&refreshed), waits_until }
 }
 
 /// Waits for leave to call, if there may be some in time.
@@ -192,6 +190,21 @@ async fn give_up(tracker: &Tracker, key: &OrderKey, error: &StoreError) -> Repor
 }
 
 impl Report {
+    /// Of one order.
+    fn of(refreshed: &Refreshed) -> Self {
+        let looked = matches!(refreshed.look, Look::Answered | Look::Failed(_));
+        Self {
+            announced: refreshed.announced,
+            looked: usize::from(looked),
+            became_final: refreshed.news.became_final,
+            still_parked: usize::from(looked && matches!(refreshed.order.phase, Phase::Parked { .. })),
+            failed: usize::from(matches!(refreshed.look, Look::Failed(_))),
+            overdue_reviews: refreshed.news.overdue_reviews,
+            unrecognised_statuses: refreshed.news.unrecognised_statuses,
+            ..Self::default()
+        }
+    }
+
     fn and(self, one: Self) -> Self {
         Self {
             due: self.due + one.due,

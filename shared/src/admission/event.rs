@@ -17,6 +17,13 @@ pub enum VendorEventKind<'a> {
     },
     /// A probe was answered.
     Resumed,
+    /// A list is not what it is documented to be: orders are looked at one by one.
+    NeedsReview {
+        /// What is wrong with it.
+        reason: &'a str,
+        /// Whose list.
+        product: &'a str,
+    },
 }
 
 /// An event about a key, kept beside its admission until it is announced.
@@ -41,16 +48,21 @@ struct Detail<'a> {
     occurred_at: Timestamp,
     reason: Option<&'a str>,
     suspended_until: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    product: Option<&'a str>,
 }
 
 impl VendorEvent {
     /// Number `seq` about `key`; its id is `vendor/{fingerprint}#{seq}`.
     pub fn new(key: &Fingerprint, seq: u32, kind: VendorEventKind<'_>, now: Timestamp) -> Self {
-        let (detail_type, reason, suspended_until) = match kind {
+        let (detail_type, reason, suspended_until, product) = match kind {
             VendorEventKind::Suspended { reason, suspended_until } => {
-                ("Vendor Suspended", Some(reason), Some(suspended_until))
+                ("Vendor Suspended", Some(reason), Some(suspended_until), None)
             }
-            VendorEventKind::Resumed => ("Vendor Resumed", None, None),
+            VendorEventKind::Resumed => ("Vendor Resumed", None, None, None),
+            VendorEventKind::NeedsReview { reason, product } => {
+                ("Vendor Needs Review", Some(reason), None, Some(product))
+            }
         };
         let detail = Detail {
             event_id: format!("vendor/{key}#{seq}"),
@@ -60,6 +72,7 @@ impl VendorEvent {
             occurred_at: now,
             reason,
             suspended_until,
+            product,
         };
         Self {
             seq,

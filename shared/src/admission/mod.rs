@@ -16,18 +16,26 @@ use jiff::Timestamp;
 
 pub use event::{VendorEvent, VendorEventKind};
 pub use rule::{
-    Budget, Class, Closed, FIRST_PROBE, InvalidBudget, LAST_PROBE, LONGEST_PAUSE, MOST_REFUSALS, Move, Plan,
-    Take, USUAL_PAUSE, Usage, doubled, pause_until, plan, unbelievable_pause,
+    Budget, Class, Closed, FIRST_PROBE, InvalidBudget, LAST_PROBE, LONGEST_PAUSE, ListTrust, MOST_REFUSALS,
+    Move, Plan, Take, USUAL_PAUSE, Usage, doubled, pause_until, plan, still_under_way, unbelievable_pause,
 };
 
 use crate::{
     clock::Clock,
+    looks::{Page, UnderWay},
+    order::Product,
     secret::Fingerprint,
     store::{Store, StoreError, Taken},
 };
 
 /// An admission that was not used for so long is given up: the rate is counted from when it was given.
 const VALID: Duration = Duration::from_secs(1);
+/// What is known of a key is good for so long where a call is to be planned with it: others call too.
+const FRESH_FOR: Duration = Duration::from_millis(500);
+/// A list that failed is asked again after so long …
+const LIST_FAILED_FOR: Duration = Duration::from_secs(5 * 60);
+/// … and one that does not tell orders apart by when they were created: it will hardly learn that today.
+const LIST_USELESS_FOR: Duration = Duration::from_secs(24 * 3600);
 /// A suspended key is heard of only when its probe is answered, by whoever made it: what is remembered of it is soon old.
 const SUSPENSION_KNOWN_FOR: Duration = Duration::from_secs(30);
 /// So many others were faster, one after the other: come again.
@@ -74,6 +82,48 @@ pub enum Leave {
     },
 }
 
+/// Leave to make the call that was chosen, or not.
+#[derive(Clone, Debug)]
+pub enum Chosen<T> {
+    /// Make this call.
+    Given(Admitted, T),
+    /// Do not call before then.
+    Refused {
+        /// The first moment at which asking again is of use.
+        until: Timestamp,
+        /// Why.
+        why: Closed,
+    },
+    /// No call is worth making; no leave was taken.
+    NotWorthIt,
+}
+
+/// What is wrong with a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListTrouble {
+    /// It fails, again and again.
+    Fails,
+    /// It shows orders that were created at other times than it was asked for.
+    OtherTimes,
+}
+
+impl ListTrouble {
+    /// As in the event.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fails => "list_fails",
+            Self::OtherTimes => "list_shows_other_times",
+        }
+    }
+
+    fn off_for(self) -> Duration {
+        match self {
+            Self::Fails => LIST_FAILED_FOR,
+            Self::OtherTimes => LIST_USELESS_FOR,
+        }
+    }
+}
+
 /// What an answer says about the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -113,21 +163,50 @@ impl Admission {
     /// # Errors
     /// If the table fails.
     pub async fn admit(&self, key: &Fingerprint, class: Class) -> Result<Leave, StoreError> {
+        Ok(match self.admit_for(key, class, |_, _| Some(((), None))).await? {
+            Chosen::Given(admitted, ()) => Leave::Given(admitted),
+            Chosen::Refused { until, why } => Leave::Refused { until, why },
+            // It always is.
+            Chosen::NotWorthIt => Leave::Refused { until: self.clock.now(), why: Closed::Rate },
+        })
+    }
+
+    /// Asks for leave to make the call that `choose` answers, given what is known of the key and the time; it is asked again when
+    /// somebody else was faster. A page of a list that was chosen is on record with the leave, so that nobody else asks for it.
+    ///
+    /// # Errors
+    /// If the table fails.
+    pub async fn admit_for<T>(
+        &self,
+        key: &Fingerprint,
+        class: Class,
+        choose: impl Fn(&Usage, Timestamp) -> Option<(T, Option<Page>)>,
+    ) -> Result<Chosen<T>, StoreError> {
         let mut usage = self.last_seen(key);
         for _ in 0..MOST_TRIES {
             let now = self.clock.now();
-            let taken = match plan(&usage, class, now, self.budget) {
-                Plan::Wait { until, why } => return Ok(Leave::Refused { until, why }),
-                Plan::Take(take) => self.store.take_slot(key, class, &take, now).await?,
+            let planned = plan(&usage, class, now, self.budget);
+            if let Plan::Wait { until, why } = planned {
+                return Ok(Chosen::Refused { until, why });
+            }
+            let Some((chosen, page)) = choose(&usage, now) else { return Ok(Chosen::NotWorthIt) };
+            let taken = match planned {
+                Plan::Wait { until, why } => return Ok(Chosen::Refused { until, why }),
+                Plan::Take(take) => {
+                    let pages = page.map(|page| {
+                        let mut pages = still_under_way(&usage.pages, now);
+                        pages.push(UnderWay { page, at: now });
+                        (pages, usage.page_turn)
+                    });
+                    self.store.take_slot(key, class, &take, pages, now).await?
+                }
                 Plan::Probe { armed, next } => {
                     let taken = self.store.arm_probe(key, armed, next).await?;
                     if let Taken::Yes(after) = taken {
                         self.remember(key, &after);
-                        return Ok(Leave::Given(Admitted {
-                            key: key.clone(),
-                            refusals: after.refusals,
-                            probe: Some(next),
-                        }));
+                        let admitted =
+                            Admitted { key: key.clone(), refusals: after.refusals, probe: Some(next) };
+                        return Ok(Chosen::Given(admitted, chosen));
                     }
                     taken
                 }
@@ -141,13 +220,10 @@ impl Admission {
                     self.remember(key, &after);
                     if self.clock.now().duration_since(now) > VALID.try_into().unwrap_or_default() {
                         tracing::warn!(%key, "an admission came too late to be used");
-                        return Ok(Leave::Refused { until: self.clock.now(), why: Closed::Rate });
+                        return Ok(Chosen::Refused { until: self.clock.now(), why: Closed::Rate });
                     }
-                    return Ok(Leave::Given(Admitted {
-                        key: key.clone(),
-                        refusals: after.refusals,
-                        probe: None,
-                    }));
+                    let admitted = Admitted { key: key.clone(), refusals: after.refusals, probe: None };
+                    return Ok(Chosen::Given(admitted, chosen));
                 }
                 Taken::No(instead) => {
                     self.remember(key, &instead);
@@ -155,7 +231,62 @@ impl Admission {
                 }
             }
         }
-        Ok(Leave::Refused { until: rule::later(self.clock.now(), VALID), why: Closed::Rate })
+        Ok(Chosen::Refused { until: rule::later(self.clock.now(), VALID), why: Closed::Rate })
+    }
+
+    /// What is known of a key for planning a call: read from the table unless it was just seen.
+    ///
+    /// # Errors
+    /// If the table fails.
+    pub async fn fresh_usage(&self, key: &Fingerprint) -> Result<Usage, StoreError> {
+        let known = self.seen().get(key).cloned();
+        match known {
+            Some((usage, at)) if self.clock.now().duration_since(at).unsigned_abs() < FRESH_FOR => Ok(usage),
+            _ => self.usage(key).await,
+        }
+    }
+
+    /// Whether so many calls are made with the key that each is worth planning.
+    pub fn is_busy(&self, usage: &Usage) -> bool {
+        self.budget.is_busy(usage, self.clock.now())
+    }
+
+    /// Turns a product's list off for a while, for everybody; answers whether there is an event to announce: what is wrong is said
+    /// once, until the list is well again.
+    ///
+    /// # Errors
+    /// If the table fails.
+    pub async fn distrust_list(
+        &self,
+        key: &Fingerprint,
+        product: Product,
+        trouble: ListTrouble,
+    ) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        let usage = self.usage(key).await?;
+        let until = rule::later(now, trouble.off_for());
+        tracing::warn!(%key, %product, trouble = trouble.as_str(), %until, "the vendor's list is not asked until then");
+        let is_new = usage.list(product).said.as_deref() != Some(trouble.as_str());
+        let event = is_new.then(|| {
+            let kind = VendorEventKind::NeedsReview { reason: trouble.as_str(), product: product.as_str() };
+            VendorEvent::new(key, usage.event_seq.saturating_add(1), kind, now)
+        });
+        let said =
+            self.store.distrust_list(key, product, trouble.as_str(), until, event.as_ref(), now).await?;
+        self.refresh_memory(key).await?;
+        Ok(said && is_new)
+    }
+
+    /// A list that was said to be in trouble has answered well.
+    ///
+    /// # Errors
+    /// If the table fails.
+    pub async fn trust_list(&self, key: &Fingerprint, product: Product) -> Result<(), StoreError> {
+        if self.last_seen(key).list(product).said.is_some() {
+            self.store.trust_list(key, product).await?;
+            self.refresh_memory(key).await?;
+        }
+        Ok(())
     }
 
     /// Takes in what the answer to an admitted call says about the key; answers whether the key's state flipped, so that

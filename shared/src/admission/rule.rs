@@ -9,13 +9,21 @@ use std::{fmt, time::Duration};
 
 use jiff::Timestamp;
 
-use crate::order::Trigger;
+use crate::{
+    looks::UnderWay,
+    order::{Product, Trigger},
+};
 
-/// What the limit is counted over: the vendor's minute, a second for which an admission may wait before it is used, and
-/// one for the way.
-const WINDOW: Duration = Duration::from_secs(62);
-/// The fewest calls at once: one for each class, and one that is nobody's.
-const LEAST_BURST: u32 = 4;
+/// What the limit is counted over: the vendor's minute, and a second for which an admission may wait before it is used.
+const WINDOW: Duration = Duration::from_secs(61);
+/// A burst of so many has room for a call of each class, and one that is nobody's. With less, everybody may be late by `LATE` and lose
+/// nothing of the rate, and a class whose own bucket covers a call may make it as much earlier again, when nobody else may.
+const ROOM_FOR_ALL: u32 = 4;
+/// In thousandths of a call.
+const LATE: i64 = 125;
+/// A sweep that has had its part comes so much later than pollers that are at work: fast looks are not to wait for slow ones.
+const YIELD: i64 = 500;
+const CALL: i64 = 1000;
 /// So many refusals in a row suspend the key.
 pub const MOST_REFUSALS: u32 = 3;
 /// The first probe of a suspended key: the vendor's lock-out takes about 15 min.
@@ -26,6 +34,8 @@ pub const LAST_PROBE: Duration = Duration::from_secs(256 * 60);
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 /// The pause after a 429 without `Retry-After`: ours, the vendor says nothing.
 pub const USUAL_PAUSE: Duration = Duration::from_secs(20);
+/// From asking for a page to the commits of its rows: the vendor has 8 s to answer.
+const LONGEST_PAGE: Duration = Duration::from_secs(10);
 /// What lies further ahead than it can was written by a broken clock, and is not believed.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
 
@@ -40,7 +50,7 @@ pub struct Budget {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidBudget {
     /// The burst.
-    #[error("must be from {LEAST_BURST} to 10000, and less than VENDOR_CALLS_PER_MINUTE ({0})")]
+    #[error("must be from 1 to 10000, and less than VENDOR_CALLS_PER_MINUTE ({0})")]
     Burst(u32),
 }
 
@@ -55,41 +65,58 @@ impl Budget {
     /// `per_minute` calls in any minute, the `burst` that may leave at once included.
     ///
     /// # Errors
-    /// If the burst is too small to hold a call of each class, or not less than the limit.
+    /// If the burst is 0, or not less than the limit.
     pub fn new(per_minute: u32, burst: u32) -> Result<Self, InvalidBudget> {
-        if (LEAST_BURST..=10_000).contains(&burst) && burst < per_minute {
+        if (1..=10_000).contains(&burst) && burst < per_minute {
             Ok(Self { per_minute, burst })
         } else {
             Err(InvalidBudget::Burst(per_minute))
         }
     }
 
-    /// The bucket of all calls. The sustained rate is the limit less the burst, so that no window exceeds the limit.
+    /// The bucket of all calls. The sustained rate is the limit less what may come at once, so that no window exceeds the limit: one
+    /// call more than the limit takes the burst and `limit + 1 - burst` periods, which is just the window.
     fn all(self) -> Bucket {
-        Bucket {
-            period: micros(WINDOW) / i64::from(self.per_minute - self.burst),
-            burst: i64::from(self.burst),
-        }
+        let early = if self.burst < ROOM_FOR_ALL { 2 * LATE } else { 0 };
+        let burst = i64::from(self.burst) * CALL + early;
+        let periods = (i64::from(self.per_minute) + 1) * CALL - burst;
+        Bucket { period: micros(WINDOW) * CALL / periods + 1, burst }
     }
 
     /// The bucket of a class: its part of the rate, and of the burst.
     fn own(self, class: Class) -> Bucket {
         let period = self.all().period * 100 / class.percent();
-        Bucket { period, burst: i64::from(self.own_burst(class)) }
+        Bucket { period, burst: i64::from(self.own_burst(class)) * CALL }
     }
 
     fn own_burst(self, class: Class) -> u32 {
         match class {
-            Class::Poller => (self.burst / 2).min(self.burst - 3).max(1),
+            Class::Poller => (self.burst / 2).min(self.burst.saturating_sub(3)).max(1),
             Class::Status => (self.burst / 5).max(1),
             Class::Recheck => (self.burst / 10).max(1),
         }
     }
 
-    /// How much of the burst is promised to nobody; at least 1.
+    /// How much of the burst is promised to nobody, in thousandths; at least one call.
     fn common_burst(self) -> i64 {
+        if self.burst < ROOM_FOR_ALL {
+            return i64::from(self.burst) * CALL + LATE;
+        }
         let promised: u32 = Class::ALL.iter().map(|class| self.own_burst(*class)).sum();
-        i64::from(self.burst.saturating_sub(promised).max(1))
+        i64::from(self.burst.saturating_sub(promised).max(1)) * CALL
+    }
+
+    /// What a class may use beyond its own part.
+    fn left_to(self, class: Class, usage: &Usage, now: i64) -> i64 {
+        let lately = |slot: i64| slot + 2 * self.own(Class::Poller).period > now;
+        let yields = class == Class::Recheck && usage.own_slot(Class::Poller).is_some_and(lately);
+        self.common_burst() - if yields { YIELD } else { 0 }
+    }
+
+    /// Whether calls with the key follow each other so closely that each of them is worth planning: more than a third of the rate is
+    /// used.
+    pub fn is_busy(self, usage: &Usage, now: Timestamp) -> bool {
+        usage.slot.is_some_and(|slot| slot + 2 * self.all().period > now.as_microsecond())
     }
 }
 
@@ -141,19 +168,24 @@ impl From<Trigger> for Class {
 struct Bucket {
     /// Microseconds that a call costs.
     period: i64,
-    /// Calls at once.
+    /// Thousandths of calls at once.
     burst: i64,
 }
 
 impl Bucket {
-    /// The latest slot at which a call may still be made with `burst` calls at once.
+    /// The latest slot at which a call may still be made with `burst` thousandths of calls at once.
     fn latest(self, now: i64, burst: i64) -> i64 {
-        now + (burst - 1) * self.period
+        now + self.ahead(burst)
+    }
+
+    /// How far ahead a slot is then.
+    fn ahead(self, burst: i64) -> i64 {
+        (burst - CALL) * self.period / CALL
     }
 
     /// Further ahead than a slot can be.
     fn too_far(self, now: i64) -> i64 {
-        self.latest(now, self.burst + 1) + micros(CLOCK_TOLERANCE)
+        self.latest(now, self.burst + CALL) + micros(CLOCK_TOLERANCE)
     }
 }
 
@@ -174,9 +206,33 @@ pub struct Usage {
     pub probe_wait: Option<Duration>,
     /// Number of the last event about this key.
     pub event_seq: u32,
+    /// Pages of lists that were asked for in the last seconds.
+    pub pages: Vec<UnderWay>,
+    /// Counts the pages asked for: who plans the next one must know all before it.
+    pub page_turn: i64,
+    /// How far each product's list is trusted: mobile, internet.
+    pub lists: [ListTrust; 2],
+}
+
+/// How far a product's list is trusted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListTrust {
+    /// It is not asked before then.
+    pub off_until: Option<Timestamp>,
+    /// What was said to be wrong with it; said once, until it is well again.
+    pub said: Option<String>,
 }
 
 impl Usage {
+    /// How far this product's list is trusted.
+    pub fn list(&self, product: Product) -> &ListTrust {
+        let [mobile, internet] = &self.lists;
+        match product {
+            Product::Mobile => mobile,
+            Product::Internet => internet,
+        }
+    }
+
     fn own_slot(&self, class: Class) -> Option<i64> {
         let [poller, status, recheck] = self.own_slots;
         match class {
@@ -283,15 +339,15 @@ pub fn plan(usage: &Usage, class: Class, now: Timestamp, budget: Budget) -> Plan
     let (burst, own_move) = if covered {
         (all.burst, Some(advance(own, own_slot, at, own.burst)))
     } else {
-        (budget.common_burst(), None)
+        (budget.left_to(class, usage, at), None)
     };
     if slot.is_none_or(|slot| slot <= all.latest(at, burst)) {
         return Plan::Take(Take { all: advance(all, slot, at, burst), own: own_move });
     }
     let slot = slot.unwrap_or(at);
-    let common = slot - (budget.common_burst() - 1) * all.period;
-    let as_own = (slot - (all.burst - 1) * all.period)
-        .max(own_slot.map_or(at, |own_slot| own_slot - (own.burst - 1) * own.period));
+    let common = slot - all.ahead(budget.left_to(class, usage, at));
+    let as_own =
+        (slot - all.ahead(all.burst)).max(own_slot.map_or(at, |own_slot| own_slot - own.ahead(own.burst)));
     let until = Timestamp::from_microsecond(common.min(as_own)).unwrap_or(now);
     Plan::Wait { until: until.max(now), why: Closed::Rate }
 }
@@ -301,6 +357,12 @@ fn advance(bucket: Bucket, slot: Option<i64>, now: i64, burst: i64) -> Move {
         Some(_) => Move::Busy { latest: bucket.latest(now, burst), period: bucket.period },
         None => Move::Idle { slot: now + bucket.period, too_far: bucket.too_far(now) },
     }
+}
+
+/// The pages asked for so short a time ago that their rows may still be on the way.
+pub fn still_under_way(pages: &[UnderWay], now: Timestamp) -> Vec<UnderWay> {
+    let recent = |asked: &&UnderWay| now.duration_since(asked.at).unsigned_abs() < LONGEST_PAGE;
+    pages.iter().filter(recent).copied().collect()
 }
 
 /// Whether a pause is still on; one further ahead than any pause is not believed.

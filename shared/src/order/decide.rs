@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    Event, EventKind, Jitter, Observation, Order, Outcome, ParkedAs, Phase, ReviewReason, Saw, Schedule,
-    Seen, VendorStatus,
+    Event, EventKind, Jitter, Observation, Order, Outcome, ParkedAs, Phase, Place, ReviewReason, Saw,
+    Schedule, Seen, VendorStatus,
     record::is_ahead,
     schedule::{between, jittered, later},
 };
@@ -49,6 +49,7 @@ pub fn decide(
     };
     match &observation.saw {
         Saw::Order(seen) => draft.shown(seen),
+        Saw::NotListed => draft.order.unlisted = true,
         Saw::NotFound if !order.is_known() => draft.unknown_to_vendor(),
         Saw::NotFound | Saw::Nothing => draft.failed(),
         Saw::NotAsked => draft.time_passes(),
@@ -70,6 +71,11 @@ impl Draft<'_> {
     fn shown(&mut self, seen: &Seen) {
         self.answered();
         self.order.first_seen_at.get_or_insert(self.asked_at);
+        self.order.unlisted &= match seen.place {
+            Place::List => false,
+            // Only now is it known when it was created: the list may have been asked for another time.
+            Place::Check => self.before.facts.created_at.is_some() || seen.facts.created_at.is_none(),
+        };
         if self.order.phase.is_final() {
             return self.shown_after_the_end(seen);
         }
@@ -280,6 +286,9 @@ impl Draft<'_> {
 
     fn answered(&mut self) {
         self.order.checked_at = Some(self.asked_at);
+        // A row of a list was claimed by nobody: whoever polls this order need not ask again so soon.
+        let claimed = self.order.asked_at.filter(|claimed| !is_ahead(*claimed, self.now));
+        self.order.asked_at = Some(claimed.map_or(self.asked_at, |claimed| claimed.max(self.asked_at)));
         self.order.failures = 0;
     }
 

@@ -19,7 +19,7 @@ pub use event::{Event, EventKind, ReviewReason, SOURCE, TrackedBy};
 pub use facts::{Facts, JsonText};
 pub use id::{InvalidId, OrderId, OrderKey, Product, Ref, UnknownProduct};
 pub use phase::{Outcome, ParkedAs, Phase};
-pub use record::{Observation, Order, Saw, Seen, Trigger};
+pub use record::{Observation, Order, Place, Saw, Seen, Trigger};
 pub use schedule::{InvalidLadder, Jitter, Ladder, Schedule, parse_duration};
 pub use status::VendorStatus;
 pub use view::OrderView;

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use jiff::Timestamp;
 
 use super::{
-    Event, EventKind, Facts, OrderId, OrderKey, Outcome, Phase, Product, Ref, Schedule, SealedCard,
+    Event, EventKind, Facts, OrderId, OrderKey, Outcome, ParkedAs, Phase, Product, Ref, Schedule, SealedCard,
     TrackedBy,
     schedule::{between, later},
 };
@@ -41,6 +41,8 @@ pub struct Order {
     pub failures: u32,
     /// What has been put up for review already, so that it is done once.
     pub reviewed: BTreeSet<String>,
+    /// Whether the vendor's list was seen not to show it: it is looked at by its id.
+    pub unlisted: bool,
     /// Orders that the vendor says this one lives on under, tracked already.
     pub links: BTreeSet<OrderId>,
     /// Orders that live on under this one.
@@ -107,6 +109,7 @@ impl Order {
             rung: 0,
             failures: 0,
             reviewed: BTreeSet::new(),
+            unlisted: false,
             links: BTreeSet::new(),
             linked_from: BTreeSet::new(),
             version: 1,
@@ -135,6 +138,13 @@ impl Order {
                 self.next_look(now, schedule).is_some_and(|next| next <= now) && !self.is_being_looked_at(now)
             }
         }
+    }
+
+    /// Whether the sweep has nothing to do about this order but to look, by itself or along with others.
+    pub fn wants_only_a_look(&self, now: Timestamp, schedule: &Schedule) -> bool {
+        let quiet = self.announced >= self.seq && self.links_to_track().is_empty();
+        let due = schedule.due_at(self, now).is_some_and(|due| due <= now);
+        quiet && due && self.phase.parked_as().is_some() && !self.is_being_looked_at(now)
     }
 
     /// Whether a look that somebody has claimed may still be out.
@@ -168,7 +178,7 @@ impl Order {
 
     /// When a parked order, or one that awaits its card, is to be looked at next; `None`: nobody has to. A time further ahead
     /// than any of its waits was written by a broken clock, and would park it until then: it is due now.
-    pub(super) fn next_look(&self, now: Timestamp, schedule: &Schedule) -> Option<Timestamp> {
+    pub fn next_look(&self, now: Timestamp, schedule: &Schedule) -> Option<Timestamp> {
         let waits = self.phase.parked_as().is_some() || self.awaits_card();
         let longest = schedule.longest_wait(self.phase).saturating_add(CLOCK_TOLERANCE);
         let believed = self.next_look_at.filter(|next| between(now, *next) <= longest);
@@ -179,6 +189,14 @@ impl Order {
     pub fn is_stale(&self, now: Timestamp) -> bool {
         let old = |checked| between(checked, now) > self.status_gap();
         !self.phase.is_final() && self.checked_at.is_none_or(old)
+    }
+
+    /// Whether a page of a list that shows many is worth looking at for this order, before a look of its own is due: it is queued or
+    /// uncertain, and a list would show it.
+    pub fn is_free_look(&self) -> bool {
+        let parked_as = self.phase.parked_as();
+        let settles = matches!(parked_as, Some(ParkedAs::Queued | ParkedAs::Uncertain));
+        settles && !self.unlisted && self.facts.created_at.is_some()
     }
 
     /// Whether this order still waits for its card: an internet order, fulfilled without one.
@@ -226,6 +244,8 @@ pub enum Saw {
     Order(Box<Seen>),
     /// The vendor said that it does not know this order.
     NotFound,
+    /// The vendor's list should have shown the order and did not. This says nothing about the order, only about the list.
+    NotListed,
     /// The look failed: this says nothing about the order.
     Nothing,
     /// There was no leave to look: time passes all the same.
@@ -239,4 +259,15 @@ pub struct Seen {
     pub facts: Facts,
     /// Its card, encrypted; `None` if it came without one, or the record has one already.
     pub card: Option<SealedCard>,
+    /// Where it was shown.
+    pub place: Place,
+}
+
+/// Where the vendor showed an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// By itself: `check-id`, `check-ref`.
+    Check,
+    /// As a row of a list.
+    List,
 }

@@ -143,6 +143,9 @@ pub struct Schedule {
     pub overdue_uncertain: Duration,
     /// `RETRY_AFTER_FAILURE`.
     pub retry_after_failure: Duration,
+    /// `BULK_RECHECK`: a queued or uncertain order is due so long after it was last seen, if a page of a list then shows many of
+    /// them. `None`: lists are not used.
+    pub bulk_recheck: Option<Duration>,
 }
 
 /// An execution that died is noticed so long after the poll deadline.
@@ -225,13 +228,21 @@ impl Schedule {
         jittered(ladder.max(self.failure_wait(u32::MAX)), Jitter(1.0))
     }
 
+    /// When a page that shows many may show this order too, though no look of its own is due.
+    fn free_look(&self, order: &Order, now: Timestamp) -> Option<Timestamp> {
+        let wait = self.bulk_recheck.filter(|_| order.is_free_look())?;
+        Some(later(order.checked_at.map_or(now, |checked| checked.min(now)), wait))
+    }
+
     /// By when somebody must see to this order: to look, or to announce. `None`: nobody has to.
     pub fn due_at(&self, order: &Order, now: Timestamp) -> Option<Timestamp> {
         let look = match order.phase {
             Phase::InFlight { since } => {
                 Some(later(since.min(now), self.poll_deadline.saturating_add(SAFETY_NET)))
             }
-            Phase::Parked { .. } | Phase::Final { .. } => order.next_look(now, self),
+            Phase::Parked { .. } | Phase::Final { .. } => order
+                .next_look(now, self)
+                .map(|next| self.free_look(order, now).map_or(next, |free| free.min(next))),
         };
         if order.announced >= order.seq && order.links_to_track().is_empty() {
             return look;
@@ -281,6 +292,7 @@ impl Default for Schedule {
             overdue_queued: Duration::from_secs(48 * HOUR),
             overdue_uncertain: Duration::from_secs(24 * HOUR),
             retry_after_failure: Duration::from_secs(5 * MINUTE),
+            bulk_recheck: None,
         }
     }
 }

@@ -11,7 +11,9 @@ use jiff::Timestamp;
 
 use super::{Item, Store, StoreError, item::millis, lost_update};
 use crate::{
-    admission::{Class, MOST_REFUSALS, Move, Take, Usage, VendorEvent},
+    admission::{Class, ListTrust, MOST_REFUSALS, Move, Take, Usage, VendorEvent},
+    looks::{Page, UnderWay},
+    order::Product,
     secret::Fingerprint,
 };
 
@@ -34,7 +36,7 @@ pub enum Taken {
 /// An update in the making.
 struct Change {
     sets: Vec<String>,
-    removes: Vec<&'static str>,
+    removes: Vec<String>,
     conditions: Vec<String>,
     values: Item,
 }
@@ -49,8 +51,8 @@ impl Change {
         self
     }
 
-    fn remove(mut self, name: &'static str) -> Self {
-        self.removes.push(name);
+    fn remove(mut self, name: impl Into<String>) -> Self {
+        self.removes.push(name.into());
         self
     }
 
@@ -90,7 +92,8 @@ impl Store {
         Ok(self.admission(key).await?.map(|item| read_usage(&item)).unwrap_or_default())
     }
 
-    /// Moves the slots on, unless somebody has used them up, or the key is paused or suspended by now.
+    /// Moves the slots on, unless somebody has used them up, or the key is paused or suspended by now. `pages` are the pages under way
+    /// with the new one, and the turn at which they were known: who plans a page must know all before it.
     ///
     /// # Errors
     /// If DynamoDB fails.
@@ -99,6 +102,7 @@ impl Store {
         key: &Fingerprint,
         class: Class,
         take: &Take,
+        pages: Option<(Vec<UnderWay>, i64)>,
         now: Timestamp,
     ) -> Result<Taken, StoreError> {
         let mut change = Change::new()
@@ -112,6 +116,15 @@ impl Store {
             .slot("slot", take.all);
         if let Some(own) = take.own {
             change = change.slot(&format!("slot_{}", class.as_str()), own);
+        }
+        if let Some((pages, turn)) = pages {
+            change = change
+                .set("pages = :pages")
+                .set("page_turn = :next_turn")
+                .only_if("attribute_not_exists(page_turn) OR page_turn = :turn")
+                .value(":pages", AttributeValue::S(write_pages(&pages)))
+                .value(":turn", number(turn))
+                .value(":next_turn", number(turn.saturating_add(1)));
         }
         self.change(key, "admit a call", change).await
     }
@@ -222,6 +235,44 @@ impl Store {
             .only_if("suspended_until = :armed")
             .value(":armed", millis(armed));
         self.flip(key, "resume a key", change, event, now).await
+    }
+
+    /// Turns a product's list off until then, with the event that says so, if it is to be said; false if somebody else was faster.
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn distrust_list(
+        &self,
+        key: &Fingerprint,
+        product: Product,
+        trouble: &str,
+        until: Timestamp,
+        event: Option<&VendorEvent>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let (off, said) = (format!("list_{product}_off_until"), format!("list_{product}_said"));
+        let change = Change::new()
+            .set(format!("{off} = :until"))
+            .set(format!("{said} = :trouble"))
+            .only_if(format!("attribute_not_exists({off}) OR {off} < :until"))
+            .value(":until", millis(until))
+            .value(":trouble", AttributeValue::S(trouble.to_owned()));
+        match event {
+            Some(event) => self.flip(key, "turn a list off", change, event, now).await,
+            None => Ok(matches!(self.change(key, "turn a list off", change).await?, Taken::Yes(_))),
+        }
+    }
+
+    /// Forgets what was said to be wrong with a product's list.
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn trust_list(&self, key: &Fingerprint, product: Product) -> Result<(), StoreError> {
+        let change = Change::new()
+            .remove(format!("list_{product}_off_until"))
+            .remove(format!("list_{product}_said"))
+            .only_if(format!("attribute_exists(list_{product}_said)"));
+        self.change(key, "turn a list on", change).await.map(drop)
     }
 
     /// Puts the next probe off after one that was refused.
@@ -372,7 +423,38 @@ fn read_usage(item: &Item) -> Usage {
         suspended_until: time("suspended_until"),
         probe_wait: number("probe_wait").and_then(|wait| u64::try_from(wait).ok()).map(Duration::from_secs),
         event_seq: count("event_seq"),
+        pages: item
+            .get("pages")
+            .and_then(|text| text.as_s().ok())
+            .map(|text| read_pages(text))
+            .unwrap_or_default(),
+        page_turn: number("page_turn").unwrap_or_default(),
+        lists: [Product::Mobile, Product::Internet].map(|product| ListTrust {
+            off_until: time(&format!("list_{product}_off_until")),
+            said: item.get(&format!("list_{product}_said")).and_then(|text| text.as_s().ok()).cloned(),
+        }),
     }
+}
+
+/// `product from to at`, times in milliseconds, one after the other: short, since every admission writes the whole item.
+fn write_pages(pages: &[UnderWay]) -> String {
+    let page = |UnderWay { page, at }: &UnderWay| {
+        let (from, to) = (page.from.as_millisecond(), page.to.as_millisecond());
+        format!("{} {from} {to} {}", page.product, at.as_millisecond())
+    };
+    pages.iter().map(page).collect::<Vec<_>>().join(";")
+}
+
+/// What cannot be read is left out: then somebody asks for that page twice.
+fn read_pages(text: &str) -> Vec<UnderWay> {
+    let page = |text: &str| {
+        let mut words = text.split(' ');
+        let product = words.next()?.parse().ok()?;
+        let mut time = || Timestamp::from_millisecond(words.next()?.parse().ok()?).ok();
+        let (from, to, at) = (time()?, time()?, time()?);
+        Some(UnderWay { page: Page { product, from, to }, at })
+    };
+    text.split(';').filter_map(page).collect()
 }
 
 fn write_event(event: &VendorEvent) -> Item {

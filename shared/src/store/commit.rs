@@ -35,7 +35,7 @@ impl Store {
     ) -> Result<Commit, StoreError> {
         let after = Order { version: before.version.saturating_add(1), ..after };
         let mut change = item::Change::between(before, &after)?;
-        change.set_due(&before.key, due_at);
+        change.set_due(item::part(&after), due_at);
         let (expression, names, mut values) = change.into_expression();
         values.insert(":version".to_owned(), AttributeValue::N(before.version.to_string()));
         let update = Update::builder()

@@ -26,8 +26,9 @@ impl Store {
     /// If DynamoDB fails.
     pub async fn due(&self, now: Timestamp, most: usize) -> Result<Due, StoreError> {
         let mut due = Due::default();
-        for shard in item::SHARDS {
-            self.due_in(shard, now, most / item::SHARDS.len(), &mut due).await?;
+        let parts = [item::IN_FLIGHT.as_slice(), item::SHARDS.as_slice()].concat();
+        for part in &parts {
+            self.due_in(part, now, most / parts.len(), &mut due).await?;
         }
         Ok(due)
     }
@@ -72,7 +73,7 @@ impl Store {
 }
 
 /// What is neither an order nor a key is not ours to touch.
-fn read_key(item: &Item) -> Option<OrderKey> {
+pub(super) fn read_key(item: &Item) -> Option<OrderKey> {
     let (product, id) = item.get("pk")?.as_s().ok()?.split_once('#')?;
     Some(OrderKey { product: product.parse().ok()?, id: id.parse().ok()? })
 }

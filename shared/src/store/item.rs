@@ -17,6 +17,8 @@ use crate::order::{
 
 /// The due index is spread over so many partitions; a handful does for thousands of orders a second.
 pub(super) const SHARDS: [&str; 4] = ["0", "1", "2", "3"];
+/// Orders in flight have parts of their own: who plans a call finds them without passing all that are parked.
+pub(super) const IN_FLIGHT: [&str; 2] = ["f0", "f1"];
 
 /// An order as the table keeps it. Times are milliseconds since 1970; amounts and `suggested_offers` are the vendor's own
 /// text. An attribute with no value is absent.
@@ -85,6 +87,8 @@ struct OrderItem {
     failures: u32,
     #[serde(default)]
     reviewed: Vec<String>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    unlisted: bool,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty", serialize_with = "string_set::serialize")]
     links: BTreeSet<OrderId>,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty", serialize_with = "string_set::serialize")]
@@ -92,6 +96,10 @@ struct OrderItem {
     version: u64,
     seq: u32,
     announced: u32,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -119,20 +127,32 @@ pub(super) fn item_key(key: &OrderKey, sort: &str) -> Item {
 
 /// Which part of the due index an order is in: the same for ever, spread evenly.
 pub(super) fn shard(key: &OrderKey) -> &'static str {
+    spread(key, &SHARDS)
+}
+
+/// Where in the due index this order is.
+pub(super) fn part(order: &Order) -> &'static str {
+    match order.phase {
+        Phase::InFlight { .. } => spread(&order.key, &IN_FLIGHT),
+        Phase::Parked { .. } | Phase::Final { .. } => shard(&order.key),
+    }
+}
+
+fn spread(key: &OrderKey, parts: &[&'static str]) -> &'static str {
     let sum =
         partition(key).bytes().fold(0u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
-    let index = usize::try_from(sum).unwrap_or_default() % SHARDS.len();
-    SHARDS.get(index).copied().unwrap_or("0")
+    let index = usize::try_from(sum).unwrap_or_default() % parts.len().max(1);
+    parts.get(index).copied().unwrap_or("0")
 }
 
 pub(super) fn millis(time: Timestamp) -> AttributeValue {
     AttributeValue::N(time.as_millisecond().to_string())
 }
 
-pub(super) fn set_due(item: &mut Item, key: &OrderKey, due_at: Option<Timestamp>) {
+pub(super) fn set_due(item: &mut Item, order: &Order, due_at: Option<Timestamp>) {
     if let Some(due_at) = due_at {
         item.insert("due_at".to_owned(), millis(due_at));
-        item.insert("due_shard".to_owned(), AttributeValue::S(shard(key).to_owned()));
+        item.insert("due_shard".to_owned(), AttributeValue::S(part(order).to_owned()));
     }
 }
 
@@ -196,6 +216,7 @@ impl From<&Order> for OrderItem {
             rung: order.rung,
             failures: order.failures,
             reviewed: order.reviewed.iter().cloned().collect(),
+            unlisted: order.unlisted,
             links: order.links.clone(),
             linked_from: order.linked_from.clone(),
             version: order.version,
@@ -298,6 +319,7 @@ pub fn read_order(key: &OrderKey, stored: Item) -> Result<Order, StoreError> {
         rung: item.rung,
         failures: item.failures,
         reviewed: item.reviewed.into_iter().collect(),
+        unlisted: item.unlisted,
         links: item.links,
         linked_from: item.linked_from,
         version: item.version,
@@ -341,11 +363,11 @@ impl Change {
         self.add.push((name.to_owned(), AttributeValue::Ss(vec![id.to_string()])));
     }
 
-    pub(super) fn set_due(&mut self, key: &OrderKey, due_at: Option<Timestamp>) {
+    pub(super) fn set_due(&mut self, part: &str, due_at: Option<Timestamp>) {
         match due_at {
             Some(due_at) => {
                 self.set("due_at", millis(due_at));
-                self.set("due_shard", AttributeValue::S(shard(key).to_owned()));
+                self.set("due_shard", AttributeValue::S(part.to_owned()));
             }
             None => self.remove.extend(["due_at".to_owned(), "due_shard".to_owned()]),
         }

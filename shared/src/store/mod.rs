@@ -8,6 +8,7 @@ mod commit;
 mod due;
 mod history;
 mod item;
+mod looks;
 
 use std::collections::HashMap;
 
@@ -24,6 +25,7 @@ pub use admission::Taken;
 pub use commit::Commit;
 pub use due::Due;
 pub use item::{read_order, write_order};
+pub use looks::Learnt;
 
 use crate::{
     aws::describe,
@@ -113,7 +115,7 @@ impl Store {
         due_at: Option<Timestamp>,
     ) -> Result<Registration, StoreError> {
         let mut new = item::write_order(order)?;
-        item::set_due(&mut new, &order.key, due_at);
+        item::set_due(&mut new, order, due_at);
         let result = self
             .client
             .transact_write_items()
@@ -203,7 +205,7 @@ impl Store {
             None => change.remove("asked_at"),
         }
         if let Some(due_at) = due_at {
-            change.set_due(&order.key, due_at);
+            change.set_due(item::part(order), due_at);
         }
         let claimed = u64::try_from(now.as_millisecond()).unwrap_or_default();
         let numbers = [(":claimed", claimed), (":version", order.version)];
@@ -225,7 +227,7 @@ impl Store {
         let up_to = u64::from(announced);
         let mut change = item::Change::default();
         change.set("announced", AttributeValue::N(announced.to_string()));
-        change.set_due(&order.key, due_at);
+        change.set_due(item::part(order), due_at);
         let unchanged = "version = :version AND announced <= :up_to";
         if self
             .update(&order.key, change, unchanged, &[(":version", order.version), (":up_to", up_to)])
@@ -246,7 +248,7 @@ impl Store {
     /// If DynamoDB fails.
     pub async fn put_off(&self, order: &Order, due_at: Option<Timestamp>) -> Result<(), StoreError> {
         let mut change = item::Change::default();
-        change.set_due(&order.key, due_at);
+        change.set_due(item::part(order), due_at);
         let numbers = [(":version", order.version), (":announced", u64::from(order.announced))];
         self.update(&order.key, change, "version = :version AND announced = :announced", &numbers).await?;
         Ok(())
@@ -265,7 +267,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut change = item::Change::default();
         change.add("links", link);
-        change.set_due(&order.key, due_at);
+        change.set_due(item::part(order), due_at);
         if self.update(&order.key, change, "version = :version", &[(":version", order.version)]).await? {
             return Ok(());
         }
@@ -298,7 +300,7 @@ impl Store {
     /// If DynamoDB fails.
     pub async fn postpone(&self, key: &OrderKey, now: Timestamp, until: Timestamp) -> Result<(), StoreError> {
         let mut change = item::Change::default();
-        change.set_due(key, Some(until));
+        change.set_due(item::shard(key), Some(until));
         let now = u64::try_from(now.as_millisecond()).unwrap_or_default();
         self.update(key, change, "due_at <= :now", &[(":now", now)]).await?;
         Ok(())
@@ -342,7 +344,7 @@ fn claim_values(order: &Order, now: Timestamp, due_at: Option<Timestamp>) -> Ite
     }
     if let Some(due_at) = due_at {
         values.insert(":due".to_owned(), item::millis(due_at));
-        values.insert(":shard".to_owned(), AttributeValue::S(item::shard(&order.key).to_owned()));
+        values.insert(":shard".to_owned(), AttributeValue::S(item::part(order).to_owned()));
     }
     values
 }

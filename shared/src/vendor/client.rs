@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, Request, StatusCode, Uri, header};
+use http::{HeaderMap, Request, Response, StatusCode, Uri, header};
 use hyper::body::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
@@ -108,8 +108,22 @@ impl Vendor {
         call: &str,
         what: &str,
     ) -> Result<Answer, VendorError> {
+        let answer = self.get(token, &format!("{product}/{call}/{what}"), MOST_BODY).await?;
+        match answer.status() {
+            StatusCode::OK => read_order(product, answer.body()),
+            refused => classify(refused, retry_after(answer.headers()), answer.body()),
+        }
+    }
+
+    /// One call, no repeat; `path` is below the base address.
+    pub(super) async fn get(
+        &self,
+        token: &VendorKey,
+        path: &str,
+        most_body: usize,
+    ) -> Result<Response<Bytes>, VendorError> {
         let base = self.base_url.to_string();
-        let url = format!("{}/{product}/{call}/{what}", base.trim_end_matches('/'));
+        let url = format!("{}/{path}", base.trim_end_matches('/'));
         let mut token = header::HeaderValue::from_str(token.expose_secret())
             .map_err(|_| VendorError::KeyRefused { code: "the key is no header value".to_owned() })?;
         token.set_sensitive(true);
@@ -118,11 +132,7 @@ impl Vendor {
             .header("X-Access-Token", token)
             .body(Bytes::new())
             .map_err(|_| VendorError::Unavailable { what: "no URL can be made".to_owned() })?;
-        let answer = self.http.call(request, CALL_TIMEOUT, MOST_BODY).await.map_err(on_the_way)?;
-        match answer.status() {
-            StatusCode::OK => read_order(product, answer.body()),
-            refused => classify(refused, retry_after(answer.headers()), answer.body()),
-        }
+        self.http.call(request, CALL_TIMEOUT, most_body).await.map_err(|error| on_the_way(error, most_body))
     }
 }
 
@@ -172,7 +182,12 @@ where
     if envelope.success == Some(false) {
         return Err(unreadable("success", "false, with HTTP 200"));
     }
-    let shown: ShownOrder = envelope.data.ok_or_else(|| unreadable("data", "missing"))?.into();
+    let shown = kept(envelope.data.ok_or_else(|| unreadable("data", "missing"))?.into())?;
+    Ok(Answer { order: Some(shown), request_id: envelope.request_id })
+}
+
+/// Refuses an order that is longer than can be kept.
+pub(super) fn kept(shown: ShownOrder) -> Result<ShownOrder, VendorError> {
     let status = shown.facts.status.as_ref().map_or("", |status| status.as_str());
     if status.len() > MOST_STATUS {
         return Err(unreadable("data.status", "longer than any status"));
@@ -180,10 +195,10 @@ where
     if shown.facts.text_len() > MOST_KEPT {
         return Err(unreadable("data", "longer than can be kept"));
     }
-    Ok(Answer { order: Some(shown), request_id: envelope.request_id })
+    Ok(shown)
 }
 
-fn unreadable(path: &str, what: &str) -> VendorError {
+pub(super) fn unreadable(path: &str, what: &str) -> VendorError {
     VendorError::Unreadable { path: path.into(), what: what.into() }
 }
 
@@ -229,15 +244,15 @@ impl From<InternetOrder> for ShownOrder {
     }
 }
 
-fn on_the_way(error: CallError) -> VendorError {
+fn on_the_way(error: CallError, most_body: usize) -> VendorError {
     match error {
-        CallError::TooLong => unreadable(".", &format!("longer than {} KiB", MOST_BODY / 1024)),
+        CallError::TooLong => unreadable(".", &format!("longer than {} KiB", most_body / 1024)),
         other => VendorError::Unavailable { what: other.to_string() },
     }
 }
 
 /// `Retry-After` in seconds; the other form, a date, is not documented by the vendor.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
     text.trim().parse().ok().map(Duration::from_secs)
 }

@@ -2,7 +2,9 @@
 
 mod client;
 mod error;
+mod list;
 mod wire;
 
 pub use client::{Answer, ShownOrder, Vendor, classify, read_order};
 pub use error::VendorError;
+pub use list::{Listing, read_list};

@@ -2,8 +2,12 @@
 
 use std::collections::HashMap;
 
+use clap::Parser;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::loopback;
 
 /// A client of the sandbox.
 #[derive(Clone, Debug)]
@@ -22,6 +26,22 @@ impl Sandbox {
             vendor_url: env["ONECLICKDZ_BASE_URL"].clone(),
             key: env["ONECLICKDZ_API_KEY"].clone(),
         }
+    }
+
+    /// One of the test's own, in its process: what lists do is the same for all who ask.
+    pub async fn own() -> Self {
+        const KEY: &str = "own-sandbox-key";
+        let settings = sandbox::Settings::parse_from(["sandbox", "--api-key", KEY]);
+        let listener = TcpListener::bind(settings.listen).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let service = sandbox::service(sandbox::Sandbox::new(settings));
+        tokio::spawn(async move { axum::serve(listener, service).await });
+        Self { http: loopback::client(), vendor_url: format!("{url}/v3"), url, key: KEY.to_owned() }
+    }
+
+    /// The settings with which a tracker asks it.
+    pub fn settings(&self) -> [(&str, &str); 2] {
+        [("ONECLICKDZ_BASE_URL", &self.vendor_url), ("ONECLICKDZ_API_KEY", &self.key)]
     }
 
     /// Sends a mobile top-up; answers the order's id.
@@ -115,7 +135,8 @@ impl Sandbox {
             .collect()
     }
 
-    async fn control(&self, method: &str, path: &str, body: Option<Value>) -> Value {
+    /// A call to its control API.
+    pub async fn control(&self, method: &str, path: &str, body: Option<Value>) -> Value {
         let mut call = self.http.request(method.parse().unwrap(), format!("{}/_sandbox{path}", self.url));
         if let Some(body) = body {
             call = call.header("content-type", "application/json").body(body.to_string());

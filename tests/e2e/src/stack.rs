@@ -122,6 +122,7 @@ impl Stack {
         settings.retain(|(name, _)| name != "ONECLICKDZ_BASE_URL" && name != "SECRET_ID");
         settings.push(("ONECLICKDZ_BASE_URL".to_owned(), vendor.to_owned()));
         settings.push(("ONECLICKDZ_API_KEY".to_owned(), key.to_owned()));
+        settings.push(("BULK_LOOKS".to_owned(), "off".to_owned()));
         settings.push(("VENDOR_CALLS_PER_MINUTE".to_owned(), "6000".to_owned()));
         settings.push(("VENDOR_CALLS_BURST".to_owned(), "1000".to_owned()));
         Tracker::open(&Config::read(settings).unwrap()).await.unwrap().with_clock(clock)

@@ -42,7 +42,7 @@ use shared::{
 };
 
 use crate::{
-    Stack,
+    Sandbox, Stack,
     gate::{Announced, Announcements, Gate, GatedHttp, Passage, Request},
     process::serve,
 };
@@ -89,6 +89,29 @@ impl OwnPlace {
         Self { name }
     }
 
+    /// A production tracker in this place, with the vendor given; `settings` come before the stack's.
+    pub async fn tracker(
+        &self,
+        stack: &Stack,
+        vendor: &Sandbox,
+        clock: Clock,
+        settings: &[(&str, &str)],
+    ) -> Tracker {
+        let mut all = stack.function_environment();
+        all.retain(|(name, _)| name != "SECRET_ID");
+        let own = [("ORDERS_TABLE", self.name.as_str()), ("EVENT_BUS", self.name.as_str())];
+        let settings = own.iter().chain(&vendor.settings()).chain(settings).copied().collect::<Vec<_>>();
+        all.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        Tracker::open(&Config::read(all).unwrap()).await.unwrap().with_clock(clock)
+    }
+
+    /// An item of the table, as it is stored.
+    pub async fn item(&self, stack: &Stack, key: &OrderKey) -> HashMap<String, AttributeValue> {
+        let read = stack.dynamodb().get_item().table_name(&self.name).consistent_read(true);
+        let read = read.key("pk", AttributeValue::S(format!("{}#{}", key.product, key.id)));
+        read.key("sk", AttributeValue::S("ORDER".to_owned())).send().await.unwrap().item.unwrap_or_default()
+    }
+
     /// Takes both away.
     pub async fn delete(self, stack: &Stack) {
         stack.dynamodb().delete_table().table_name(&self.name).send().await.unwrap();
@@ -116,6 +139,8 @@ impl TestBed {
         settings.retain(|(name, _)| !matches!(name.as_str(), "ORDERS_TABLE" | "EVENT_BUS" | "SECRET_ID"));
         settings.push(("ORDERS_TABLE".to_owned(), place.name.clone()));
         settings.push(("EVENT_BUS".to_owned(), place.name.clone()));
+        // Its vendor knows no lists.
+        settings.push(("BULK_LOOKS".to_owned(), "off".to_owned()));
         Self {
             settings,
             name: place.name.clone(),

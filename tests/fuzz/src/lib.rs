@@ -17,8 +17,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::{
     order::{
-        Decision, Facts, Jitter, Observation, Order, OrderKey, OrderView, Product, Saw, Schedule, SealedCard,
-        Seen, TrackedBy, Trigger, decide,
+        Decision, Facts, Jitter, Observation, Order, OrderKey, OrderView, Place, Product, Saw, Schedule,
+        SealedCard, Seen, TrackedBy, Trigger, decide,
     },
     store::{Item, read_order, write_order},
     vendor::{self, Answer, VendorError},
@@ -233,6 +233,7 @@ fn decided(key: &OrderKey, answer: &Answer) -> Vec<Decision> {
         Some(shown) => Saw::Order(Box::new(Seen {
             facts: shown.facts.clone(),
             card: shown.card_code.as_ref().map(|code| seal(code.expose_secret())),
+            place: Place::Check,
         })),
         None => Saw::NotFound,
     };
@@ -245,7 +246,7 @@ fn decided(key: &OrderKey, answer: &Answer) -> Vec<Decision> {
     let last = later.checked_add(Duration::from_secs(600)).expect("a time");
     let before = ["HANDLING", "QUEUED", "UNKNOWN_ERROR", "FULFILLED", "REFUNDED"].map(|text| {
         let facts = Facts { status: Some(text.to_owned().into()), ..Facts::default() };
-        look(&order, Saw::Order(Box::new(Seen { facts, card: None })), later).order
+        look(&order, Saw::Order(Box::new(Seen { facts, card: None, place: Place::Check })), later).order
     });
     let mut all = vec![
         look(&order, saw.clone(), later),

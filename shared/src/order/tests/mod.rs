@@ -37,11 +37,11 @@ fn card() -> SealedCard {
 
 fn shows(status: &str) -> Saw {
     let status = if status.is_empty() { None } else { Some(status) };
-    Saw::Order(Box::new(Seen { facts: facts(status), card: None }))
+    Saw::Order(Box::new(Seen { facts: facts(status), card: None, place: Place::Check }))
 }
 
 fn shows_card(status: &str) -> Saw {
-    Saw::Order(Box::new(Seen { facts: facts(Some(status)), card: Some(card()) }))
+    Saw::Order(Box::new(Seen { facts: facts(Some(status)), card: Some(card()), place: Place::Check }))
 }
 
 /// Shown with two links, one of them to itself.
@@ -51,7 +51,7 @@ fn retried(status: &str) -> Saw {
         follow_order_id: Some("6901616fe9e88196b4eb64b0".to_owned()),
         ..facts(Some(status))
     };
-    Saw::Order(Box::new(Seen { facts: links, card: None }))
+    Saw::Order(Box::new(Seen { facts: links, card: None, place: Place::Check }))
 }
 
 fn look(order: &Order, second: i64, saw: Saw) -> Decision {

@@ -17,13 +17,19 @@ fn any_status() -> impl Strategy<Value = Option<String>> {
 }
 
 fn any_saw() -> impl Strategy<Value = Saw> {
-    let shown = (any_status(), any::<bool>(), any::<bool>()).prop_map(|(status, has_card, has_fields)| {
-        let mut facts = if has_fields { facts(None) } else { Facts::default() };
-        facts.status = status.map(VendorStatus::from);
-        facts.retry_order_id = (has_fields && has_card).then(|| "another".to_owned());
-        Saw::Order(Box::new(Seen { facts, card: has_card.then(card) }))
-    });
-    prop_oneof![6 => shown, 1 => Just(Saw::NotFound), 2 => Just(Saw::Nothing), 1 => Just(Saw::NotAsked)]
+    let shown = (any_status(), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
+        |(status, has_card, has_fields, listed)| {
+            let mut facts = if has_fields { facts(None) } else { Facts::default() };
+            facts.status = status.map(VendorStatus::from);
+            facts.retry_order_id = (has_fields && has_card).then(|| "another".to_owned());
+            Saw::Order(Box::new(Seen {
+                facts,
+                card: has_card.then(card),
+                place: if listed { Place::List } else { Place::Check },
+            }))
+        },
+    );
+    prop_oneof![6 => shown, 1 => Just(Saw::NotFound), 2 => Just(Saw::Nothing), 1 => Just(Saw::NotAsked), 1 => Just(Saw::NotListed)]
 }
 
 /// Steps of a clock that mostly goes on and sometimes back, up to the ends of time.
@@ -66,7 +72,7 @@ fn live(
 fn stated(saw: &Saw) -> Option<&VendorStatus> {
     match saw {
         Saw::Order(seen) => seen.facts.status.as_ref(),
-        Saw::NotFound | Saw::Nothing | Saw::NotAsked => None,
+        Saw::NotFound | Saw::Nothing | Saw::NotAsked | Saw::NotListed => None,
     }
 }
 
@@ -125,7 +131,7 @@ proptest! {
     #[test]
     fn a_failed_look_changes_no_status((product, looks) in any_life()) {
         live(product, &looks, |before, saw, _, decision| {
-            if matches!(saw, Saw::Nothing | Saw::NotFound | Saw::NotAsked) {
+            if matches!(saw, Saw::Nothing | Saw::NotFound | Saw::NotAsked | Saw::NotListed) {
                 prop_assert_eq!(&decision.order.facts, &before.facts);
                 prop_assert_eq!(&decision.order.card, &before.card);
                 prop_assert_eq!(decision.order.phase.is_final(), before.phase.is_final());

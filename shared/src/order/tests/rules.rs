@@ -357,8 +357,12 @@ fn a_message_and_offers_belong_to_one_status_and_other_fields_are_kept() {
         plan_code: Some("PREPAID_DJEZZY".into()),
         ..facts(Some("UNKNOWN_ERROR"))
     };
-    let order =
-        look(&tracked(Product::Mobile), 17, Saw::Order(Box::new(Seen { facts: seen, card: None }))).order;
+    let order = look(
+        &tracked(Product::Mobile),
+        17,
+        Saw::Order(Box::new(Seen { facts: seen, card: None, place: Place::Check })),
+    )
+    .order;
     assert!(order.facts.suggested_offers.is_some());
     let order = look(&order, HOUR * 2, shows("FULFILLED")).order;
     assert_eq!((&order.facts.refund_message, &order.facts.suggested_offers), (&None, &None));
@@ -369,8 +373,18 @@ fn a_message_and_offers_belong_to_one_status_and_other_fields_are_kept() {
 fn a_field_that_arrives_after_the_end_is_kept_and_nothing_is_replaced() {
     let order = look(&tracked(Product::Mobile), 17, shows("REFUNDED")).order;
     let late = |message: &str| Facts { refund_message: Some(message.into()), ..facts(Some("REFUNDED")) };
-    let order = look(&order, 30, Saw::Order(Box::new(Seen { facts: late("first"), card: None }))).order;
-    let order = look(&order, 40, Saw::Order(Box::new(Seen { facts: late("second"), card: None }))).order;
+    let order = look(
+        &order,
+        30,
+        Saw::Order(Box::new(Seen { facts: late("first"), card: None, place: Place::Check })),
+    )
+    .order;
+    let order = look(
+        &order,
+        40,
+        Saw::Order(Box::new(Seen { facts: late("second"), card: None, place: Place::Check })),
+    )
+    .order;
     assert_eq!(order.facts.refund_message.as_deref(), Some("first"));
     let order = look(&order, 50, shows("REFUNDED")).order;
     assert_eq!(order.facts.refund_message.as_deref(), Some("first"));

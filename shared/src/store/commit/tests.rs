@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     aws::{AwsEnvironment, sdk_config},
     order::{
-        Decision, Facts, Jitter, Observation, OrderKey, Product, Saw, Schedule, Seen, TrackedBy,
+        Decision, Facts, Jitter, Observation, OrderKey, Place, Product, Saw, Schedule, Seen, TrackedBy,
         VendorStatus, decide,
     },
 };
@@ -28,7 +28,10 @@ fn order() -> Order {
 fn decision(order: &Order, status: &str) -> Decision {
     let now = Timestamp::from_second(1_760_000_008).unwrap();
     let facts = Facts { status: Some(VendorStatus::from(status.to_owned())), ..Facts::default() };
-    let observation = Observation { asked_at: now, saw: Saw::Order(Box::new(Seen { facts, card: None })) };
+    let observation = Observation {
+        asked_at: now,
+        saw: Saw::Order(Box::new(Seen { facts, card: None, place: Place::Check })),
+    };
     decide(order, &observation, now, Jitter::NONE, &Schedule::default()).unwrap()
 }
 

@@ -11,6 +11,7 @@
 mod admission;
 mod api;
 mod bad_weather;
+mod bulk;
 mod crash;
 mod documented;
 mod links;

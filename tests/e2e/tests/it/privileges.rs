@@ -101,7 +101,7 @@ fn table(stack: &Stack, names: &Names) -> Vec<Call> {
         ("dynamodb:UpdateItem", update(orders), FUNCTIONS),
         ("dynamodb:Query", query(orders), FUNCTIONS),
         ("dynamodb:TransactWriteItems", json!({"TransactItems": [{"Put": put(orders)}]}), FUNCTIONS),
-        ("dynamodb:Query", of_due, By(&[RECHECK])),
+        ("dynamodb:Query", of_due, By(&[POLLER, RECHECK])),
         (
             "dynamodb:TransactWriteItems",
             json!({"TransactItems": [{"Delete": of_key(orders)}]}),
@@ -109,7 +109,8 @@ fn table(stack: &Stack, names: &Names) -> Vec<Call> {
         ),
         ("dynamodb:DeleteItem", of_key(orders), ByAdministrator),
         ("dynamodb:Scan", json!({"TableName": orders}), ByAdministrator),
-        ("dynamodb:BatchGetItem", json!({"RequestItems": {orders: {"Keys": [key]}}}), ByAdministrator),
+        ("dynamodb:BatchGetItem", json!({"RequestItems": {orders: {"Keys": [key]}}}), By(&[POLLER, RECHECK])),
+        ("dynamodb:BatchGetItem", json!({"RequestItems": {OTHER: {"Keys": [key]}}}), ByAdministrator),
         (
             "dynamodb:BatchWriteItem",
             json!({"RequestItems": {orders: [{"DeleteRequest": {"Key": key}}]}}),

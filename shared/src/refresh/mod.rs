@@ -1,11 +1,15 @@
 //! The one path: load, claim, admit, ask the vendor, decide, commit, announce. A status request, a poller tick and a recheck
 //! differ only in how they pick the order and in what they answer.
 
+mod bulk;
+
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use secrecy::SecretString;
 use tokio::time::timeout;
+
+pub use bulk::{Lists, Round};
 
 use crate::{
     admission::{Admission, Admitted, Class, Closed, Leave, Usage, Verdict},
@@ -16,8 +20,8 @@ use crate::{
     config::Config,
     http::Http,
     order::{
-        Decision, Event, Jitter, Observation, Order, OrderId, OrderKey, Product, Ref, ReviewReason, Saw,
-        Schedule, Seen, TrackedBy, Trigger, decide,
+        Decision, Event, Jitter, Observation, Order, OrderId, OrderKey, Place, Product, Ref, ReviewReason,
+        Saw, Schedule, Seen, TrackedBy, Trigger, decide,
     },
     secret::{Fingerprint, SecretError, Vault},
     store::{Commit, Registration, Store, StoreError},
@@ -43,6 +47,8 @@ pub struct Tracker {
     pub clock: Clock,
     /// Ladders and limits.
     pub schedule: Schedule,
+    /// The vendor's lists; `None`: each order is looked at by itself.
+    pub lists: Option<Lists>,
 }
 
 /// A function could not start.
@@ -111,12 +117,24 @@ pub struct Refreshed {
 /// What is worth a metric in the events that a look brought.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct News {
-    /// The outcome.
-    pub became_final: bool,
+    /// Outcomes.
+    pub became_final: usize,
     /// Reviews because an order is overdue.
     pub overdue_reviews: usize,
     /// Reviews because a status is not known.
     pub unrecognised_statuses: usize,
+}
+
+impl News {
+    /// Both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            became_final: self.became_final + other.became_final,
+            overdue_reviews: self.overdue_reviews + other.overdue_reviews,
+            unrecognised_statuses: self.unrecognised_statuses + other.unrecognised_statuses,
+        }
+    }
 }
 
 /// Somebody else commits all the time; after so many lost races a look is given up. The ladder brings the next.
@@ -168,6 +186,7 @@ impl Tracker {
             announcer: Announcer::new(events, config.event_bus.clone()),
             clock,
             schedule: config.schedule.clone(),
+            lists: config.bulk_looks.then(Lists::default),
         })
     }
 
@@ -257,6 +276,19 @@ impl Tracker {
             return self.settled(order, now, Saw::NotAsked, look, announced).await.map(Some);
         }
         let due_at = (trigger == Trigger::Recheck).then(|| order.due_after_claim(now, &self.schedule));
+        if trigger == Trigger::Poller
+            && let Some(lists) = &self.lists
+        {
+            // Calls are scarce: this one is for everybody, and others may have used the key since this process last heard of it.
+            let usage = self.admission.fresh_usage(vendor_key.fingerprint()).await?;
+            if let Some((until, why)) = self.admission.closed(vendor_key.fingerprint(), trigger.into()) {
+                let look = self.not_admitted(until, why).await;
+                return self.settled(order, now, Saw::NotAsked, look, announced).await.map(Some);
+            }
+            if self.admission.is_busy(&usage) {
+                return self.look_for_everybody(lists, order, now).await.map(Some);
+            }
+        }
         if !self.store.claim(&order, now, due_at).await? {
             // Somebody else has just asked: whoever polls comes back when the ladder says so, and not at once.
             return Ok(Some(not_made(Order { asked_at: Some(now), ..order })));
@@ -270,10 +302,22 @@ impl Tracker {
             let look = self.not_admitted(until, why).await;
             return self.settled(order, now, Saw::NotAsked, look, announced).await.map(Some);
         };
-        let claimed = Order { asked_at: Some(now), ..order };
+        self.ask(Order { asked_at: Some(now), ..order }, trigger, &admitted, now, announced).await.map(Some)
+    }
+
+    /// The look itself, claimed at `now` and admitted.
+    async fn ask(
+        &self,
+        claimed: Order,
+        trigger: Trigger,
+        admitted: &Admitted,
+        now: Timestamp,
+        announced: usize,
+    ) -> Result<Refreshed, StoreError> {
+        let vendor_key = self.vault.secrets().vendor_key.clone();
         let answer = self.vendor.check_id(&vendor_key, &claimed.key).await;
-        let (saw, look) = self.observe(&claimed, trigger, &admitted, answer).await;
-        self.settled(claimed, now, saw, look, announced).await.map(Some)
+        let (saw, look) = self.observe(&claimed, trigger, admitted, answer).await;
+        self.settled(claimed, now, saw, look, announced).await
     }
 
     /// Looks an order up by the merchant's reference, with the vendor's prefix or without, and tracks what is found.
@@ -310,7 +354,7 @@ impl Tracker {
             };
             let key = OrderKey { product, id };
             let (registration, order) = self.track(&key, Some(reference.clone()), TrackedBy::Put).await?;
-            let (saw, look) = match self.seen(&order, shown).await {
+            let (saw, look) = match self.seen(&order, shown, Place::Check).await {
                 Ok(saw) => (saw, Look::Answered),
                 Err(error) => (Saw::Nothing, Look::Failed(error)),
             };
@@ -389,7 +433,9 @@ impl Tracker {
         self.learn(admitted, answer.as_ref().map_or_else(VendorError::verdict, |_| Verdict::Accepted)).await;
         let seen = match answer {
             Ok(answer) => match answer.order {
-                Some(shown) => self.seen(order, shown).await.map(|saw| (saw, answer.request_id)),
+                Some(shown) => {
+                    self.seen(order, shown, Place::Check).await.map(|saw| (saw, answer.request_id))
+                }
                 None => Ok((Saw::NotFound, answer.request_id)),
             },
             Err(error) => Err(error.into()),
@@ -398,7 +444,7 @@ impl Tracker {
             Ok((saw, request_id)) => {
                 let status = match &saw {
                     Saw::Order(seen) => seen.facts.status.as_ref().map_or("", |status| status.as_str()),
-                    Saw::NotFound | Saw::Nothing | Saw::NotAsked => "NOT_FOUND",
+                    Saw::NotFound | Saw::NotListed | Saw::Nothing | Saw::NotAsked => "NOT_FOUND",
                 };
                 tracing::info!(order = %order.key, ?trigger, status, request_id, "looked");
                 (saw, Look::Answered)
@@ -426,12 +472,12 @@ impl Tracker {
     }
 
     /// An order as it was shown, its card code encrypted before anything else is done with it.
-    async fn seen(&self, order: &Order, shown: ShownOrder) -> Result<Saw, LookError> {
+    async fn seen(&self, order: &Order, shown: ShownOrder, place: Place) -> Result<Saw, LookError> {
         let card = match shown.card_code {
             Some(code) if order.card.is_none() => Some(self.cards.seal(&order.key, &code).await?),
             _ => None,
         };
-        Ok(Saw::Order(Box::new(Seen { facts: shown.facts, card })))
+        Ok(Saw::Order(Box::new(Seen { facts: shown.facts, card, place })))
     }
 
     /// The end of the path: decide, commit, announce.
@@ -446,7 +492,7 @@ impl Tracker {
         let (was_final, reviewed) = (order.phase.is_final(), order.reviewed.clone());
         let (order, events) = self.settle(order, &Observation { asked_at, saw }).await?;
         let news = News {
-            became_final: order.phase.is_final() && !was_final,
+            became_final: usize::from(order.phase.is_final() && !was_final),
             overdue_reviews: reviews(&reviewed, &order, ReviewReason::Overdue),
             unrecognised_statuses: reviews(&reviewed, &order, ReviewReason::UnrecognisedStatus),
         };

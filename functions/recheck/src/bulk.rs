@@ -1,0 +1,126 @@
+//! The sweep where one call may show many orders.
+
+use std::collections::HashSet;
+
+use futures_util::{StreamExt, stream};
+use jiff::Timestamp;
+use shared::{
+    order::{Order, OrderKey, Trigger},
+    refresh::{Lists, Round, Tracker},
+    store::StoreError,
+};
+
+use super::{AT_ONCE, Report, see_to_each};
+
+/// Orders planned over at once: a few MB of records, whatever is due.
+const CHUNK: usize = 1000;
+/// So many calls that come to nothing, one after the other, end the sweep: the next minute tries again.
+const MOST_IN_VAIN: usize = 3;
+
+/// Sees to these orders in chunks, the longest due first.
+pub(super) async fn see_to_all(
+    tracker: &Tracker,
+    lists: &Lists,
+    keys: &[OrderKey],
+    stop_at: Timestamp,
+) -> Report {
+    let mut report = Report::default();
+    let mut open = true;
+    for chunk in keys.chunks(CHUNK) {
+        if tracker.clock.now() >= stop_at {
+            report.remaining += chunk.len();
+            continue;
+        }
+        match see_to_chunk(tracker, lists, chunk, stop_at, open).await {
+            Ok((seen, still_open)) => {
+                report = report.and(seen);
+                open = still_open;
+            }
+            Err(error) => {
+                tracing::error!(%error, "a part of the sweep could not be seen to");
+                report.failed += chunk.len();
+            }
+        }
+    }
+    report
+}
+
+/// Sees to one chunk; `open`: there may be leave to call in time. Answers whether there still may be.
+async fn see_to_chunk(
+    tracker: &Tracker,
+    lists: &Lists,
+    keys: &[OrderKey],
+    stop_at: Timestamp,
+    open: bool,
+) -> Result<(Report, bool), StoreError> {
+    let now = tracker.clock.now();
+    let loaded = tracker.store.load_many(keys).await?;
+    let mut pool: Vec<Order> =
+        loaded.into_iter().filter(|order| order.wants_only_a_look(now, &tracker.schedule)).collect();
+    // What has something to announce, is in flight though nobody polls it, awaits its card or cannot be read.
+    let in_pool: HashSet<&OrderKey> = pool.iter().map(|order| &order.key).collect();
+    let rest: Vec<OrderKey> = keys.iter().filter(|key| !in_pool.contains(key)).cloned().collect();
+    let mut report = see_to_each(tracker, &rest, stop_at).await;
+    let (mut in_vain, mut open, mut worth_it) = (0, open, true);
+    while open && !pool.is_empty() && tracker.clock.now() < stop_at && in_vain < MOST_IN_VAIN {
+        match tracker.look_at_best(lists, &pool, Trigger::Recheck).await? {
+            Round::Made(seen_to) => {
+                in_vain = if seen_to.is_empty() { in_vain + 1 } else { 0 };
+                for one in &seen_to {
+                    report = report.and(Report::of(one));
+                }
+                // An order that the list did not show is looked at by its id, and so stays.
+                pool.retain_mut(|order| {
+                    let Some(one) = seen_to.iter().find(|one| one.order.key == order.key) else {
+                        return true;
+                    };
+                    let stays = one.order.unlisted && !order.unlisted;
+                    *order = one.order.clone();
+                    stays
+                });
+            }
+            Round::Failed(_) => {
+                report.failed += 1;
+                in_vain += 1;
+            }
+            Round::NotAdmitted { until, .. } if until >= stop_at => open = false,
+            Round::NotAdmitted { until, .. } => tracker.clock.wait_until(until).await,
+            Round::NotWorthIt => {
+                worth_it = false;
+                break;
+            }
+        }
+    }
+    let left = Left { worth_it, stop_at };
+    let left =
+        stream::iter(pool).map(|order| left_for_later(tracker, order, now, &left)).buffer_unordered(AT_ONCE);
+    Ok((left.fold(report, async |report, one| report.and(one)).await, open))
+}
+
+/// Why orders are left.
+struct Left {
+    /// Pages might have been worth a call, had there been leave.
+    worth_it: bool,
+    stop_at: Timestamp,
+}
+
+/// An order that no call was made for: overdue counts all the same; one that was only to be looked at along with others waits.
+async fn left_for_later(tracker: &Tracker, order: Order, now: Timestamp, left: &Left) -> Report {
+    if tracker.clock.now() >= left.stop_at {
+        return Report { remaining: 1, ..Report::default() };
+    }
+    if order.wants_look(Trigger::Recheck, now, &tracker.schedule) {
+        let one = match tracker.pass_time(order, now).await {
+            Ok(one) => Report::of(&one),
+            Err(error) => failed(&error),
+        };
+        return one.and(Report { not_admitted: 1, ..Report::default() });
+    }
+    let put_off = tracker.put_off_free_look(&order, now, left.worth_it).await;
+    put_off.map_or_else(|error| failed(&error), |()| Report::default())
+}
+
+fn failed(error: &StoreError) -> Report {
+    tracing::error!(%error, "an order could not be left for later");
+    Report { failed: 1, ..Report::default() }
+}

@@ -1,0 +1,307 @@
+//! Which call is worth most now: a single look, or a page of a list over a window of creation times.
+//!
+//! A call is worth the sum, over the orders that it shows, of the chance that they have ended since the last look: what the chance per
+//! second at that age, times the time since then, comes to. That is about the number of outcomes that it brings to light.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Chances, parked_chance};
+use crate::order::{Order, OrderKey, Phase, Product, Schedule};
+
+/// A page of a list shows so many orders at most (`pageSize`, vendor's page of the lists).
+pub const MOST_ROWS: u32 = 100;
+/// A window is planned for fewer rows: how many there are is an estimate.
+const PLANNED_ROWS: f64 = 90.0;
+/// So much of the product itself is added to the chance that it comes to: who has waited for long goes on gaining.
+const UNBOUNDED: f64 = 0.25;
+/// A call that is worth less than this is not made: everything was just looked at.
+const LEAST_WORTH: f64 = 0.01;
+/// A page must be worth so much more than the best single look, which costs less to read and shows more of its order.
+const PAGE_OVER_SINGLE: f64 = 1.2;
+/// A page that nobody's ladder wants must show so many orders: then it is as good as free.
+const LEAST_FREE: usize = 10;
+/// A window reaches so far beyond the creation times that it is about: whether the vendor's bounds are inclusive is not stated.
+const EDGE: Duration = Duration::from_millis(50);
+/// The same for an order whose creation time is not known yet, and is reckoned from when it was tracked.
+const UNSEEN_EDGE: Duration = Duration::from_secs(5);
+/// An order in flight that has waited so long beyond its time comes first, whatever it is worth.
+const OVERDUE_IN_FLIGHT: Duration = Duration::from_secs(15);
+/// The same for a parked one.
+const OVERDUE_PARKED: Duration = Duration::from_secs(15 * 60);
+
+/// A window of creation times in one product's list, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Which list.
+    pub product: Product,
+    /// The earliest creation time.
+    pub from: Timestamp,
+    /// The latest.
+    pub to: Timestamp,
+}
+
+impl Page {
+    /// Its length in seconds; never 0.
+    pub fn seconds(&self) -> f64 {
+        self.to.duration_since(self.from).as_secs_f64().max(0.001)
+    }
+}
+
+/// A page that somebody asked for a moment ago: what it shows need not be asked again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnderWay {
+    /// The page.
+    pub page: Page,
+    /// When it was asked for.
+    pub at: Timestamp,
+}
+
+/// What is known of a product's list.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct List {
+    /// Whether it may be asked at all.
+    pub usable: bool,
+    /// How many orders a second of creation time holds, everybody's; 0 while that is not known.
+    pub rows_per_second: f64,
+}
+
+/// An order that awaits a look, as far as planning needs it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Waiting {
+    /// Which.
+    pub key: OrderKey,
+    /// When the vendor says it was created; `None`: it has not said so yet.
+    pub created_at: Option<Timestamp>,
+    /// When we were told of it.
+    pub tracked_at: Timestamp,
+    /// When it was last looked at, or its age began.
+    pub last_look: Timestamp,
+    /// When its own ladder wants a look: before that it is only looked at along with others.
+    pub due: Timestamp,
+    /// Its chance to end, per second.
+    pub chance: f64,
+    /// Whether the list would show it: it has not been missed there.
+    pub listed: bool,
+    /// Whether it is polled; else it is rechecked.
+    pub in_flight: bool,
+}
+
+impl Waiting {
+    /// What planning needs of `order`; `None` if nobody has to look at it.
+    pub fn of(order: &Order, chances: &Chances, now: Timestamp, schedule: &Schedule) -> Option<Self> {
+        let (chance, since, in_flight) = match order.phase {
+            Phase::InFlight { since } => (chances.per_second(between(since, now)), since, true),
+            Phase::Parked { parked_as, since } => {
+                (parked_chance(parked_as, between(since, now)), since, false)
+            }
+            Phase::Final { .. } => return None,
+        };
+        Some(Self {
+            key: order.key.clone(),
+            created_at: order.facts.created_at.as_deref().and_then(|text| text.parse().ok()),
+            tracked_at: order.tracked_at,
+            last_look: order.asked_at.map_or(since, |asked| asked.max(since)).min(now),
+            due: order.next_poll(now, schedule).or_else(|| order.next_look(now, schedule))?,
+            chance,
+            listed: !order.unlisted,
+            in_flight,
+        })
+    }
+
+    fn is_overdue(&self, now: Timestamp) -> bool {
+        between(self.due, now) > if self.in_flight { OVERDUE_IN_FLIGHT } else { OVERDUE_PARKED }
+    }
+
+    /// What a look at it is worth. One that its ladder wants is always worth making, unless somebody is just `asking`.
+    fn worth(&self, asking: Option<Timestamp>, now: Timestamp) -> f64 {
+        let last_look = asking.map_or(self.last_look, |asked| asked.max(self.last_look));
+        let expected = self.chance * between(last_look, now).as_secs_f64();
+        let worth = 1.0 - (-expected).exp() + UNBOUNDED * expected;
+        if asking.is_none() && self.due <= now { worth.max(LEAST_WORTH) } else { worth }
+    }
+}
+
+/// What to ask the vendor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// One order, by its id.
+    Single(OrderKey),
+    /// A page of a list.
+    Page(Page),
+}
+
+/// The call that is worth most.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Planned {
+    /// The call.
+    pub call: Call,
+    /// About how many outcomes it brings to light.
+    pub worth: f64,
+    /// The orders that it is about, by their place in what was planned over.
+    pub covers: Vec<usize>,
+}
+
+/// The call that is worth most of all who wait; `None`: none is worth making. `under_way` are pages that others have just asked
+/// for; `lists` tells of each product's list.
+pub fn plan(
+    waiting: &[Waiting],
+    under_way: &[UnderWay],
+    lists: impl Fn(Product) -> List,
+    now: Timestamp,
+) -> Option<Planned> {
+    let shown =
+        [Product::Mobile, Product::Internet].map(|product| Shown::of(waiting, product, under_way, now));
+    let all = || shown.iter().flat_map(|shown| shown.rows.iter().chain(&shown.alone));
+    let first = all()
+        .filter(|row| row.is_due && row.worth >= LEAST_WORTH)
+        .filter_map(|row| {
+            waiting.get(row.index).filter(|one| one.is_overdue(now)).map(|one| (one.due, row.index))
+        })
+        .min()
+        .map(|(_, index)| index);
+    let single = all()
+        .filter(|row| row.is_due && first.is_none_or(|first| first == row.index))
+        .max_by(|one, other| one.worth.total_cmp(&other.worth))
+        .and_then(|row| {
+            let key = waiting.get(row.index)?.key.clone();
+            Some(Planned { call: Call::Single(key), worth: row.worth, covers: vec![row.index] })
+        });
+    let page = shown
+        .iter()
+        .filter_map(|shown| shown.best_page(lists(shown.product), first))
+        .max_by(|one, other| one.worth.total_cmp(&other.worth));
+    let best = match (single, page) {
+        (Some(single), Some(page)) if page.worth > single.worth * PAGE_OVER_SINGLE => page,
+        (Some(single), _) => single,
+        (None, page) => page?,
+    };
+    (best.worth >= LEAST_WORTH).then_some(best)
+}
+
+/// The waiting orders of one product.
+struct Shown {
+    product: Product,
+    /// Those that its list shows, by creation time.
+    rows: Vec<Row>,
+    /// Those that it does not.
+    alone: Vec<Row>,
+}
+
+#[derive(Clone, Copy)]
+struct Row {
+    index: usize,
+    /// Between these it was created.
+    earliest: Timestamp,
+    latest: Timestamp,
+    worth: f64,
+    is_due: bool,
+}
+
+impl Shown {
+    fn of(waiting: &[Waiting], product: Product, under_way: &[UnderWay], now: Timestamp) -> Self {
+        let ours = || waiting.iter().enumerate().filter(|(_, one)| one.key.product == product);
+        let lag = Lag::of(ours().map(|(_, one)| one));
+        let row = |(index, one): (usize, &Waiting)| {
+            let (earliest, latest) = match one.created_at {
+                Some(created) => (created, created),
+                None => lag.before(one.tracked_at),
+            };
+            let shown_by = |asked: &&UnderWay| {
+                one.listed
+                    && asked.page.product == product
+                    && asked.page.from <= earliest
+                    && latest <= asked.page.to
+            };
+            let asking = under_way.iter().filter(shown_by).map(|asked| asked.at).max();
+            Row { index, earliest, latest, worth: one.worth(asking, now), is_due: one.due <= now }
+        };
+        let (mut rows, mut alone) = (Vec::new(), Vec::new());
+        for (index, one) in ours() {
+            let row = row((index, one));
+            if one.listed { rows.push(row) } else { alone.push(row) }
+        }
+        rows.sort_by_key(|row| row.earliest);
+        Self { product, rows, alone }
+    }
+
+    /// The window that is worth most of those that fit on one page; with `must`, of those that show it.
+    fn best_page(&self, list: List, must: Option<usize>) -> Option<Planned> {
+        if !list.usable {
+            return None;
+        }
+        let mut best: Option<(f64, usize, usize)> = None;
+        let (mut first, mut worth, mut due, mut must_at) = (0, 0.0, 0, None);
+        for (last, row) in self.rows.iter().enumerate() {
+            worth += row.worth;
+            due += usize::from(row.is_due);
+            if must == Some(row.index) {
+                must_at = Some(last);
+            }
+            while let Some(head) = self.rows.get(first)
+                && first < last
+                && !self.fits(first, last, list)
+            {
+                worth -= head.worth;
+                due -= usize::from(head.is_due);
+                first += 1;
+            }
+            let shows_must = must.is_none() || must_at.is_some_and(|at| first <= at);
+            let is_enough = due > 0 || last - first + 1 >= LEAST_FREE;
+            if first < last && is_enough && shows_must && best.is_none_or(|(most, ..)| worth > most) {
+                best = Some((worth, first, last));
+            }
+        }
+        let (worth, first, last) = best?;
+        let rows = self.rows.get(first..=last)?;
+        let page = self.page(rows)?;
+        Some(Planned { call: Call::Page(page), worth, covers: rows.iter().map(|row| row.index).collect() })
+    }
+
+    fn fits(&self, first: usize, last: usize, list: List) -> bool {
+        let Some(page) = self.rows.get(first..=last).and_then(|rows| self.page(rows)) else { return false };
+        let rows = (list.rows_per_second * page.seconds()).max((last - first + 1) as f64);
+        rows <= PLANNED_ROWS
+    }
+
+    fn page(&self, rows: &[Row]) -> Option<Page> {
+        let from = rows.first()?.earliest.checked_sub(EDGE).ok()?;
+        let latest = rows.iter().rev().take(10).map(|row| row.latest).max()?;
+        Some(Page { product: self.product, from, to: latest.checked_add(EDGE).ok()? })
+    }
+}
+
+/// How long after their creation orders were tracked: clocks differ, and so do shops.
+struct Lag {
+    least: i64,
+    most: i64,
+}
+
+impl Lag {
+    /// From the orders that have been seen; the middle four fifths of them, so that one that was tracked late does not widen all
+    /// windows.
+    fn of<'a>(waiting: impl Iterator<Item = &'a Waiting>) -> Self {
+        let mut lags: Vec<i64> = waiting
+            .filter_map(|one| Some(one.tracked_at.as_millisecond() - one.created_at?.as_millisecond()))
+            .collect();
+        lags.sort_unstable();
+        let at = |tenths: usize| lags.get(lags.len() * tenths / 10).copied();
+        let edge = i64::try_from(UNSEEN_EDGE.as_millis()).unwrap_or(i64::MAX);
+        match (at(1), at(9)) {
+            (Some(least), Some(most)) if lags.len() >= 10 => Self { least: least - 100, most: most + 100 },
+            _ => Self { least: -edge, most: edge },
+        }
+    }
+
+    /// Between these an order was created that was tracked then.
+    fn before(&self, tracked_at: Timestamp) -> (Timestamp, Timestamp) {
+        let moved =
+            |lag: i64| Timestamp::from_millisecond(tracked_at.as_millisecond() - lag).unwrap_or(tracked_at);
+        (moved(self.most), moved(self.least))
+    }
+}
+
+fn between(start: Timestamp, end: Timestamp) -> Duration {
+    Duration::try_from(end.duration_since(start)).unwrap_or(Duration::ZERO)
+}

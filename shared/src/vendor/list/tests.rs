@@ -1,0 +1,118 @@
+use secrecy::ExposeSecret;
+
+use super::*;
+use crate::order::VendorStatus;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_760_000_000 + second).unwrap()
+}
+
+fn page(product: Product) -> Page {
+    Page { product, from: at(0), to: at(60) }
+}
+
+fn row(id: &str, second: i64, more: &str) -> String {
+    format!(r#"{{"_id":"{id}","status":"FULFILLED","created_at":"{}"{more}}}"#, at(second))
+}
+
+fn mobile(rows: &[String], total: &str) -> String {
+    let rows = rows.join(",");
+    format!(
+        r#"{{"success":true,"data":{{"items":[{rows}],"pagination":{{"page":1,"pageSize":100{total}}}}},"requestId":"r"}}"#
+    )
+}
+
+fn internet(rows: &[String], pagination: &str) -> String {
+    let rows = rows.join(",");
+    format!(r#"{{"success":true,"data":{{"topups":[{rows}]}},"meta":{{"pagination":{{{pagination}}}}}}}"#)
+}
+
+#[test]
+fn both_shapes_are_read() {
+    let rows = [row("a", 1, r#","balance_amount":0,"topup_amount":500,"new":{"x":1}"#), row("b", 2, "")];
+    let listing =
+        read_list(&page(Product::Mobile), mobile(&rows, r#","totalPages":1,"totalResults":2"#).as_bytes())
+            .unwrap();
+    assert_eq!(
+        (listing.complete, listing.total, listing.outside, listing.request_id.as_deref()),
+        (true, 2, 0, Some("r"))
+    );
+    let first = &listing.rows[0];
+    assert_eq!((first.id.as_deref(), &first.facts.status), (Some("a"), &Some(VendorStatus::Fulfilled)));
+    assert_eq!(first.facts.topup_amount, Some(500.into()));
+    assert_eq!(first.facts.balance_amount, None, "it differs from check-id's: that of a list is not kept");
+
+    let rows = [row("c", 3, r#","card_code":"4242-1111","num_trans":"AT-1""#)];
+    let listing = read_list(
+        &page(Product::Internet),
+        internet(&rows, r#""totalItems":1,"hasNextPage":false"#).as_bytes(),
+    )
+    .unwrap();
+    assert!(listing.complete);
+    assert_eq!(listing.rows[0].card_code.as_ref().unwrap().expose_secret(), "4242-1111");
+    assert!(!format!("{listing:?}").contains("4242"), "a card code is never printed");
+}
+
+#[test]
+fn a_list_that_holds_more_than_it_shows_is_not_complete() {
+    let rows = [row("a", 1, "")];
+    let full: Vec<String> = (0..100).map(|index| row(&index.to_string(), 1, "")).collect();
+    for (product, body, complete, total) in [
+        (Product::Mobile, mobile(&rows, r#","totalResults":1"#), true, 1),
+        (Product::Mobile, mobile(&rows, r#","totalResults":250"#), false, 250),
+        (Product::Mobile, mobile(&rows, ""), true, 1),
+        (Product::Mobile, mobile(&full, ""), false, 100),
+        (Product::Mobile, mobile(&[], r#","totalResults":0"#), true, 0),
+        (Product::Internet, internet(&rows, r#""totalItems":1,"hasNextPage":true"#), false, 1),
+        (Product::Internet, internet(&rows, r#""hasNextPage":false"#), true, 1),
+    ] {
+        let listing = read_list(&page(product), body.as_bytes()).unwrap();
+        assert_eq!((listing.complete, listing.total), (complete, total), "{body:.200}");
+    }
+}
+
+#[test]
+fn a_row_that_cannot_be_read_costs_the_others_nothing() {
+    let rows = [
+        row("a", 1, ""),
+        r#"{"_id":7}"#.to_owned(),
+        "null".to_owned(),
+        r#"{"status":"FULFILLED"}"#.to_owned(),
+        row("b", 2, ""),
+    ];
+    let listing =
+        read_list(&page(Product::Mobile), mobile(&rows, r#","totalResults":5"#).as_bytes()).unwrap();
+    let ids: Vec<_> = listing.rows.iter().filter_map(|row| row.id.as_deref()).collect();
+    assert_eq!(ids, ["a", "b"]);
+    assert!(listing.complete);
+}
+
+#[test]
+fn rows_of_other_times_are_counted() {
+    let rows = [
+        row("a", -3, ""),
+        row("b", -1, ""),
+        row("c", 61, ""),
+        row("d", 90_000, ""),
+        r#"{"_id":"e","created_at":"yesterday"}"#.to_owned(),
+    ];
+    let listing = read_list(&page(Product::Mobile), mobile(&rows, "").as_bytes()).unwrap();
+    assert_eq!(listing.outside, 2, "bounds may be taken to the second, and no more");
+}
+
+#[test]
+fn what_is_no_list_is_an_error_that_says_where() {
+    for (body, path) in [
+        (r#"{"success":true}"#, "data"),
+        (r#"{"success":true,"data":{}}"#, "data.items"),
+        (r#"{"success":true,"data":{"items":7}}"#, "data.items"),
+        (r#"{"success":false,"data":{"items":[]}}"#, "success"),
+        ("<html>", "."),
+    ] {
+        let error = read_list(&page(Product::Mobile), body.as_bytes()).unwrap_err();
+        assert!(
+            matches!(&error, VendorError::Unreadable { path: at, .. } if at == path),
+            "{body}: {error:?}"
+        );
+    }
+}

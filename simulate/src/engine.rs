@@ -1,0 +1,564 @@
+//! One run: orders are sent, tick, and end, in the order of time. The ladders, the rules of `decide`, the admission rule and the planner
+//! are the production ones; only what lies between them (Lambda, Step Functions, DynamoDB, the vendor) is made up here.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, BinaryHeap, HashMap},
+    time::Duration,
+};
+
+use fastrand::Rng;
+use jiff::Timestamp;
+use poller::next_tick;
+use shared::{
+    admission::{Budget, Class, Move, Plan, Take, Usage, plan as may_call, still_under_way},
+    looks::{Call, Chances, List, MOST_ROWS, Page, UnderWay, Waiting, plan},
+    order::{
+        Facts, Jitter, Observation, Order, OrderKey, Phase, Place, Product, Saw, Schedule, Seen, TrackedBy,
+        Trigger, VendorStatus, decide,
+    },
+};
+
+/// A way to look at orders.
+#[derive(Clone, Debug)]
+pub(crate) struct Policy {
+    /// Ladders.
+    pub(crate) schedule: Schedule,
+    /// Whether lists are used.
+    pub(crate) bulk: bool,
+    /// Whether it asks at once and waits then, as the vendor's samples do.
+    pub(crate) at_once: bool,
+}
+
+/// How times lie within a documented range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Shape {
+    /// Evenly on a logarithmic scale: most orders are quick.
+    LogUniform,
+    /// Evenly.
+    Uniform,
+}
+
+impl Shape {
+    fn draw(self, rng: &mut Rng, from: f64, to: f64) -> f64 {
+        match self {
+            Self::LogUniform => from * (to / from).powf(rng.f64()),
+            Self::Uniform => from + (to - from) * rng.f64(),
+        }
+    }
+}
+
+/// Everything that is assumed, by name.
+#[derive(Clone, Debug)]
+pub(crate) struct Assumptions {
+    /// Orders sent in a minute, evenly with a jitter of half the gap.
+    pub(crate) orders_per_minute: f64,
+    /// For so long, after a minute that does not count.
+    pub(crate) minutes: f64,
+    /// The part of orders that are mobile; the rest is internet.
+    pub(crate) mobile_share: f64,
+    /// How times lie within the documented ranges.
+    pub(crate) shape: Shape,
+    /// Multiplies the documented times.
+    pub(crate) times: f64,
+    /// From a send to its order being tracked: up to so many milliseconds.
+    pub(crate) tracked_within_ms: u64,
+    /// From the end of a wait to the tick's first question.
+    pub(crate) hop_ms: i64,
+    /// From a question to the vendor to the commit of its answer.
+    pub(crate) answer_ms: i64,
+    /// Orders a minute on the same account that nobody tracks, of each product.
+    pub(crate) others_per_minute: f64,
+    /// Whether the chances are learnt, or stay as documented.
+    pub(crate) learns: bool,
+    /// The seed.
+    pub(crate) seed: u64,
+}
+
+impl Default for Assumptions {
+    fn default() -> Self {
+        Self {
+            orders_per_minute: 10.0,
+            minutes: 30.0,
+            mobile_share: 0.6,
+            shape: Shape::LogUniform,
+            times: 1.0,
+            tracked_within_ms: 400,
+            hop_ms: 60,
+            answer_ms: 150,
+            others_per_minute: 0.0,
+            learns: true,
+            seed: 1,
+        }
+    }
+}
+
+/// How often everything that costs was done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+pub(crate) struct Counts {
+    /// Orders that were sent while it counted.
+    pub(crate) orders: f64,
+    /// Questions about one order.
+    pub(crate) checks: f64,
+    /// Pages of lists.
+    pub(crate) lists: f64,
+    /// Invocations of the poller.
+    pub(crate) ticks: f64,
+    /// Seconds from an execution's start to its end.
+    pub(crate) flight_seconds: f64,
+    /// Reads of the key's admission before a call is planned.
+    pub(crate) admission_reads: f64,
+    /// Questions to the due index about who is in flight.
+    pub(crate) index_queries: f64,
+    /// Orders read to plan over.
+    pub(crate) planned_over: f64,
+    /// Claims, also those given back.
+    pub(crate) claims: f64,
+    /// Calls admitted.
+    pub(crate) admissions: f64,
+    /// Commits without an event.
+    pub(crate) commits: f64,
+    /// Commits with one.
+    pub(crate) outcomes: f64,
+    /// What was learnt, kept.
+    pub(crate) learnings: f64,
+}
+
+impl Counts {
+    /// The same for one order, on average.
+    pub(crate) fn per_order(self) -> Self {
+        let each = |count: f64| count / self.orders.max(1.0);
+        Self {
+            orders: 1.0,
+            checks: each(self.checks),
+            lists: each(self.lists),
+            ticks: each(self.ticks),
+            flight_seconds: each(self.flight_seconds),
+            admission_reads: each(self.admission_reads),
+            index_queries: each(self.index_queries),
+            planned_over: each(self.planned_over),
+            claims: each(self.claims),
+            admissions: each(self.admissions),
+            commits: each(self.commits),
+            outcomes: each(self.outcomes),
+            learnings: each(self.learnings),
+        }
+    }
+}
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome {
+    /// Seconds from the vendor's outcome to the commit, ascending.
+    pub(crate) delays: Vec<f64>,
+    /// Orders that nobody noticed the end of.
+    pub(crate) unnoticed: usize,
+    /// What was done.
+    pub(crate) counts: Counts,
+    /// The most calls in any 60 s.
+    pub(crate) fullest_minute: usize,
+}
+
+impl Outcome {
+    /// Vendor calls per order.
+    pub(crate) fn calls(&self) -> f64 {
+        (self.counts.checks + self.counts.lists) / self.counts.orders
+    }
+
+    /// The mean delay in seconds.
+    pub(crate) fn mean(&self) -> f64 {
+        self.delays.iter().sum::<f64>() / self.delays.len().max(1) as f64
+    }
+
+    /// The delay that 95 % do not exceed.
+    pub(crate) fn p95(&self) -> f64 {
+        self.delays.get(self.delays.len() * 95 / 100).copied().unwrap_or_default()
+    }
+}
+
+const START: i64 = 1_780_000_000_000;
+/// What happens before counts for nothing: the pool fills.
+const WARM_UP_MS: i64 = 60_000;
+
+struct Sim {
+    order: Order,
+    created: i64,
+    ends: i64,
+    handling: i64,
+    noticed: Option<i64>,
+    counts: bool,
+}
+
+enum Event {
+    Send(usize),
+    Tick(usize),
+    Answer(Call, i64),
+}
+
+struct Engine<'a> {
+    policy: &'a Policy,
+    assumed: &'a Assumptions,
+    budget: Option<Budget>,
+    rng: Rng,
+    queue: BinaryHeap<Reverse<(i64, usize)>>,
+    events: HashMap<usize, (Event, Option<usize>)>,
+    next_event: usize,
+    orders: Vec<Sim>,
+    by_key: HashMap<OrderKey, usize>,
+    in_flight: BTreeSet<usize>,
+    usage: Usage,
+    chances: [Chances; 2],
+    rows_per_second: [f64; 2],
+    counts: Counts,
+    calls: Vec<i64>,
+    end: i64,
+}
+
+/// Runs `policy` with so many calls a minute; `None`: each order is polled by itself, whatever the key allows.
+pub(crate) fn run(policy: &Policy, budget: Option<Budget>, assumed: &Assumptions) -> Outcome {
+    let mut engine = Engine {
+        policy,
+        assumed,
+        budget,
+        rng: Rng::with_seed(assumed.seed),
+        queue: BinaryHeap::new(),
+        events: HashMap::new(),
+        next_event: 0,
+        orders: Vec::new(),
+        by_key: HashMap::new(),
+        in_flight: BTreeSet::new(),
+        usage: Usage::default(),
+        chances: [Product::Mobile, Product::Internet].map(Chances::documented),
+        rows_per_second: [0.0; 2],
+        counts: Counts::default(),
+        calls: Vec::new(),
+        end: START + WARM_UP_MS + (assumed.minutes * 60_000.0) as i64,
+    };
+    engine.send_all();
+    engine.go();
+    engine.outcome()
+}
+
+fn at(ms: i64) -> Timestamp {
+    Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MAX)
+}
+
+fn place(product: Product) -> usize {
+    usize::from(product == Product::Internet)
+}
+
+impl Engine<'_> {
+    fn send_all(&mut self) {
+        let gap = 60_000.0 / self.assumed.orders_per_minute;
+        let all = ((self.end - START) as f64 / gap) as usize;
+        for number in 0..all {
+            let created = START + (gap * (number as f64 + self.rng.f64() / 2.0)) as i64;
+            let product =
+                if self.rng.f64() < self.assumed.mobile_share { Product::Mobile } else { Product::Internet };
+            // Mobile: PENDING 2–15 s, then HANDLING 3–8 s. Internet: HANDLING 3–45 s.
+            let mut taken = |from: f64, to: f64| {
+                (self.assumed.shape.draw(&mut self.rng, from, to) * 1000.0 * self.assumed.times) as i64
+            };
+            let (handling, ends) = match product {
+                Product::Mobile => {
+                    let pending = taken(2.0, 15.0);
+                    (created + pending, created + pending + taken(3.0, 8.0))
+                }
+                Product::Internet => (created, created + taken(3.0, 45.0)),
+            };
+            let Ok(id) = format!("{number:024x}").parse() else { continue };
+            let key = OrderKey { product, id };
+            let tracked = created + self.rng.u64(..=self.assumed.tracked_within_ms) as i64;
+            let (order, _) =
+                Order::track(key.clone(), None, TrackedBy::Put, at(tracked), &self.policy.schedule);
+            let order = Order { announced: 1, ..order };
+            self.by_key.insert(key, self.orders.len());
+            let counts = created >= START + WARM_UP_MS;
+            self.counts.orders += f64::from(u8::from(counts));
+            self.orders.push(Sim { order, created, ends, handling, noticed: None, counts });
+            self.push(tracked, Event::Send(number), None);
+        }
+    }
+
+    fn push(&mut self, ms: i64, event: Event, ticking: Option<usize>) {
+        self.next_event += 1;
+        self.events.insert(self.next_event, (event, ticking));
+        self.queue.push(Reverse((ms, self.next_event)));
+    }
+
+    fn go(&mut self) {
+        // Orders that nobody would ever notice end the run too.
+        let last = self.end + 3 * 24 * 3_600_000;
+        while let Some(Reverse((now, number))) = self.queue.pop() {
+            if now > last {
+                return;
+            }
+            match self.events.remove(&number) {
+                Some((Event::Send(index), _)) => {
+                    self.in_flight.insert(index);
+                    self.push(now + self.assumed.hop_ms, Event::Tick(index), None);
+                }
+                Some((Event::Tick(index), _)) => self.tick(index, now),
+                Some((Event::Answer(call, asked), ticking)) => {
+                    self.answer(&call, asked, now);
+                    if let Some(index) = ticking {
+                        self.wait(index, None, now);
+                    }
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// One invocation of the poller, or the sweep's look at one parked order.
+    fn tick(&mut self, index: usize, now: i64) {
+        let Some(sim) = self.orders.get(index) else { return };
+        let trigger = match sim.order.phase {
+            Phase::InFlight { .. } => Trigger::Poller,
+            Phase::Parked { .. } => Trigger::Recheck,
+            Phase::Final { .. } => return self.done(index, now),
+        };
+        let counting = self.is_counting(now);
+        self.counts.ticks += counting;
+        let at_once = self.policy.at_once && sim.order.asked_at.is_none();
+        if !at_once && !sim.order.wants_look(trigger, at(now), &self.policy.schedule) {
+            return self.wait(index, None, now);
+        }
+        let Some(budget) = self.budget else {
+            return self.ask(Call::Single(sim.order.key.clone()), Some(index), now);
+        };
+        self.counts.admission_reads += counting;
+        let class = Class::from(trigger);
+        let take = match may_call(&self.usage, class, at(now), budget) {
+            Plan::Take(take) => take,
+            Plan::Wait { until, .. } => return self.wait(index, Some(until), now),
+            Plan::Probe { .. } | Plan::Suspend => return,
+        };
+        let own = Call::Single(sim.order.key.clone());
+        let busy = self.policy.bulk && trigger == Trigger::Poller && budget.is_busy(&self.usage, at(now));
+        let call = if busy { self.best(now) } else { Some(own) };
+        let Some(call) = call else {
+            // Everything was just asked for: it comes back when the ladder says so.
+            let waiting =
+                self.orders.get(index).map(|sim| Order { asked_at: Some(at(now)), ..sim.order.clone() });
+            if let Some(order) = waiting {
+                self.wait_as(index, &order, None, now);
+            }
+            return;
+        };
+        self.take(class, &take);
+        self.counts.admissions += counting;
+        if let Call::Page(page) = &call {
+            let mut pages = still_under_way(&self.usage.pages, at(now));
+            pages.push(UnderWay { page: *page, at: at(now) });
+            self.usage.pages = pages;
+        }
+        self.ask(call, Some(index), now);
+    }
+
+    /// What the production planner says of everybody in flight.
+    fn best(&mut self, now: i64) -> Option<Call> {
+        let counting = self.is_counting(now);
+        self.counts.index_queries += counting;
+        self.counts.planned_over += counting * self.in_flight.len() as f64;
+        let [mobile, internet] = &self.chances;
+        let waiting: Vec<Waiting> = self
+            .in_flight
+            .iter()
+            .filter_map(|index| {
+                let order = &self.orders.get(*index)?.order;
+                let chances = if order.key.product == Product::Mobile { mobile } else { internet };
+                Waiting::of(order, chances, at(now), &self.policy.schedule)
+            })
+            .collect();
+        let [mobile, internet] = self.rows_per_second;
+        let list = |product| List {
+            usable: true,
+            rows_per_second: if product == Product::Mobile { mobile } else { internet },
+        };
+        let under_way = still_under_way(&self.usage.pages, at(now));
+        plan(&waiting, &under_way, list, at(now)).map(|planned| planned.call)
+    }
+
+    fn take(&mut self, class: Class, take: &Take) {
+        let moved = |slot: Option<i64>, how: Move| match how {
+            Move::Busy { period, .. } => slot.map(|slot| slot + period),
+            Move::Idle { slot, .. } => Some(slot),
+        };
+        self.usage.slot = moved(self.usage.slot, take.all);
+        let index = Class::ALL.iter().position(|other| *other == class);
+        if let (Some(own), Some(slot)) =
+            (take.own, index.and_then(|index| self.usage.own_slots.get_mut(index)))
+        {
+            *slot = moved(*slot, own);
+        }
+    }
+
+    fn ask(&mut self, call: Call, ticking: Option<usize>, now: i64) {
+        let counting = self.is_counting(now);
+        match &call {
+            Call::Single(key) => {
+                self.counts.checks += counting;
+                self.counts.claims += counting;
+                if let Some(sim) = self.by_key.get(key).and_then(|index| self.orders.get_mut(*index)) {
+                    sim.order.asked_at = Some(at(now));
+                }
+            }
+            Call::Page(_) => self.counts.lists += counting,
+        }
+        self.calls.push(now);
+        self.push(now + self.assumed.answer_ms, Event::Answer(call, now), ticking);
+    }
+
+    fn answer(&mut self, call: &Call, asked: i64, now: i64) {
+        match call {
+            Call::Single(key) => {
+                if let Some(index) = self.by_key.get(key).copied() {
+                    self.see(index, Place::Check, asked, now);
+                }
+            }
+            Call::Page(page) => self.see_page(page, asked, now),
+        }
+    }
+
+    fn see_page(&mut self, page: &Page, asked: i64, now: i64) {
+        let window = page.from.as_millisecond()..=page.to.as_millisecond();
+        let first = self.orders.partition_point(|sim| sim.created < *window.start());
+        let rows: Vec<usize> = (first..self.orders.len())
+            .take_while(|index| self.orders.get(*index).is_some_and(|sim| sim.created <= *window.end()))
+            .filter(|index| {
+                self.orders
+                    .get(*index)
+                    .is_some_and(|sim| sim.order.key.product == page.product && sim.created <= asked)
+            })
+            .collect();
+        let others = (self.assumed.others_per_minute / 60.0 * page.seconds()) as usize;
+        let total = rows.len() + others;
+        if let Some(known) = self.rows_per_second.get_mut(place(page.product)) {
+            *known = (total as f64 / page.seconds()).max(*known * 0.7);
+        }
+        // The newest first; others lie between them.
+        let share = (MOST_ROWS as usize).min(total) as f64 / total.max(1) as f64;
+        let shown = (rows.len() as f64 * share) as usize;
+        let before: Vec<_> = rows
+            .into_iter()
+            .rev()
+            .take(shown)
+            .filter(|index| self.in_flight.contains(index))
+            .filter_map(|index| Some((index, self.orders.get(index)?.order.clone())))
+            .collect();
+        let mut ended = false;
+        for (index, before) in before {
+            self.see(index, Place::List, asked, now);
+            ended |= self.learn(index, &before, asked);
+        }
+        self.counts.learnings += self.is_counting(now) * f64::from(u8::from(ended));
+    }
+
+    fn learn(&mut self, index: usize, before: &Order, asked: i64) -> bool {
+        let Some(sim) = self.orders.get(index) else { return false };
+        let (Phase::InFlight { since }, true) = (before.phase, sim.order.phase.is_final()) else {
+            return false;
+        };
+        let age = |moment: Timestamp| Duration::try_from(moment.duration_since(since)).unwrap_or_default();
+        let (from, to) = (before.checked_at.map(age).unwrap_or_default(), age(at(asked)));
+        if let Some(chances) = self.chances.get_mut(place(before.key.product)).filter(|_| self.assumed.learns)
+        {
+            chances.learn(from, to);
+        }
+        true
+    }
+
+    /// Shows the tracker an order, as it was when it was asked about.
+    fn see(&mut self, index: usize, place: Place, asked: i64, now: i64) {
+        let counting = self.is_counting(now);
+        let Some(sim) = self.orders.get_mut(index) else { return };
+        let status = match asked {
+            asked if asked >= sim.ends => VendorStatus::Fulfilled,
+            asked if asked >= sim.handling => VendorStatus::Handling,
+            _ => VendorStatus::Pending,
+        };
+        let facts =
+            Facts { status: Some(status), created_at: Some(at(sim.created).to_string()), ..Facts::default() };
+        let seen = Seen { facts, card: None, place };
+        let observation = Observation { asked_at: at(asked), saw: Saw::Order(Box::new(seen)) };
+        let Some(decision) = decide(&sim.order, &observation, at(now), Jitter::NONE, &self.policy.schedule)
+        else {
+            return;
+        };
+        if decision.events.is_empty() {
+            self.counts.commits += counting;
+        } else {
+            self.counts.outcomes += counting;
+        }
+        sim.order = Order { announced: decision.order.seq, ..decision.order };
+        if sim.order.phase.is_final() && sim.noticed.is_none() {
+            sim.noticed = Some(now);
+            self.in_flight.remove(&index);
+        }
+    }
+
+    fn wait(&mut self, index: usize, not_before: Option<Timestamp>, now: i64) {
+        if let Some(order) = self.orders.get(index).map(|sim| sim.order.clone()) {
+            self.wait_as(index, &order, not_before, now);
+        }
+    }
+
+    /// When the poller, or the sweep, comes back.
+    fn wait_as(&mut self, index: usize, order: &Order, not_before: Option<Timestamp>, now: i64) {
+        let jitter = Duration::from_millis(self.rng.u64(..=1000));
+        let schedule = &self.policy.schedule;
+        if order.phase.is_final() {
+            return self.done(index, now);
+        }
+        let next = match order.next_look(at(now), schedule) {
+            // The sweep comes every minute.
+            Some(next) => next.as_millisecond().max(now) / 60_000 * 60_000 + 60_000,
+            None => {
+                let tick = next_tick(schedule, order, not_before.map(|until| (until, jitter)), at(now));
+                if tick.done {
+                    return self.done(index, now);
+                }
+                now + tick.wait_seconds as i64 * 1000
+            }
+        };
+        // A ladder that nobody can follow any more parks the order.
+        let passed = Observation { asked_at: at(now), saw: Saw::NotAsked };
+        let parked = decide(order, &passed, at(now), Jitter::NONE, schedule).map(|decision| decision.order);
+        if let (Some(parked), Some(sim)) = (parked, self.orders.get_mut(index))
+            && parked.phase != sim.order.phase
+        {
+            sim.order = Order { announced: parked.seq, asked_at: sim.order.asked_at, ..parked };
+            self.in_flight.remove(&index);
+        }
+        self.push(next + self.assumed.hop_ms, Event::Tick(index), None);
+    }
+
+    fn done(&mut self, index: usize, now: i64) {
+        if let Some(sim) = self.orders.get(index).filter(|sim| sim.counts) {
+            self.counts.flight_seconds += (now - sim.created) as f64 / 1000.0;
+        }
+    }
+
+    fn is_counting(&self, now: i64) -> f64 {
+        f64::from(u8::from((START + WARM_UP_MS..self.end).contains(&now)))
+    }
+
+    fn outcome(mut self) -> Outcome {
+        let counted = || self.orders.iter().filter(|sim| sim.counts);
+        let mut delays: Vec<f64> =
+            counted().filter_map(|sim| Some((sim.noticed? - sim.ends) as f64 / 1000.0)).collect();
+        delays.sort_by(f64::total_cmp);
+        let unnoticed = counted().filter(|sim| sim.noticed.is_none()).count();
+        self.calls.sort_unstable();
+        let mut first = 0;
+        let mut fullest_minute = 0;
+        for (last, call) in self.calls.iter().enumerate() {
+            while self.calls.get(first).is_some_and(|begin| call - begin >= 60_000) {
+                first += 1;
+            }
+            fullest_minute = fullest_minute.max(last - first + 1);
+        }
+        Outcome { delays, unnoticed, counts: self.counts, fullest_minute }
+    }
+}

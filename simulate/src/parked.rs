@@ -1,0 +1,57 @@
+//! How soon a queued card is noticed: by the ladder of single looks, and by the hourly looks that pages make free.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use serde::Serialize;
+use shared::order::Schedule;
+
+/// Hours from delivery to notice.
+#[derive(Serialize)]
+pub(crate) struct Delay {
+    name: &'static str,
+    mean_hours: f64,
+    p95_hours: f64,
+    looks: f64,
+}
+
+const ORDERS: usize = 100_000;
+const HOUR: f64 = 3600.0;
+
+/// Queued orders are delivered between 12 and 48 hours after they were queued (page "Status Tracking & Polling"); evenly, which is our
+/// assumption. A look's own time is not counted.
+pub(crate) fn compare(seed: u64) -> [Delay; 2] {
+    let ladder = Schedule::default().recheck_queued;
+    let by_ladder = |rng: &mut Rng, rung: u32| jittered(rng, ladder.wait(rung));
+    // A page over a window of creation times: everybody in it is looked at an hour after the last time.
+    let hourly = |_: &mut Rng, _: u32| HOUR;
+    [delay("24 h, then every 12 h", seed, by_ladder), delay("hourly, where a page shows ten", seed, hourly)]
+}
+
+fn jittered(rng: &mut Rng, wait: Duration) -> f64 {
+    wait.as_secs_f64() * (0.9 + 0.2 * rng.f64())
+}
+
+fn delay(name: &'static str, seed: u64, wait: impl Fn(&mut Rng, u32) -> f64) -> Delay {
+    let mut rng = Rng::with_seed(seed);
+    let mut looks = 0.0;
+    let mut delays: Vec<f64> = (0..ORDERS)
+        .map(|_| {
+            let delivered = (12.0 + 36.0 * rng.f64()) * HOUR;
+            let (mut now, mut rung) = (0.0, 0);
+            while now < delivered {
+                now += wait(&mut rng, rung);
+                rung += 1;
+            }
+            looks += f64::from(rung);
+            (now - delivered) / HOUR
+        })
+        .collect();
+    delays.sort_by(f64::total_cmp);
+    Delay {
+        name,
+        mean_hours: delays.iter().sum::<f64>() / delays.len() as f64,
+        p95_hours: delays.get(delays.len() * 95 / 100).copied().unwrap_or_default(),
+        looks: looks / ORDERS as f64,
+    }
+}

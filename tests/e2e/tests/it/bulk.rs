@@ -1,0 +1,393 @@
+//! One call for everybody: pages of the vendor's lists, where calls are scarce. Each test has a table, a bus and a vendor of its own.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use e2e::{OwnPlace, Sandbox, Stack};
+use jiff::Timestamp;
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+use shared::{
+    admission::{Class, Leave},
+    clock::Clock,
+    order::{Order, OrderKey, Product, TrackedBy, Trigger},
+    refresh::{Look, Tracker},
+};
+
+/// Twenty calls a minute: 3.1 s for each.
+const SCARCE: [(&str, &str); 2] = [("VENDOR_CALLS_PER_MINUTE", "20"), ("VENDOR_CALLS_BURST", "1")];
+
+fn later(start: Timestamp, seconds: f64) -> Timestamp {
+    Timestamp::from_millisecond(start.as_millisecond() + (seconds * 1000.0) as i64).unwrap()
+}
+
+/// A shop of the test's own.
+struct Shop {
+    stack: Stack,
+    place: OwnPlace,
+    vendor: Sandbox,
+    tracker: Tracker,
+}
+
+impl Shop {
+    async fn open(name: &str, settings: &[(&str, &str)]) -> Self {
+        let stack = Stack::fast();
+        let place = OwnPlace::create(&stack, name).await;
+        let vendor = Sandbox::own().await;
+        let clock = Clock::fixed(Clock::System.now());
+        let tracker = place.tracker(&stack, &vendor, clock, settings).await;
+        Self { stack, place, vendor, tracker }
+    }
+
+    /// An order that was sent so many seconds ago, with its timeline from then on, and tracked from the same moment.
+    async fn order(&self, product: Product, seconds_ago: f64, timeline: Value) -> OrderKey {
+        let key = self.others(product, seconds_ago, timeline).await;
+        let now = self.tracker.clock.now();
+        self.tracker.clock.set(later(now, -seconds_ago));
+        self.tracker.track(&key, None, TrackedBy::Put).await.unwrap();
+        self.tracker.clock.set(now);
+        key
+    }
+
+    /// The same, tracked by nobody.
+    async fn others(&self, product: Product, seconds_ago: f64, timeline: Value) -> OrderKey {
+        let sent_at = later(Clock::System.now(), -seconds_ago).to_string();
+        let order = json!({"product": product, "sent_at": sent_at, "timeline": timeline, "number": "0665983439", "amount": 500});
+        let answer = self.vendor.control("POST", "/orders", Some(order)).await;
+        OrderKey { product, id: answer["id"].as_str().unwrap().parse().unwrap() }
+    }
+
+    /// Has the key used, so that calls are scarce, and waits until the next may be made.
+    async fn get_busy(&self) {
+        let key = self.tracker.vault.secrets().vendor_key.fingerprint().clone();
+        let leave = self.tracker.admission.admit(&key, Class::Status).await.unwrap();
+        assert!(matches!(leave, Leave::Given(_)), "{leave:?}");
+        self.wait_for_leave();
+    }
+
+    fn wait_for_leave(&self) {
+        self.tracker.clock.set(later(self.tracker.clock.now(), 3.3));
+    }
+
+    async fn poll(&self, key: &OrderKey) -> Look {
+        self.tracker.refresh(key, Trigger::Poller).await.unwrap().unwrap().look
+    }
+
+    async fn sweep(&self) -> recheck::Report {
+        let now = self.tracker.clock.now().as_millisecond() as u64;
+        let deadline = UNIX_EPOCH + Duration::from_millis(now + 55_000);
+        recheck::handle(&self.tracker, deadline).await.unwrap()
+    }
+
+    async fn stored(&self, key: &OrderKey) -> Order {
+        self.tracker.store.load(key).await.unwrap().unwrap()
+    }
+
+    async fn status(&self, key: &OrderKey) -> String {
+        self.stored(key).await.facts.status.map(|status| status.as_str().to_owned()).unwrap_or_default()
+    }
+
+    async fn history(&self, key: &OrderKey) -> Vec<String> {
+        let events = self.tracker.store.events_after(key, 0).await.unwrap();
+        events.into_iter().map(|event| event.detail_type).collect()
+    }
+
+    /// How often the vendor was asked: by id, and for pages.
+    async fn calls(&self) -> (u64, u64) {
+        let of = async |kind: &str| {
+            self.vendor.control("GET", &format!("/calls?endpoint_kind={kind}"), None).await["total"]
+                .as_u64()
+                .unwrap()
+        };
+        (of("check").await, of("list").await)
+    }
+
+    async fn close(self) {
+        self.place.delete(&self.stack).await;
+    }
+}
+
+fn is(status: &str) -> Value {
+    json!([{"after_seconds": 0, "status": status}])
+}
+
+#[tokio::test]
+async fn one_page_shows_everybody_whatever_its_order_and_whoever_lies_between() {
+    for order in ["newest", "oldest", "shuffled"] {
+        let shop = Shop::open("bulk-everybody", &SCARCE).await;
+        shop.vendor.control("POST", "/lists", Some(json!({"order": order}))).await;
+        let mut keys = Vec::new();
+        let statuses = ["PENDING", "HANDLING", "FULFILLED", "REFUNDED", "UNKNOWN_ERROR", "TELEPORTED"];
+        for (index, status) in statuses.iter().cycle().take(18).enumerate() {
+            keys.push((shop.order(Product::Mobile, 20.0 - index as f64 / 2.0, is(status)).await, *status));
+            shop.others(Product::Mobile, 20.0 - index as f64 / 2.0, is("FULFILLED")).await;
+        }
+        shop.get_busy().await;
+        assert!(matches!(shop.poll(&keys[0].0).await, Look::Answered));
+        assert_eq!(shop.calls().await, (0, 1), "{order}: one call");
+        for (key, status) in &keys {
+            assert_eq!(shop.status(key).await, *status, "{order}");
+            let stored = shop.stored(key).await;
+            assert_eq!(
+                (stored.announced, stored.asked_at),
+                (stored.seq, stored.checked_at),
+                "all announced, and fresh"
+            );
+            let expected: &[&str] = match *status {
+                "FULFILLED" => &["Order Tracked", "Order Fulfilled"],
+                "REFUNDED" => &["Order Tracked", "Order Refunded"],
+                "UNKNOWN_ERROR" => &["Order Tracked", "Order Uncertain"],
+                "TELEPORTED" => &["Order Tracked", "Order Needs Review"],
+                _ => &["Order Tracked"],
+            };
+            assert_eq!(shop.history(key).await, expected, "{order}: {status}");
+            // Pollers that find their order fresh make no call.
+            assert!(matches!(shop.poll(key).await, Look::NotMade), "{order}: {status}");
+        }
+        assert_eq!(shop.calls().await, (0, 1));
+        shop.close().await;
+    }
+}
+
+#[tokio::test]
+async fn cards_of_a_list_are_sealed_like_any_other() {
+    let shop = Shop::open("bulk-cards", &SCARCE).await;
+    let code = |index: u32| format!("5151-2323-{index:04}");
+    let mut keys = Vec::new();
+    for index in 0..5 {
+        let card = json!({"card_code": code(index), "num_trans": "AT-1", "date_traitement": "2026-11-22"});
+        let timeline = json!([{"after_seconds": 0, "status": "FULFILLED", "fields": card}]);
+        keys.push(shop.order(Product::Internet, 20.0 - f64::from(index), timeline).await);
+    }
+    shop.get_busy().await;
+    shop.poll(&keys[0]).await;
+    assert_eq!(shop.calls().await, (0, 1));
+    for (index, key) in keys.iter().enumerate() {
+        let item = shop.place.item(&shop.stack, key).await;
+        assert!(item.contains_key("card_ciphertext") && !format!("{item:?}").contains("5151"), "{key}");
+        let events = shop.tracker.store.events_after(key, 0).await.unwrap();
+        assert!(events.iter().all(|event| !event.detail.contains("5151-2323")), "{key}");
+        let shown = shop.tracker.reveal_card(shop.stored(key).await).await.unwrap().unwrap();
+        assert_eq!(shown.expose_secret(), code(index as u32));
+    }
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn an_order_that_the_list_does_not_show_is_looked_at_by_its_id() {
+    let shop = Shop::open("bulk-hidden", &SCARCE).await;
+    let mut keys = Vec::new();
+    for index in 0..6 {
+        keys.push(shop.order(Product::Mobile, 20.0 - f64::from(index), is("HANDLING")).await);
+    }
+    let hidden = keys[3].clone();
+    shop.vendor.control("POST", "/lists", Some(json!({"hides": [hidden.id]}))).await;
+    shop.get_busy().await;
+    shop.poll(&keys[0]).await;
+    let stored = shop.stored(&hidden).await;
+    assert!(
+        stored.unlisted && stored.checked_at.is_none() && stored.facts.status.is_none(),
+        "not seen, and nothing is made of it"
+    );
+    shop.wait_for_leave();
+    shop.poll(&hidden).await;
+    assert_eq!(shop.calls().await, (1, 1));
+    assert_eq!(shop.status(&hidden).await, "HANDLING");
+    // Its creation time is known now: the list has another chance, and then it has none.
+    assert!(!shop.stored(&hidden).await.unlisted);
+    shop.wait_for_leave();
+    shop.poll(&hidden).await;
+    assert_eq!(shop.calls().await, (1, 2));
+    assert!(shop.stored(&hidden).await.unlisted);
+    for _ in 0..6 {
+        shop.wait_for_leave();
+        shop.poll(&hidden).await;
+    }
+    let (by_id, _) = shop.calls().await;
+    assert!(by_id > 1, "pages for the others, and now and then a call for this one");
+    assert!(shop.stored(&hidden).await.unlisted);
+    // Shown again, it is one of all.
+    shop.vendor.control("DELETE", "/lists", None).await;
+    for _ in 0..4 {
+        shop.wait_for_leave();
+        shop.poll(&keys[0]).await;
+    }
+    assert!(!shop.stored(&hidden).await.unlisted);
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn a_list_that_shows_other_times_is_noticed_said_once_and_not_asked_again() {
+    for compares in ["day", "nothing"] {
+        let shop = Shop::open("bulk-times", &SCARCE).await;
+        shop.vendor.control("POST", "/lists", Some(json!({"compares": compares}))).await;
+        shop.others(Product::Mobile, 3600.0, is("FULFILLED")).await;
+        let mut keys = Vec::new();
+        for index in 0..6 {
+            keys.push(shop.order(Product::Mobile, 20.0 - f64::from(index), is("HANDLING")).await);
+        }
+        shop.get_busy().await;
+        for key in &keys {
+            shop.poll(key).await;
+            shop.wait_for_leave();
+        }
+        let (checks, lists) = shop.calls().await;
+        assert!(lists == 1 && checks >= 1, "{compares}: {checks} by id, {lists} pages");
+        let fingerprint = shop.tracker.vault.secrets().vendor_key.fingerprint().clone();
+        let usage = shop.tracker.usage().await.unwrap();
+        assert_eq!(usage.list(Product::Mobile).said.as_deref(), Some("list_shows_other_times"));
+        assert_eq!(usage.list(Product::Internet).said, None, "the other list has done nothing");
+        assert_eq!(usage.event_seq, 1, "said once");
+        assert!(shop.tracker.store.vendor_events(&fingerprint).await.unwrap().is_empty(), "and announced");
+        // What it showed is true all the same.
+        assert_eq!(shop.status(&keys[0]).await, "HANDLING");
+        shop.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_fails_again_and_again_is_left_alone_for_a_while() {
+    let shop = Shop::open("bulk-fails", &[SCARCE[0], SCARCE[1], ("POLL_DEADLINE", "1h")]).await;
+    let answers = json!([
+        {"kind": "status", "http": 500}, {"kind": "raw", "http": 200, "body": "<h1>down</h1>"}, {"kind": "cut"},
+        {"kind": "status", "http": 503, "repeat": "forever"}
+    ]);
+    shop.vendor.control("POST", "/lists/script", Some(json!({"answers": answers}))).await;
+    let mut keys = Vec::new();
+    for index in 0..6 {
+        keys.push(shop.order(Product::Mobile, 20.0 - f64::from(index), is("HANDLING")).await);
+    }
+    shop.get_busy().await;
+    for round in 0..9 {
+        shop.poll(&keys[round % 6]).await;
+        shop.wait_for_leave();
+    }
+    let (checks, lists) = shop.calls().await;
+    assert!(lists == 3 && checks >= 5, "{checks} by id, {lists} pages");
+    let usage = shop.tracker.usage().await.unwrap();
+    assert_eq!(usage.list(Product::Mobile).said.as_deref(), Some("list_fails"));
+    for key in &keys {
+        assert!(!shop.stored(key).await.unlisted, "a page that failed says nothing about an order");
+    }
+    // Well again, it is asked again.
+    shop.vendor.control("DELETE", "/lists/script", None).await;
+    shop.tracker.clock.set(later(shop.tracker.clock.now(), 400.0));
+    shop.get_busy().await;
+    for key in &keys {
+        shop.poll(key).await;
+        shop.wait_for_leave();
+    }
+    assert_eq!(shop.tracker.usage().await.unwrap().list(Product::Mobile).said, None);
+    shop.close().await;
+}
+
+/// Parks `count` orders as the vendor says, a second of creation time apart.
+async fn park(shop: &Shop, product: Product, count: u32, timeline: &Value) -> Vec<OrderKey> {
+    let mut keys = Vec::new();
+    for index in 0..count {
+        keys.push(shop.order(product, f64::from(60 - index), timeline.clone()).await);
+    }
+    shop.get_busy().await;
+    for key in &keys {
+        shop.poll(key).await;
+    }
+    for key in &keys {
+        assert_eq!(shop.stored(key).await.phase.as_str(), "parked", "{key}");
+    }
+    keys
+}
+
+#[tokio::test]
+async fn a_sweep_looks_at_all_that_are_due_with_one_call() {
+    let shop = Shop::open("bulk-sweep", &[SCARCE[0], SCARCE[1], ("RECHECK_UNCERTAIN", "1h")]).await;
+    let timeline =
+        json!([{"after_seconds": 0, "status": "UNKNOWN_ERROR"}, {"after_seconds": 63, "status": "REFUNDED"}]);
+    let keys = park(&shop, Product::Mobile, 30, &timeline).await;
+    let (_, pages) = shop.calls().await;
+    for key in &keys {
+        e2e::wait_until("the vendor's outcome", Duration::from_secs(60), async || {
+            (shop.vendor.truth(key.id.as_str()).await["status"] == "REFUNDED").then_some(())
+        })
+        .await;
+    }
+    shop.tracker.clock.set(later(shop.tracker.clock.now(), 2.0 * 3600.0));
+    let report = shop.sweep().await;
+    assert_eq!(
+        (report.due, report.became_final, report.failed, report.not_admitted),
+        (30, 30, 0, 0),
+        "{report:?}"
+    );
+    assert_eq!(shop.calls().await, (0, pages + 1));
+    for key in &keys {
+        assert_eq!(shop.history(key).await, ["Order Tracked", "Order Uncertain", "Order Refunded"]);
+    }
+    assert_eq!(shop.sweep().await.due, 0);
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn queued_orders_are_looked_at_every_hour_where_a_page_shows_many() {
+    let shop = Shop::open("bulk-hourly", &SCARCE).await;
+    let keys = park(&shop, Product::Internet, 12, &is("QUEUED")).await;
+    let (checks, pages) = shop.calls().await;
+    let ladder = shop.stored(&keys[0]).await.next_look_at;
+    shop.tracker.clock.set(later(shop.tracker.clock.now(), 3700.0));
+    let report = shop.sweep().await;
+    assert_eq!((report.due, report.looked, report.still_parked), (12, 12, 12), "{report:?}");
+    assert_eq!(shop.calls().await, (checks, pages + 1), "one call for all");
+    assert_eq!(shop.stored(&keys[0]).await.next_look_at, ladder, "its own ladder stays where it is");
+    assert_eq!(shop.sweep().await.due, 0, "for an hour");
+
+    // Too few for a call that nobody's ladder wants: they wait for their own turn.
+    let shop = {
+        shop.close().await;
+        Shop::open("bulk-few", &SCARCE).await
+    };
+    let keys = park(&shop, Product::Internet, 4, &is("QUEUED")).await;
+    let before = shop.calls().await;
+    shop.tracker.clock.set(later(shop.tracker.clock.now(), 3700.0));
+    let report = shop.sweep().await;
+    assert_eq!((report.due, report.looked), (4, 0), "{report:?}");
+    assert_eq!(shop.calls().await, before);
+    let item = shop.place.item(&shop.stack, &keys[0]).await;
+    assert_eq!(item["due_at"], item["next_look_at"]);
+    shop.close().await;
+}
+
+/// Two processes that do not know of each other: the second finds the first's page on record and asks for something else.
+#[tokio::test]
+async fn nobody_asks_for_a_page_that_somebody_else_is_asking_for() {
+    let shop =
+        Shop::open("bulk-twice", &[("VENDOR_CALLS_PER_MINUTE", "120"), ("VENDOR_CALLS_BURST", "20")]).await;
+    let mut keys = Vec::new();
+    for index in 0..8 {
+        keys.push(shop.order(Product::Mobile, 20.0 - f64::from(index), is("HANDLING")).await);
+    }
+    let slow = json!({"answers": [{"kind": "slow", "seconds": 3}]});
+    shop.vendor.control("POST", "/lists/script", Some(slow)).await;
+    let other = shop
+        .place
+        .tracker(
+            &shop.stack,
+            &shop.vendor,
+            shop.tracker.clock.clone(),
+            &[("VENDOR_CALLS_PER_MINUTE", "120"), ("VENDOR_CALLS_BURST", "20")],
+        )
+        .await;
+    let key = shop.tracker.vault.secrets().vendor_key.fingerprint().clone();
+    for _ in 0..3 {
+        shop.tracker.admission.admit(&key, Class::Status).await.unwrap();
+    }
+    let first = shop.tracker.refresh(&keys[0], Trigger::Poller);
+    let second = async {
+        e2e::wait_until("the first page", Duration::from_secs(10), async || {
+            (shop.calls().await.1 == 1).then_some(())
+        })
+        .await;
+        other.refresh(&keys[1], Trigger::Poller).await
+    };
+    let (first, second) = tokio::join!(first, second);
+    assert!(matches!(first.unwrap().unwrap().look, Look::Answered));
+    assert!(matches!(second.unwrap().unwrap().look, Look::NotMade), "everything was just asked for");
+    assert_eq!(shop.calls().await, (0, 1));
+    shop.close().await;
+}
