@@ -39,8 +39,10 @@ def say(message: str) -> None:
 class Stack:
     """A local stack and the directory that holds all of it; stacks in different directories do not meet."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, aws_environment: Mapping[str, str] = {}) -> None:
+        """`aws_environment`: what else stands in the environment of the local AWS, and so in that of the functions."""
         self.directory = directory.resolve()
+        self.aws_environment = dict(aws_environment)
         self.logs = self.directory / "logs"
         self.env_file = self.directory / "stack.env"
         self.fingerprint_file = self.directory / "fingerprint"
@@ -146,6 +148,7 @@ class Stack:
                 "PATH": f"{tools.TOOLS / 'aws' / 'bin'}:/usr/bin:/bin", "HOME": str(self.temporary), "TMPDIR": str(self.temporary),
                 "GATEWAY_PORT": str(port), "AWS_ENDPOINT_URL": endpoint, "AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION,
                 "MINISTACK_REGION": REGION, "BIND_HOST": "127.0.0.1", "IOT_MTLS_ENABLED": "0", "SFTP_ENABLED": "0", "AUTH": "true",
+                **self.aws_environment,
             }
             self.aws.start([str(tools.program("aws", "ministack"))], environment)
             try:

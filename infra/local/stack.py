@@ -47,14 +47,14 @@ def build(with_sandbox: bool = True) -> None:
         cloud.cargo(["cargo", "build", "--package", "sandbox"])
 
 
-def up(directory: Path, environment: Mapping[str, str], with_build: bool = True) -> Stack:
-    """Builds and brings up a stack with the settings of this environment."""
+def up(directory: Path, environment: Mapping[str, str], with_build: bool = True, aws_environment: Mapping[str, str] = {}) -> Stack:
+    """Builds and brings up a stack with the settings of this environment. `aws_environment` goes to the local AWS and the functions as it is."""
     vendor = vendor_of(environment)
     chosen = {name: value for name, value in environment.items() if name != "ONECLICKDZ_BASE_URL"}
     parameters = settings.from_environment(chosen, cloud.TEMPLATE)
     if with_build:
         build(with_sandbox=vendor is None)
-    stack = Stack(directory)
+    stack = Stack(directory, aws_environment)
     stack.up(vendor, parameters, shlex.split(environment.get("SANDBOX_FLAGS", "")))
     return stack
 
