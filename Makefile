@@ -3,7 +3,7 @@ PYTHON ?= python3
 LOCAL := $(PYTHON) infra/local
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build demo chaos up down logs watch test test-fast soak bench bench-baseline lint audit deploy redrive clean
+.PHONY: help tools build demo chaos load simulate up down logs watch test test-fast soak bench bench-baseline lint audit deploy redrive clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ demo: ## send one order of every kind through a local stack and watch each to it
 
 chaos: ## 2,000 orders in 5 minutes while the vendor fails and processes are killed (ORDERS=100 MINUTES=1 SEED=7)
 	@$(LOCAL)/chaos.py $(if $(ORDERS),--orders $(ORDERS)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+
+load: ## 100 orders a minute on one key for 10 minutes: how soon each outcome is heard, and what it costs (ORDERS_PER_MINUTE=50 MINUTES=5 SEED=7 SINGLE=1 COMPARE=1)
+	@$(LOCAL)/load.py $(if $(ORDERS_PER_MINUTE),--orders-per-minute $(ORDERS_PER_MINUTE)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(SINGLE),--single) $(if $(COMPARE),--compare) $(if $(NO_BUILD),--no-build)
 
 up: ## start the local stack (sandbox, local AWS, deployed template) and write .local/stack.env
 	@$(LOCAL)/stack.py up
@@ -37,6 +40,9 @@ test: ## everything: linters, all tests, end to end on three local stacks
 
 test-fast: ## the tests that need no stack
 	@$(LOCAL)/test.py unit
+
+simulate: ## calls, delay and money of ways to look at orders, in a model with the production rules; tables and pictures
+	@$(LOCAL)/simulate.py
 
 bench: ## measure the functions beside hello world, Rust with all defaults, Python and Node (compiles all of them the first time)
 	@$(LOCAL)/bench.py run $(if $(ROUNDS),--rounds $(ROUNDS))
