@@ -7,7 +7,7 @@ use lambda_runtime::Diagnostic;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::{
-    order::{Order, OrderId, OrderKey, Product, Ref, Schedule, TrackedBy, Trigger},
+    order::{Order, OrderId, OrderKey, Product, Ref, Schedule, TrackedBy},
     refresh::{Look, Refreshed, Tracker},
     store::StoreError,
     telemetry::Summary,
@@ -110,7 +110,7 @@ pub async fn handle(tracker: &Tracker, input: &Value) -> Result<Tick, PollerErro
 async fn tick(tracker: &Tracker, input: &Value) -> Result<Tick, PollerError> {
     let (key, reference) = parse(input)?;
     let mut summary = Summary::new("poller").with("order", key.to_string());
-    let (order, not_before) = match tracker.refresh(&key, Trigger::Poller).await? {
+    let (order, not_before) = match tracker.poll(&key).await? {
         Some(Refreshed { order, look, announced, news }) => {
             let not_before = match look {
                 Look::NotAdmitted { until, .. } => Some(until),

@@ -15,8 +15,8 @@ use shared::{
     telemetry::{Summary, Unit},
 };
 
-/// Orders listed per sweep; what is beyond is for the next tick.
-const MOST_PER_SWEEP: usize = 4000;
+/// Orders listed at once: a few MB, whatever is due. What is beyond is listed when these are seen to, or is for the next tick.
+const MOST_AT_ONCE: usize = 4000;
 /// Orders seen to at once.
 const AT_ONCE: usize = 8;
 /// Nothing is begun so shortly before the function's own end: the longest look and its commit still fit.
@@ -69,22 +69,36 @@ pub async fn handle(tracker: &Tracker, deadline: SystemTime) -> Result<Report, R
     let deadline = Timestamp::try_from(deadline).unwrap_or(Timestamp::MAX);
     let stop_at = deadline.checked_sub(RESERVE).unwrap_or(Timestamp::MIN);
     let began = tracker.clock.now();
-    let due = tracker.store.due(began, MOST_PER_SWEEP).await;
-    let due = due.inspect_err(|error| tracing::error!(%error, "the sweep could not begin"))?;
-    let of_keys = announce_keys(tracker, &due).await;
-    let report = match &tracker.lists {
-        Some(lists) => bulk::see_to_all(tracker, lists, &due.keys, stop_at).await,
-        None => see_to_each(tracker, &due.keys, stop_at).await,
-    };
-    let report = report.and(Report { due: due.keys.len(), announced: of_keys, ..Report::default() });
+    let due = tracker.store.due(began, MOST_AT_ONCE).await;
+    let mut due = due.inspect_err(|error| tracing::error!(%error, "the sweep could not begin"))?;
+    let oldest = due.oldest;
+    let mut report = Report { announced: announce_keys(tracker, &due).await, ..Report::default() };
+    loop {
+        let part = match &tracker.lists {
+            Some(lists) => bulk::see_to_all(tracker, lists, &due.keys, stop_at).await,
+            None => see_to_each(tracker, &due.keys, stop_at).await,
+        };
+        let went_on = part.looked + part.announced > 0 && part.not_admitted + part.remaining == 0;
+        report = report.and(part).and(Report { due: due.keys.len(), ..Report::default() });
+        if !due.more || !went_on || tracker.clock.now() >= stop_at {
+            break;
+        }
+        match tracker.store.due(tracker.clock.now(), MOST_AT_ONCE).await {
+            Ok(next) => due = next,
+            Err(error) => {
+                tracing::error!(%error, "what else is due could not be asked");
+                break;
+            }
+        }
+    }
     if due.more {
-        tracing::warn!(listed = due.keys.len(), "more is due than one sweep lists");
+        tracing::warn!(seen_to = report.due, "more is due than one sweep sees to");
     }
     let suspended = is_suspended(tracker).await.unwrap_or_else(|error| {
         tracing::error!(%error, "nobody knows whether the key is suspended");
         false
     });
-    let oldest = due.oldest.map_or(0, |oldest| began.duration_since(oldest).as_secs().max(0));
+    let oldest = oldest.map_or(0, |oldest| began.duration_since(oldest).as_secs().max(0));
     summary(&report)
         .count("sweeps", 1)
         .gauge("suspended", u64::from(suspended), Unit::Count)

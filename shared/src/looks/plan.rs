@@ -110,6 +110,12 @@ impl Waiting {
         })
     }
 
+    /// The same, looked at only if a page that is worth a call without it shows it.
+    #[must_use]
+    pub fn along_with_others(self) -> Self {
+        Self { due: Timestamp::MAX, ..self }
+    }
+
     fn is_overdue(&self, now: Timestamp) -> bool {
         between(self.due, now) > if self.in_flight { OVERDUE_IN_FLIGHT } else { OVERDUE_PARKED }
     }

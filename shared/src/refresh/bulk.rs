@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, future::try_join, stream};
 use jiff::Timestamp;
 
 use super::{Look, LookError, News, Refreshed, Tracker};
@@ -23,6 +23,8 @@ use crate::{
 const LEARNT_FOR: Duration = Duration::from_secs(60);
 /// A list that fails so often in a row is not asked for a while.
 const MOST_FAILURES: u32 = 3;
+/// A poller's page shows so many orders along with its own that are the sweep's to look at: what it shows, the sweep need not ask for.
+const MOST_DUE: usize = 150;
 /// Rows of a page that are seen to at once.
 const AT_ONCE: usize = 8;
 
@@ -85,6 +87,28 @@ impl Lists {
 }
 
 impl Tracker {
+    /// A tick of the wait loop: walks the path for one order, and where calls are scarce, makes the call that is worth most to everybody
+    /// in flight. `None` if the order is not tracked. (Apart from [`Tracker::refresh`], so that the function that answers status requests
+    /// carries none of it.)
+    ///
+    /// # Errors
+    /// If the table fails. A vendor that fails is no error.
+    pub async fn poll(&self, key: &OrderKey) -> Result<Option<Refreshed>, StoreError> {
+        let Some(order) = self.store.load(key).await? else { return Ok(None) };
+        let now = self.clock.now();
+        if let Some(lists) = &self.lists
+            && order.wants_look(Trigger::Poller, now, &self.schedule)
+        {
+            let key = self.vault.secrets().vendor_key.fingerprint().clone();
+            let closed = || self.admission.closed(&key, Class::Poller).is_some();
+            // Others may have used the key since this process last heard of it.
+            if !closed() && self.admission.is_busy(&self.admission.fresh_usage(&key).await?) && !closed() {
+                return self.look_for_everybody(lists, order, now).await.map(Some);
+            }
+        }
+        self.walk(order, Trigger::Poller).await.map(Some)
+    }
+
     /// A poller's look, when calls are scarce: the best call over all orders in flight. Answers what became of `order`.
     pub(super) async fn look_for_everybody(
         &self,
@@ -93,7 +117,9 @@ impl Tracker {
         now: Timestamp,
     ) -> Result<Refreshed, StoreError> {
         let key = order.key.clone();
-        let mut keys = self.store.in_flight(now).await?;
+        let (mut keys, due) =
+            try_join(self.store.in_flight(now), self.store.due(now, MOST_DUE)).await?;
+        keys.extend(due.keys);
         keys.retain(|other| *other != key);
         let mut orders = self.store.load_many(&keys).await?;
         orders.push(order);
@@ -186,7 +212,9 @@ impl Tracker {
             .iter()
             .filter_map(|order| {
                 let learnt = if order.key.product == Product::Mobile { mobile } else { internet };
-                Waiting::of(order, &learnt.chances, now, &self.schedule)
+                let waiting = Waiting::of(order, &learnt.chances, now, &self.schedule)?;
+                let along = trigger == Trigger::Poller && !waiting.in_flight;
+                Some(if along { waiting.along_with_others() } else { waiting })
             })
             .collect();
         let vendor_key = self.vault.secrets().vendor_key.clone();

@@ -257,7 +257,12 @@ impl Tracker {
     /// # Errors
     /// If the table fails. A vendor that fails is no error: see [`Look::Failed`].
     pub async fn refresh(&self, key: &OrderKey, trigger: Trigger) -> Result<Option<Refreshed>, StoreError> {
-        let Some(mut order) = self.store.load(key).await? else { return Ok(None) };
+        let Some(order) = self.store.load(key).await? else { return Ok(None) };
+        self.walk(order, trigger).await.map(Some)
+    }
+
+    /// The path for an order that was just loaded.
+    async fn walk(&self, mut order: Order, trigger: Trigger) -> Result<Refreshed, StoreError> {
         let mut announced = 0;
         if trigger == Trigger::Recheck {
             (order, announced) = self.announce(order, &[]).await;
@@ -268,41 +273,28 @@ impl Tracker {
             if trigger == Trigger::Recheck {
                 self.put_off(&order, now).await?;
             }
-            return Ok(Some(not_made(order)));
+            return Ok(not_made(order));
         }
         let vendor_key = self.vault.secrets().vendor_key.clone();
         if let Some((until, why)) = self.admission.closed(vendor_key.fingerprint(), trigger.into()) {
             let look = self.not_admitted(until, why).await;
-            return self.settled(order, now, Saw::NotAsked, look, announced).await.map(Some);
+            return self.settled(order, now, Saw::NotAsked, look, announced).await;
         }
         let due_at = (trigger == Trigger::Recheck).then(|| order.due_after_claim(now, &self.schedule));
-        if trigger == Trigger::Poller
-            && let Some(lists) = &self.lists
-        {
-            // Calls are scarce: this one is for everybody, and others may have used the key since this process last heard of it.
-            let usage = self.admission.fresh_usage(vendor_key.fingerprint()).await?;
-            if let Some((until, why)) = self.admission.closed(vendor_key.fingerprint(), trigger.into()) {
-                let look = self.not_admitted(until, why).await;
-                return self.settled(order, now, Saw::NotAsked, look, announced).await.map(Some);
-            }
-            if self.admission.is_busy(&usage) {
-                return self.look_for_everybody(lists, order, now).await.map(Some);
-            }
-        }
         if !self.store.claim(&order, now, due_at).await? {
             // Somebody else has just asked: whoever polls comes back when the ladder says so, and not at once.
-            return Ok(Some(not_made(Order { asked_at: Some(now), ..order })));
+            return Ok(not_made(Order { asked_at: Some(now), ..order }));
         }
         let leave = self.admission.admit(vendor_key.fingerprint(), trigger.into()).await;
         let Ok(Leave::Given(admitted)) = leave else {
             // Nobody looks: the claim is given back, and what was due is due still.
             let due_at = due_at.map(|_| self.schedule.due_at(&order, now));
             self.store.unclaim(&order, now, due_at).await?;
-            let Leave::Refused { until, why } = leave? else { return Ok(Some(not_made(order))) };
+            let Leave::Refused { until, why } = leave? else { return Ok(not_made(order)) };
             let look = self.not_admitted(until, why).await;
-            return self.settled(order, now, Saw::NotAsked, look, announced).await.map(Some);
+            return self.settled(order, now, Saw::NotAsked, look, announced).await;
         };
-        self.ask(Order { asked_at: Some(now), ..order }, trigger, &admitted, now, announced).await.map(Some)
+        self.ask(Order { asked_at: Some(now), ..order }, trigger, &admitted, now, announced).await
     }
 
     /// The look itself, claimed at `now` and admitted.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use shared::{
     admission::{Class, Leave},
     clock::Clock,
-    order::{Order, OrderKey, Product, TrackedBy, Trigger},
+    order::{Order, OrderKey, Product, TrackedBy},
     refresh::{Look, Tracker},
 };
 
@@ -69,7 +69,7 @@ impl Shop {
     }
 
     async fn poll(&self, key: &OrderKey) -> Look {
-        self.tracker.refresh(key, Trigger::Poller).await.unwrap().unwrap().look
+        self.tracker.poll(key).await.unwrap().unwrap().look
     }
 
     async fn sweep(&self) -> recheck::Report {
@@ -377,13 +377,13 @@ async fn nobody_asks_for_a_page_that_somebody_else_is_asking_for() {
     for _ in 0..3 {
         shop.tracker.admission.admit(&key, Class::Status).await.unwrap();
     }
-    let first = shop.tracker.refresh(&keys[0], Trigger::Poller);
+    let first = shop.tracker.poll(&keys[0]);
     let second = async {
         e2e::wait_until("the first page", Duration::from_secs(10), async || {
             (shop.calls().await.1 == 1).then_some(())
         })
         .await;
-        other.refresh(&keys[1], Trigger::Poller).await
+        other.poll(&keys[1]).await
     };
     let (first, second) = tokio::join!(first, second);
     assert!(matches!(first.unwrap().unwrap().look, Look::Answered));
