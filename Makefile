@@ -3,7 +3,7 @@ PYTHON ?= python3
 LOCAL := $(PYTHON) infra/local
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build demo chaos load simulate up down logs watch test test-fast soak bench bench-baseline lint audit deploy redrive clean
+.PHONY: help tools build demo chaos load backlog simulate up down logs watch test test-fast soak bench bench-baseline lint audit deploy redrive clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ chaos: ## 2,000 orders in 5 minutes while the vendor fails and processes are kil
 
 load: ## 100 orders a minute on one key for 10 minutes: how soon each outcome is heard, and what it costs (ORDERS_PER_MINUTE=50 MINUTES=5 SEED=7 SINGLE=1 COMPARE=1)
 	@$(LOCAL)/load.py $(if $(ORDERS_PER_MINUTE),--orders-per-minute $(ORDERS_PER_MINUTE)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(SINGLE),--single) $(if $(COMPARE),--compare) $(if $(NO_BUILD),--no-build)
+
+backlog: ## 100,000 parked orders due at once beside a shop that goes on sending: how soon and with how many calls they are seen to (ORDERS=3000 SEED=7 BUDGET=240 MINUTES=30 NO_BUILD=1)
+	@$(LOCAL)/backlog.py $(if $(ORDERS),--orders $(ORDERS)) $(if $(SEED),--seed $(SEED)) $(if $(BUDGET),--budget $(BUDGET)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(NO_BUILD),--no-build)
 
 up: ## start the local stack (sandbox, local AWS, deployed template) and write .local/stack.env
 	@$(LOCAL)/stack.py up

@@ -77,6 +77,7 @@ WINDOW_SECONDS = 60
 PROGRESS_SECONDS = 10.0
 SETTLE_SECONDS = 300.0  # bound of the wait after the last order; two minutes are the rule
 QUIET_SECONDS = 3.0  # for what comes after the last event: marks, answers, log lines
+SPARE = 10  # calls a minute that nobody uses in an untimed run: on a busy machine sends are not evenly spaced
 MINUTE = 60.05  # in which the orders of a minute are sent: of sends that are evenly spaced, a few ms of jitter would put one too many into some 60 s
 LOG_LINE_BYTES = 26  # what CloudWatch adds to each
 DIFFERENCE_BYTES = 16  # of an item, between meter and table: one answer may overtake another at the very end
@@ -480,7 +481,7 @@ def run_mode(console: Console, options: argparse.Namespace, mode: str) -> tuple[
     meter = Server("meter", DIRECTORY / "meter")
     own, port = Stack(DIRECTORY), free_port()
     meter_url = f"http://127.0.0.1:{port}"
-    chosen = {**SETTINGS, "VENDOR_CALLS_PER_MINUTE": str(LIMIT - math.ceil(options.orders_per_minute)),
+    chosen = {**SETTINGS, "VENDOR_CALLS_PER_MINUTE": str(calls_left(options)),
               "BULK_LOOKS": "on" if mode == "bulk" else "off", "SANDBOX_FLAGS": f"--keys-per-minute {LIMIT}"}
     own.down()
     meter.stop()
@@ -503,15 +504,25 @@ def run_mode(console: Console, options: argparse.Namespace, mode: str) -> tuple[
     figures["lateness"] = logs.lateness()
     kept = {"mode": mode, "at": datetime.now(timezone.utc).isoformat(timespec="seconds"), "orders": len(load.orders), "minutes": options.minutes,
             "orders_per_minute": options.orders_per_minute, "seed": options.seed, "figures": figures, "per_order": for_each(totals, logs, len(load.orders))}
-    hold(load, figures, mode)
+    hold(load, figures, mode, options.untimed)
     return kept, load.wrong
 
 
-def hold(load: Load, figures: Mapping[str, Any], mode: str) -> None:
+def calls_left(options: argparse.Namespace) -> int:
+    """What the tracker may use of the key's calls."""
+    return LIMIT - math.ceil(options.orders_per_minute) - (SPARE if options.untimed else 0)
+
+
+def hold(load: Load, figures: Mapping[str, Any], mode: str, untimed: bool) -> None:
     """Holds the figures against the gates, with bulk looks only."""
+    if mode == "bulk" and figures["unfinished"]:
+        load.blame("orders that did not end", f"{figures['unfinished']} of {len(load.orders)}")
+    if untimed:
+        pages, single = figures["calls"].get("list", 0), figures["calls"].get("check", 0)
+        if mode == "bulk" and pages < single:
+            load.blame("calls for each order where one page shows many", f"{single} by id, {pages} pages")
+        return
     if mode == "bulk":
-        if figures["unfinished"]:
-            load.blame("orders that did not end", f"{figures['unfinished']} of {len(load.orders)}")
         for name, gate in (("mean", MEAN_GATE), ("p95", P95_GATE)):
             if figures["notice"][name] > gate:
                 load.blame("gates missed", f"{name} of the notice {figures['notice'][name]:.2f} s, the gate is {gate} s")
@@ -611,11 +622,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000), help="of all random choices (default: a random one)")
     parser.add_argument("--shape", choices=("log-uniform", "uniform"), default="log-uniform", help="how times lie within the documented ranges (default: log-uniform)")
     parser.add_argument("--no-build", action="store_true", help="take what is built")
+    parser.add_argument("--untimed", action="store_true", help="for a busy machine: what becomes of the orders counts, and how many calls it took, but no time")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--single", action="store_true", help="without bulk looks, and without the gates of the delays")
     which.add_argument("--compare", action="store_true", help="with bulk looks and without, one after the other")
     options = parser.parse_args()
-    if LIMIT - math.ceil(options.orders_per_minute) <= BURST or options.orders_per_minute <= 0 or round(options.orders_per_minute * options.minutes) < 1:
+    if calls_left(options) <= BURST or options.orders_per_minute <= 0 or round(options.orders_per_minute * options.minutes) < 1:
         parser.error(f"from one order in all to {LIMIT - BURST - 1} a minute: the tracker has what is left of {LIMIT} calls, and needs more than its burst of {BURST}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     console = Console(width=None if sys.stdout.isatty() else 150)
@@ -623,9 +635,10 @@ def main() -> None:
     try:
         for mode in ("bulk", "single") if options.compare else ("single",) if options.single else ("bulk",):
             console.print(f"{mode} looks, {options.orders_per_minute:g} orders a minute for {options.minutes:g} minutes, "
-                          f"{LIMIT - math.ceil(options.orders_per_minute)} calls a minute for the tracker, seed {options.seed}", highlight=False, soft_wrap=True)
+                          f"{calls_left(options)} calls a minute for the tracker, seed {options.seed}", highlight=False, soft_wrap=True)
             kept, wrong[mode] = run_mode(console, options, mode)
-            keep(kept)
+            if not options.untimed:
+                keep(kept)
             runs.append(kept)
             options.no_build = True
     except Failure as failure:

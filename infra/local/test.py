@@ -106,9 +106,22 @@ def stacks_down() -> None:
 
 
 def end_to_end_tests() -> None:
-    """The tests that talk to the deployed template."""
-    command("cargo", "test", "--package", "e2e", "--", "--test-threads=8",
-            environment={f"E2E_{name.upper()}": str(directory(name) / "stack.env") for name in STACKS})
+    """The tests that talk to the deployed template, and beside them a minute of many orders on one key, on a stack of its own."""
+    log = directory("express").parent / "load.log"
+    with log.open("w") as output:
+        load = subprocess.Popen([sys.executable, str(Path(__file__).with_name("load.py")), "--no-build", "--untimed", "--minutes", "1",
+                                 "--orders-per-minute", "90", "--seed", "1"], cwd=tools.ROOT, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            command("cargo", "test", "--package", "e2e", "--", "--test-threads=8",
+                    environment={f"E2E_{name.upper()}": str(directory(name) / "stack.env") for name in STACKS})
+            code = load.wait(timeout=600)
+        finally:
+            if load.poll() is None:
+                load.terminate()
+                load.wait()
+    print("\n".join(line for line in log.read_text().splitlines() if line.startswith(("held", "FAILED", "wrong", "error"))), flush=True)
+    if code != 0:
+        raise Failure(f"the run of many orders ended with status {code}, see {os.path.relpath(log)}")
 
 
 def races() -> None:

@@ -57,7 +57,7 @@ async fn see_to_chunk(
     let loaded = tracker.store.load_many(keys).await?;
     let mut pool: Vec<Order> =
         loaded.into_iter().filter(|order| order.wants_only_a_look(now, &tracker.schedule)).collect();
-    // What has something to announce, is in flight though nobody polls it, awaits its card or cannot be read.
+    // What has something to announce, awaits its card or cannot be read.
     let in_pool: HashSet<&OrderKey> = pool.iter().map(|order| &order.key).collect();
     let rest: Vec<OrderKey> = keys.iter().filter(|key| !in_pool.contains(key)).cloned().collect();
     let mut report = see_to_each(tracker, &rest, stop_at).await;

@@ -144,7 +144,7 @@ impl Order {
     pub fn wants_only_a_look(&self, now: Timestamp, schedule: &Schedule) -> bool {
         let quiet = self.announced >= self.seq && self.links_to_track().is_empty();
         let due = schedule.due_at(self, now).is_some_and(|due| due <= now);
-        quiet && due && self.phase.parked_as().is_some() && !self.is_being_looked_at(now)
+        quiet && due && !self.phase.is_final() && !self.is_being_looked_at(now)
     }
 
     /// Whether a look that somebody has claimed may still be out.

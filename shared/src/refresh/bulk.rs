@@ -117,8 +117,7 @@ impl Tracker {
         now: Timestamp,
     ) -> Result<Refreshed, StoreError> {
         let key = order.key.clone();
-        let (mut keys, due) =
-            try_join(self.store.in_flight(now), self.store.due(now, MOST_DUE)).await?;
+        let (mut keys, due) = try_join(self.store.in_flight(now), self.store.due(now, MOST_DUE)).await?;
         keys.extend(due.keys);
         keys.retain(|other| *other != key);
         let mut orders = self.store.load_many(&keys).await?;

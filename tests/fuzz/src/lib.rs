@@ -16,12 +16,13 @@ use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::{
+    looks::Page,
     order::{
         Decision, Facts, Jitter, Observation, Order, OrderKey, OrderView, Place, Product, Saw, Schedule,
         SealedCard, Seen, TrackedBy, Trigger, decide,
     },
     store::{Item, read_order, write_order},
-    vendor::{self, Answer, VendorError},
+    vendor::{self, Answer, Listing, ShownOrder, VendorError},
 };
 use std::time::Duration;
 
@@ -61,6 +62,32 @@ fn vendor_answer(product: Product, body: &[u8]) {
     for decision in &decisions {
         assert!(refunded || !has(decision, "Order Refunded"), "a refund that the vendor did not state");
         comes_back(&decision.order);
+    }
+}
+
+/// A body with HTTP 200 to a list, of either shape; its rows may hold card codes.
+pub fn vendor_list(body: &[u8]) {
+    for product in [Product::Mobile, Product::Internet] {
+        let page = Page { product, from: now(), to: now() };
+        let listing = vendor::read_list(&page, body);
+        if let Some(other) = secret::replaced(body, b"\"card_code\"") {
+            // Offers are shown as they came, whatever is in them.
+            let offers = |listing: &Listing| {
+                let of_row = |row: &ShownOrder| {
+                    row.facts.suggested_offers.as_ref().map(|offers| offers.get().to_owned())
+                };
+                listing.rows.iter().filter_map(of_row).collect::<String>()
+            };
+            let shown = listing.as_ref().is_ok_and(|listing| offers(listing).contains("\"card_code\""));
+            let other = vendor::read_list(&page, &other);
+            assert!(shown || format!("{listing:?}") == format!("{other:?}"), "a card code shows");
+        }
+        let Ok(listing) = listing else { continue };
+        assert!(listing.total >= listing.rows.len() as u64 && listing.outside <= listing.rows.len());
+        for row in &listing.rows {
+            assert!(row.id.is_some(), "a row without an id is nobody's");
+            assert!(row.facts.balance_amount.is_none(), "a list's balance_amount is not kept");
+        }
     }
 }
 
@@ -195,7 +222,7 @@ pub fn stored_item(item: &[u8]) {
             assert!(!wants || waits, "{trigger:?} wants to look at {order:?}");
         }
         serde_json::to_string(&OrderView::of(&order, now)).expect("an order can be shown");
-        for saw in [Saw::NotFound, Saw::Nothing, Saw::NotAsked] {
+        for saw in [Saw::NotFound, Saw::NotListed, Saw::Nothing, Saw::NotAsked] {
             let Some(decision) =
                 decide(&order, &Observation { asked_at: now, saw }, now, Jitter::NONE, &schedule)
             else {

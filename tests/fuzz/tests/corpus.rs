@@ -31,4 +31,4 @@ macro_rules! replay {
     )+};
 }
 
-replay!(vendor_mobile, vendor_internet, vendor_refusal, api_event, poller_input, stored_item);
+replay!(vendor_mobile, vendor_internet, vendor_list, vendor_refusal, api_event, poller_input, stored_item);

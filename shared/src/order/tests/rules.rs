@@ -534,3 +534,62 @@ fn a_mask_shows_two_characters_of_a_long_code_and_none_of_a_short_one() {
         assert_eq!(SealedCard::mask(code), masked);
     }
 }
+
+fn listed(status: &str) -> Saw {
+    Saw::Order(Box::new(Seen { facts: facts(Some(status)), card: None, place: Place::List }))
+}
+
+/// A row of a list goes the way of any other look, was claimed by nobody, and is fresh all the same.
+#[test]
+fn a_row_of_a_list_decides_what_a_look_decides() {
+    for status in ["PENDING", "HANDLING", "QUEUED", "UNKNOWN_ERROR", "FULFILLED", "REFUNDED", "TELEPORTED"] {
+        let order = tracked(Product::Mobile);
+        let (by_list, by_id) = (look(&order, 17, listed(status)), look(&order, 17, shows(status)));
+        assert_eq!(by_list, by_id, "{status}");
+        assert_eq!(
+            (by_list.order.asked_at, by_list.order.checked_at),
+            (Some(at(17)), Some(at(17))),
+            "{status}"
+        );
+    }
+    let asked_since = Order { asked_at: Some(at(20)), ..tracked(Product::Mobile) };
+    assert_eq!(
+        look(&asked_since, 17, listed("PENDING")).order.asked_at,
+        Some(at(20)),
+        "a later claim stands"
+    );
+}
+
+#[test]
+fn an_order_that_a_list_misses_is_looked_at_by_its_id_until_a_list_shows_it() {
+    let order = look(&tracked(Product::Mobile), 9, Saw::NotListed);
+    assert!(order.order.unlisted && order.events.is_empty());
+    assert_eq!(
+        (order.order.checked_at, &order.order.facts.status),
+        (None, &None),
+        "nothing is known of it by that"
+    );
+    // The first look that says when it was created gives the list another chance; the next one does not.
+    let order = look(&order.order, 12, shows("PENDING")).order;
+    assert!(!order.unlisted);
+    let order = look(&look(&order, 15, Saw::NotListed).order, 18, shows("PENDING")).order;
+    assert!(order.unlisted);
+    assert!(!look(&order, 21, listed("PENDING")).order.unlisted);
+}
+
+/// With lists, queued and uncertain orders are due every hour; their own ladder stays as it is.
+#[test]
+fn where_lists_are_used_parked_orders_are_due_every_hour() {
+    let schedule = Schedule { bulk_recheck: Some(Duration::from_secs(3600)), ..Schedule::default() };
+    let due = |order: &Order| {
+        let order = Order { announced: order.seq, ..order.clone() };
+        schedule.due_at(&order, at(20 + HOUR)).unwrap().as_second() - at(0).as_second()
+    };
+    let queued = look(&tracked(Product::Internet), 10, shows("QUEUED")).order;
+    assert_eq!(due(&queued), 10 + HOUR);
+    assert_eq!(due(&Order { unlisted: true, ..queued.clone() }), 10 + DAY, "no list shows it");
+    let delayed = look(&tracked(Product::Internet), 280, shows("HANDLING")).order;
+    assert_eq!(due(&delayed), 580, "of those it is not said how long they take");
+    let seen = look(&queued, 10 + HOUR, listed("QUEUED")).order;
+    assert_eq!((due(&seen), seen.next_look_at, seen.rung), (10 + 2 * HOUR, queued.next_look_at, 0));
+}
