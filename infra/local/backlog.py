@@ -11,7 +11,8 @@ settings of rechecks are the defaults. So an order is due once, unless the run t
 The shop is `load.py`'s: 20 orders a minute, from 2 minutes before until the end. The delay of an outcome is counted as there, from the vendor's to the event on the bus,
 for outcomes of the time before and for those of the time during which the backlog was worked off.
 
-The sweep's calls: pages of lists by its log, looks at single orders by the sandbox. Its part of the key is what the wait loops leave; the key itself has room for 20 sends more.
+Calls for the backlog are the sweep's (pages of lists by its log, looks at single orders by the sandbox) and the pages over its creation times that pollers asked for, by their
+log. The sweep's part of the key is what the wait loops leave; the key itself has room for 20 sends more.
 
 The local AWS walks through a whole part of an index for every query, and tries its condition on each item: with 25,000 in a part a second or so, in which it answers nobody
 else, and pollers ask too. DynamoDB reads what is asked for. So here its index `due` is kept in order (SORTED_INDEX, by way of a sitecustomize.py that only this stack's local AWS has).
@@ -63,7 +64,7 @@ INDEX_PATCH = DIRECTORY / "index"
 SHOP_PER_MINUTE = 20
 SHOP_THREADS = 8
 
-CALLS_GATE = 1.3  # for each hundred orders: 1,300 for 100,000, where 1,000 pages are the best there can be
+CALLS_GATE = 1.3  # for each hundred orders, whoever makes them: 1,300 for 100,000, where 1,000 pages are the best there can be
 TICK_GATE = 55.0  # seconds: the function's timeout
 MEMORY_GATE = 64.0  # MB
 DELAY_GATE = 1.0  # seconds that the mean delay of ordinary orders may be longer than before
@@ -72,7 +73,7 @@ CREATED_PER_MINUTE = 139  # so 100,000 were created within 12 hours
 CREATED_BEFORE, SEEN_BEFORE = 24 * 3600.0, 23 * 3600.0  # the last of them; and the last look at them
 ENDED_SHARE = 0.1
 WRITERS, WRITE_BATCH, READ_BATCH, SANDBOX_BATCH = 8, 25, 100, 5000
-WRITTEN_PER_SECOND = 1000  # what the local AWS takes in; the orders fall due after so long
+WRITTEN_PER_SECOND = 600  # what the local AWS takes in on a busy machine (1,000 on an idle one); the orders fall due after so long
 SHARDS, PARTS = ("0", "1", "2", "3"), ("0", "1", "2", "3", "f0", "f1")
 
 WINDOW_SECONDS = 60
@@ -309,7 +310,7 @@ class Backlog(Load):
         self.closed = threading.Event()  # the shop
         self.sales: list[Future[None]] = []
         self.began = time.monotonic()
-        self.written_at = self.due_at = self.done_at = 0.0
+        self.written_at = self.due_at = self.worked_from = self.done_at = 0.0  # begun to write, due, due and all written, seen to
         self.left = -1  # due orders, when last counted
 
     def run(self, machine: Machine) -> None:
@@ -362,8 +363,9 @@ class Backlog(Load):
     def settle(self) -> None:
         """Waits until the shop's last orders and what is on its way have been heard."""
         deadline = time.monotonic() + SETTLE_SECONDS
-        while time.monotonic() < deadline and (self.unheard() or len(self.announced) < sum(ended is not None for ended in self.expected.values())):
-            self.hear_all()
+        ended = sum(ended is not None for ended in self.expected.values())
+        while time.monotonic() < deadline and (self.unheard() or (not self.left and len(self.announced) < ended)):
+            self.check_listener()
             time.sleep(0.5)
         time.sleep(2)
 
@@ -458,7 +460,8 @@ class Backlog(Load):
 
     def follow_backlog(self, machine: Machine) -> None:
         """Says every few seconds how far it is; ends when nothing is due any more, or it takes too long."""
-        deadline = time.time() + self.options.minutes * 60
+        self.worked_from = time.time()
+        deadline = self.worked_from + self.options.minutes * 60
         told, counted = 0.0, time.monotonic()
         self.left = len(self.parked)
         while self.left and time.time() < deadline:
@@ -539,7 +542,7 @@ class Backlog(Load):
             steps = truth[order.id]["timeline"]
             return seconds_of(next((step["at"] for step in steps if step["status"] in PARKED), truth[order.id]["ended_at"]))
         before = self.notices([order for order in sold if news(order) < self.written_at], truth)
-        during = self.notices([order for order in sold if self.due_at <= news(order) < self.done_at], truth)
+        during = self.notices([order for order in sold if self.worked_from <= news(order) < self.done_at], truth)
         for name, count in self.dead_letters().items():
             self.blame("dead letters", f"{count} in {name}")
         return {
@@ -562,8 +565,9 @@ def figures_of_logs(logs: Logs, run: Backlog, figures: Mapping[str, Any]) -> dic
     for_backlog = [page for page in of_pollers if seconds_of(page["to"]) < run.due_at - CREATED_BEFORE + 3600]
     complaints = Counter((function, line["level"], line["message"]) for function, lines in (("recheck", recheck), ("poller", poller), ("status", logs.lines("status")))
                          for line in (json.loads(text) for text in lines if text.startswith("{") and '"level":"INFO"' not in text))
+    by_sweep = len(pages) + len(failed) + figures["singles"]
     return {"ticks": [tick for tick in ticks(recheck) if not tick.done or seconds_of(tick.done["timestamp"]) >= run.due_at],
-            "pages": len(pages), "pages_failed": len(failed), "calls": len(pages) + len(failed) + figures["singles"],
+            "pages": len(pages), "pages_failed": len(failed), "by_sweep": by_sweep, "calls": by_sweep + len(for_backlog),
             "shown": statistics.fmean(page["shown"] for page in pages) if pages else 0.0, "ours": statistics.fmean(page["ours"] for page in pages) if pages else 0.0,
             "about": statistics.fmean(page["about"] for page in pages) if pages else 0.0,
             "overflowed": sum(page["total"] > page["shown"] for page in pages), "poller_pages": len(of_pollers), "poller_pages_for_backlog": len(for_backlog),
@@ -613,7 +617,7 @@ def line(run: Backlog, figures: Mapping[str, Any]) -> str:
     slowest = max((tick.seconds for tick in figures["ticks"]), default=0.0)
     before, during = figures["before"], figures["during"]
     return (f"{figures['seen']} of {run.options.orders} due orders seen to in {figures['worked']:.0f} s, {run.left} still due, the longest wait {figures['wait']['max']:.0f} s; "
-            f"{figures['announced']} of {figures['ended']} outcomes announced; {figures['calls']} calls ({figures['pages'] + figures['pages_failed']} pages), highest minute {figures['highest']} of "
+            f"{figures['announced']} of {figures['ended']} outcomes announced; {figures['calls']} calls for them ({figures['by_sweep']} of the sweep, the others of pollers), highest minute {figures['highest']} of "
             f"{run.options.budget}, {figures['refused']} refused; {len(figures['ticks'])} ticks, the longest {slowest:.1f} s; recheck {run.memory.peak():.1f} MB; "
             f"ordinary orders {during['mean']:.2f} s, p95 {during['p95']:.2f} s (before: {before['mean']:.2f} s, p95 {before['p95']:.2f} s); seed {run.options.seed}")
 

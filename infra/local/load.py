@@ -76,6 +76,7 @@ SHOP_THREADS = 12
 WINDOW_SECONDS = 60
 PROGRESS_SECONDS = 10.0
 SETTLE_SECONDS = 300.0  # bound of the wait after the last order; two minutes are the rule
+SINGLE_SETTLE_SECONDS = 60.0  # single looks are not waited for: they are told as they stand
 QUIET_SECONDS = 3.0  # for what comes after the last event: marks, answers, log lines
 SPARE = 10  # calls a minute that nobody uses in an untimed run: on a busy machine sends are not evenly spaced
 MINUTE = 60.05  # in which the orders of a minute are sent: of sends that are evenly spaced, a few ms of jitter would put one too many into some 60 s
@@ -338,7 +339,7 @@ class Load(Witness):
 
     def follow(self, began: float, machine: Machine, sales: list[Future[None]]) -> None:
         """Says every few seconds how far it is; ends when every order's end was announced, or it takes too long."""
-        deadline, told = self.orders[-1].at + SETTLE_SECONDS, 0.0
+        deadline, told = self.orders[-1].at + (SETTLE_SECONDS if self.mode == "bulk" else SINGLE_SETTLE_SECONDS), 0.0
         while (now := time.monotonic() - began) < deadline:
             self.hear_all()
             if self.listener_error:

@@ -26,12 +26,13 @@ pub(super) async fn see_to_all(
 ) -> Report {
     let mut report = Report::default();
     let mut open = true;
+    let began = tracker.clock.now();
     for chunk in keys.chunks(CHUNK) {
         if tracker.clock.now() >= stop_at {
             report.remaining += chunk.len();
             continue;
         }
-        match see_to_chunk(tracker, lists, chunk, stop_at, open).await {
+        match see_to_chunk(tracker, lists, chunk, began, stop_at, open).await {
             Ok((seen, still_open)) => {
                 report = report.and(seen);
                 open = still_open;
@@ -50,16 +51,22 @@ async fn see_to_chunk(
     tracker: &Tracker,
     lists: &Lists,
     keys: &[OrderKey],
+    began: Timestamp,
     stop_at: Timestamp,
     open: bool,
 ) -> Result<(Report, bool), StoreError> {
     let now = tracker.clock.now();
     let loaded = tracker.store.load_many(keys).await?;
+    let of = |orders: &[Order]| orders.iter().map(|order| order.key.clone()).collect::<HashSet<OrderKey>>();
+    // What a page of an earlier chunk has shown: nothing is left to do.
+    let is_seen = |order: &Order| order.checked_at.is_some_and(|checked| checked >= began);
+    let (seen, waiting): (Vec<Order>, Vec<Order>) = loaded.into_iter().partition(is_seen);
     let mut pool: Vec<Order> =
-        loaded.into_iter().filter(|order| order.wants_only_a_look(now, &tracker.schedule)).collect();
+        waiting.into_iter().filter(|order| order.wants_only_a_look(now, &tracker.schedule)).collect();
     // What has something to announce, awaits its card or cannot be read.
-    let in_pool: HashSet<&OrderKey> = pool.iter().map(|order| &order.key).collect();
-    let rest: Vec<OrderKey> = keys.iter().filter(|key| !in_pool.contains(key)).cloned().collect();
+    let (seen, in_pool) = (of(&seen), of(&pool));
+    let rest: Vec<OrderKey> =
+        keys.iter().filter(|key| !in_pool.contains(*key) && !seen.contains(*key)).cloned().collect();
     let mut report = see_to_each(tracker, &rest, stop_at).await;
     let (mut in_vain, mut open, mut worth_it) = (0, open, true);
     while open && !pool.is_empty() && tracker.clock.now() < stop_at && in_vain < MOST_IN_VAIN {
@@ -91,7 +98,7 @@ async fn see_to_chunk(
             }
         }
     }
-    let left = Left { worth_it, stop_at };
+    let left = Left { worth_it, closed: !open, stop_at };
     let left =
         stream::iter(pool).map(|order| left_for_later(tracker, order, now, &left)).buffer_unordered(AT_ONCE);
     Ok((left.fold(report, async |report, one| report.and(one)).await, open))
@@ -99,8 +106,10 @@ async fn see_to_chunk(
 
 /// Why orders are left.
 struct Left {
-    /// Pages might have been worth a call, had there been leave.
+    /// Pages might have been worth a call, had there been leave, or time.
     worth_it: bool,
+    /// There was no leave.
+    closed: bool,
     stop_at: Timestamp,
 }
 
@@ -114,7 +123,12 @@ async fn left_for_later(tracker: &Tracker, order: Order, now: Timestamp, left: &
             Ok(one) => Report::of(&one),
             Err(error) => failed(&error),
         };
-        return one.and(Report { not_admitted: 1, ..Report::default() });
+        let waits = if left.closed {
+            Report { not_admitted: 1, ..Report::default() }
+        } else {
+            Report { remaining: 1, ..Report::default() }
+        };
+        return one.and(waits);
     }
     let put_off = tracker.put_off_free_look(&order, now, left.worth_it).await;
     put_off.map_or_else(|error| failed(&error), |()| Report::default())

@@ -78,7 +78,7 @@ pub async fn handle(tracker: &Tracker, deadline: SystemTime) -> Result<Report, R
             Some(lists) => bulk::see_to_all(tracker, lists, &due.keys, stop_at).await,
             None => see_to_each(tracker, &due.keys, stop_at).await,
         };
-        let went_on = part.looked + part.announced > 0 && part.not_admitted + part.remaining == 0;
+        let went_on = part.looked + part.announced > 0 && part.not_admitted == 0;
         report = report.and(part).and(Report { due: due.keys.len(), ..Report::default() });
         if !due.more || !went_on || tracker.clock.now() >= stop_at {
             break;

@@ -22,6 +22,8 @@ const LEAST_WORTH: f64 = 0.01;
 const PAGE_OVER_SINGLE: f64 = 1.2;
 /// A page that nobody's ladder wants must show so many orders: then it is as good as free.
 const LEAST_FREE: usize = 10;
+/// No window is made longer than this only to fill its page.
+const LONGEST_FILLED: Duration = Duration::from_secs(24 * 3600);
 /// A window reaches so far beyond the creation times that it is about: whether the vendor's bounds are inclusive is not stated.
 const EDGE: Duration = Duration::from_millis(50);
 /// The same for an order whose creation time is not known yet, and is reckoned from when it was tracked.
@@ -43,6 +45,18 @@ pub struct Page {
 }
 
 impl Page {
+    /// The same, as far into the future as one page can show, where so many orders are created in a second: what lies there may be parked
+    /// too.
+    #[must_use]
+    pub fn filled(self, rows_per_second: f64, now: Timestamp) -> Self {
+        if rows_per_second <= 0.0 {
+            return self;
+        }
+        let seconds = Duration::try_from_secs_f64(PLANNED_ROWS / rows_per_second).unwrap_or_default();
+        let to = self.from.checked_add(seconds.min(LONGEST_FILLED)).unwrap_or(self.to).min(now);
+        Self { to: to.max(self.to), ..self }
+    }
+
     /// Its length in seconds; never 0.
     pub fn seconds(&self) -> f64 {
         self.to.duration_since(self.from).as_secs_f64().max(0.001)
@@ -110,10 +124,11 @@ impl Waiting {
         })
     }
 
-    /// The same, looked at only if a page that is worth a call without it shows it.
+    /// The same, looked at only if a page that is worth its call without it has room for it: no call is made, and no window chosen, for
+    /// its sake.
     #[must_use]
     pub fn along_with_others(self) -> Self {
-        Self { due: Timestamp::MAX, ..self }
+        Self { due: Timestamp::MAX, chance: 0.0, ..self }
     }
 
     fn is_overdue(&self, now: Timestamp) -> bool {

@@ -265,3 +265,34 @@ fn text_that_is_no_chances_counts_as_nothing_learnt() {
         assert_eq!(Chances::from_text(Product::Internet, text), documented, "{text:?}");
     }
 }
+
+#[test]
+fn a_window_of_a_sweep_is_filled_up_to_what_a_page_shows() {
+    let page = Page { product: Product::Internet, from: at(0.0), to: at(10.0) };
+    let filled = |rows_per_second: f64, now: f64| page.filled(rows_per_second, at(now)).seconds();
+    assert_eq!(filled(0.0, 1000.0), 10.0, "how many there are is not known");
+    assert_eq!(filled(1.0, 1000.0), 90.0);
+    assert_eq!(filled(1.0, 50.0), 50.0, "nothing is created later than now");
+    assert_eq!(filled(100.0, 1000.0), 10.0, "never less than was planned");
+    assert_eq!(filled(1e-9, 1e9), 24.0 * 3600.0);
+}
+
+/// What a sweep is due to look at gets no call of a poller's, and no window is chosen for it; where there is room it comes along.
+#[test]
+fn a_pollers_page_shows_parked_orders_only_where_there_is_room() {
+    let parked = |index: i32, created: f64| {
+        Waiting {
+            chance: parked_chance(ParkedAs::Queued, age(20.0 * 3600.0)),
+            in_flight: false,
+            ..waiting(&format!("p{index}"), created, 0.0)
+        }
+        .along_with_others()
+    };
+    let backlog: Vec<Waiting> = (0..50).map(|index| parked(index, f64::from(index))).collect();
+    assert_eq!(plan(&backlog, &[], known(0.5), at(90_000.0)), None, "however many");
+    let mut all = backlog.clone();
+    all.extend([waiting("a", 89_980.0, 89_980.0), waiting("b", 89_985.0, 89_985.0)]);
+    all.push(parked(99, 89_950.0));
+    let planned = plan(&all, &[], known(0.5), at(90_000.0)).unwrap();
+    assert_eq!(covered(&planned, &all), ["p99", "a", "b"]);
+}

@@ -219,9 +219,15 @@ impl Tracker {
         let vendor_key = self.vault.secrets().vendor_key.clone();
         let choose = |usage: &Usage, now: Timestamp| {
             let under_way = still_under_way(&usage.pages, now);
-            let planned = plan(&waiting, &under_way, |product| lists.list(product, usage, now), now)?;
-            let page = match &planned.call {
-                Call::Page(page) => Some(*page),
+            let list = |product| lists.list(product, usage, now);
+            let mut planned = plan(&waiting, &under_way, list, now)?;
+            let page = match &mut planned.call {
+                Call::Page(page) => {
+                    if trigger == Trigger::Recheck {
+                        *page = page.filled(list(page.product).rows_per_second, now);
+                    }
+                    Some(*page)
+                }
                 Call::Single(_) => None,
             };
             Some((planned, page))
