@@ -32,7 +32,7 @@ fn of_template() -> BTreeMap<String, String> {
         if let Some(parameter) = line.strip_prefix("  ").filter(|rest| !rest.starts_with([' ', '#'])) {
             name = parameter.trim_end_matches(':').to_owned();
         } else if let Some(default) = line.trim().strip_prefix("Default: ") {
-            found.insert(name.clone(), default.to_owned());
+            found.insert(name.clone(), default.trim_matches('"').to_owned());
         }
     }
     found
@@ -84,6 +84,11 @@ fn the_defaults_of_the_code_are_those_of_the_readme() {
     let with_defaults = Config::read(needed.clone()).unwrap();
     let with_readme = Config::read(needed.into_iter().chain(of_readme())).unwrap();
     assert_eq!(with_readme.schedule, with_defaults.schedule);
-    assert_eq!(with_readme.schedule, Schedule::default());
+    let hourly = Some(std::time::Duration::from_secs(3600));
+    assert_eq!(with_readme.schedule, Schedule { bulk_recheck: hourly, ..Schedule::default() });
+    assert_eq!(
+        (with_readme.bulk_looks, with_readme.budget),
+        (with_defaults.bulk_looks, with_defaults.budget)
+    );
     assert_eq!(with_readme.base_url, with_defaults.base_url);
 }
