@@ -236,13 +236,23 @@ impl Schedule {
 
     /// By when somebody must see to this order: to look, or to announce. `None`: nobody has to.
     pub fn due_at(&self, order: &Order, now: Timestamp) -> Option<Timestamp> {
+        self.due(order, now, self.free_look(order, now))
+    }
+
+    /// The same for an order that was only to be looked at along with others, and was not: again later if a page might have been
+    /// `worth_it`, else when it is its own turn.
+    pub fn due_without_free_look(&self, order: &Order, now: Timestamp, worth_it: bool) -> Option<Timestamp> {
+        self.due(order, now, self.bulk_recheck.filter(|_| worth_it).map(|wait| later(now, wait)))
+    }
+
+    fn due(&self, order: &Order, now: Timestamp, free_look: Option<Timestamp>) -> Option<Timestamp> {
         let look = match order.phase {
             Phase::InFlight { since } => {
                 Some(later(since.min(now), self.poll_deadline.saturating_add(SAFETY_NET)))
             }
-            Phase::Parked { .. } | Phase::Final { .. } => order
-                .next_look(now, self)
-                .map(|next| self.free_look(order, now).map_or(next, |free| free.min(next))),
+            Phase::Parked { .. } | Phase::Final { .. } => {
+                order.next_look(now, self).map(|next| free_look.map_or(next, |free| free.min(next)))
+            }
         };
         if order.announced >= order.seq && order.links_to_track().is_empty() {
             return look;

@@ -187,10 +187,7 @@ impl Tracker {
         now: Timestamp,
         worth_it: bool,
     ) -> Result<(), StoreError> {
-        let next = order.next_look(now, &self.schedule);
-        let again =
-            self.schedule.bulk_recheck.filter(|_| worth_it).and_then(|wait| now.checked_add(wait).ok());
-        self.store.put_off(order, again.into_iter().chain(next).min()).await
+        self.store.put_off(order, self.schedule.due_without_free_look(order, now, worth_it)).await
     }
 
     /// Makes the one call that is worth most to `orders`, if there is leave for it.
