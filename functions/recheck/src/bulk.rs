@@ -12,53 +12,24 @@ use shared::{
 
 use super::{AT_ONCE, Report, see_to_each};
 
-/// Orders planned over at once: a few MB of records, whatever is due.
-const CHUNK: usize = 1000;
 /// So many calls that come to nothing, one after the other, end the sweep: the next minute tries again.
 const MOST_IN_VAIN: usize = 3;
 
-/// Sees to these orders in chunks, the longest due first.
+/// Sees to these orders; `began`: the sweep.
+///
+/// # Errors
+/// If the table fails.
 pub(super) async fn see_to_all(
-    tracker: &Tracker,
-    lists: &Lists,
-    keys: &[OrderKey],
-    stop_at: Timestamp,
-) -> Report {
-    let mut report = Report::default();
-    let mut open = true;
-    let began = tracker.clock.now();
-    for chunk in keys.chunks(CHUNK) {
-        if tracker.clock.now() >= stop_at {
-            report.remaining += chunk.len();
-            continue;
-        }
-        match see_to_chunk(tracker, lists, chunk, began, stop_at, open).await {
-            Ok((seen, still_open)) => {
-                report = report.and(seen);
-                open = still_open;
-            }
-            Err(error) => {
-                tracing::error!(%error, "a part of the sweep could not be seen to");
-                report.failed += chunk.len();
-            }
-        }
-    }
-    report
-}
-
-/// Sees to one chunk; `open`: there may be leave to call in time. Answers whether there still may be.
-async fn see_to_chunk(
     tracker: &Tracker,
     lists: &Lists,
     keys: &[OrderKey],
     began: Timestamp,
     stop_at: Timestamp,
-    open: bool,
-) -> Result<(Report, bool), StoreError> {
+) -> Result<Report, StoreError> {
     let now = tracker.clock.now();
     let loaded = tracker.store.load_many(keys).await?;
     let of = |orders: &[Order]| orders.iter().map(|order| order.key.clone()).collect::<HashSet<OrderKey>>();
-    // What a page of an earlier chunk has shown: nothing is left to do.
+    // What a page has shown before, and the index still holds: nothing is left to do.
     let is_seen = |order: &Order| order.checked_at.is_some_and(|checked| checked >= began);
     let (seen, waiting): (Vec<Order>, Vec<Order>) = loaded.into_iter().partition(is_seen);
     let mut pool: Vec<Order> =
@@ -68,7 +39,7 @@ async fn see_to_chunk(
     let rest: Vec<OrderKey> =
         keys.iter().filter(|key| !in_pool.contains(*key) && !seen.contains(*key)).cloned().collect();
     let mut report = see_to_each(tracker, &rest, stop_at).await;
-    let (mut in_vain, mut open, mut worth_it) = (0, open, true);
+    let (mut in_vain, mut open, mut worth_it) = (0, true, true);
     while open && !pool.is_empty() && tracker.clock.now() < stop_at && in_vain < MOST_IN_VAIN {
         match tracker.look_at_best(lists, &pool, Trigger::Recheck).await? {
             Round::Made(seen_to) => {
@@ -101,7 +72,7 @@ async fn see_to_chunk(
     let left = Left { worth_it, closed: !open, stop_at };
     let left =
         stream::iter(pool).map(|order| left_for_later(tracker, order, now, &left)).buffer_unordered(AT_ONCE);
-    Ok((left.fold(report, async |report, one| report.and(one)).await, open))
+    Ok(left.fold(report, async |report, one| report.and(one)).await)
 }
 
 /// Why orders are left.

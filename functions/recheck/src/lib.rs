@@ -75,7 +75,13 @@ pub async fn handle(tracker: &Tracker, deadline: SystemTime) -> Result<Report, R
     let mut report = Report { announced: announce_keys(tracker, &due).await, ..Report::default() };
     loop {
         let part = match &tracker.lists {
-            Some(lists) => bulk::see_to_all(tracker, lists, &due.keys, stop_at).await,
+            Some(lists) => match bulk::see_to_all(tracker, lists, &due.keys, began, stop_at).await {
+                Ok(part) => part,
+                Err(error) => {
+                    tracing::error!(%error, "a part of the sweep could not be seen to");
+                    Report { failed: due.keys.len(), ..Report::default() }
+                }
+            },
             None => see_to_each(tracker, &due.keys, stop_at).await,
         };
         let went_on = part.looked + part.announced > 0 && part.not_admitted == 0;

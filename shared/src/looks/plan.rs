@@ -22,6 +22,9 @@ const LEAST_WORTH: f64 = 0.01;
 const PAGE_OVER_SINGLE: f64 = 1.2;
 /// A page that nobody's ladder wants must show so many orders: then it is as good as free.
 const LEAST_FREE: usize = 10;
+/// In a sweep, of the windows that are worth nearly as much as the best the earliest is taken: side by side they leave no gaps, where
+/// the best ones would lie anywhere.
+const NEARLY_BEST: f64 = 0.9;
 /// No window is made longer than this only to fill its page.
 const LONGEST_FILLED: Duration = Duration::from_secs(24 * 3600);
 /// A window reaches so far beyond the creation times that it is about: whether the vendor's bounds are inclusive is not stated.
@@ -30,7 +33,7 @@ const EDGE: Duration = Duration::from_millis(50);
 const UNSEEN_EDGE: Duration = Duration::from_secs(5);
 /// An order in flight that has waited so long beyond its time comes first, whatever it is worth.
 const OVERDUE_IN_FLIGHT: Duration = Duration::from_secs(15);
-/// The same for a parked one.
+/// The same for a parked one, beyond the one that is due last: who has waited as long as all others waits for his window.
 const OVERDUE_PARKED: Duration = Duration::from_secs(15 * 60);
 
 /// A window of creation times in one product's list, both ends included.
@@ -45,21 +48,27 @@ pub struct Page {
 }
 
 impl Page {
-    /// The same, as far into the future as one page can show, where so many orders are created in a second: what lies there may be parked
-    /// too.
-    #[must_use]
-    pub fn filled(self, rows_per_second: f64, now: Timestamp) -> Self {
-        if rows_per_second <= 0.0 {
-            return self;
-        }
-        let seconds = Duration::try_from_secs_f64(PLANNED_ROWS / rows_per_second).unwrap_or_default();
-        let to = self.from.checked_add(seconds.min(LONGEST_FILLED)).unwrap_or(self.to).min(now);
-        Self { to: to.max(self.to), ..self }
-    }
-
     /// Its length in seconds; never 0.
     pub fn seconds(&self) -> f64 {
         self.to.duration_since(self.from).as_secs_f64().max(0.001)
+    }
+
+    /// The same, as long as one page can show where so many orders are created in a second: what else lies there may be parked too. It
+    /// begins where `last` ended, the page that was looked at before it, if that is less than a page away: what was left between them
+    /// would take a call of its own.
+    fn filled(self, rows_per_second: f64, last: Option<Page>, now: Timestamp) -> Self {
+        if rows_per_second <= 0.0 {
+            return self;
+        }
+        let length = Duration::try_from_secs_f64(PLANNED_ROWS / rows_per_second).unwrap_or_default();
+        let length = length.min(LONGEST_FILLED);
+        let end = |from: Timestamp| from.checked_add(length).unwrap_or(self.to).min(now);
+        match last {
+            Some(last) if last.product == self.product && last.to < self.from && self.from < end(last.to) => {
+                Self { from: last.to, to: end(last.to), ..self }
+            }
+            _ => Self { to: self.to.max(end(self.from)), ..self },
+        }
     }
 }
 
@@ -131,8 +140,12 @@ impl Waiting {
         Self { due: Timestamp::MAX, chance: 0.0, ..self }
     }
 
-    fn is_overdue(&self, now: Timestamp) -> bool {
-        between(self.due, now) > if self.in_flight { OVERDUE_IN_FLIGHT } else { OVERDUE_PARKED }
+    fn is_overdue(&self, last_due: Option<Timestamp>, now: Timestamp) -> bool {
+        if self.in_flight {
+            between(self.due, now) > OVERDUE_IN_FLIGHT
+        } else {
+            last_due.is_some_and(|last| between(self.due, last) > OVERDUE_PARKED)
+        }
     }
 
     /// What a look at it is worth. One that its ladder wants is always worth making, unless somebody is just `asking`.
@@ -164,6 +177,28 @@ pub struct Planned {
     pub covers: Vec<usize>,
 }
 
+impl Planned {
+    /// The same; a page of a sweep that is filled up to what one can show, and begins where `last` ended, the page that was looked at
+    /// before it. `rows_per_second`: how many orders its list holds, 0 if that is not known. `waiting` is what was planned over.
+    #[must_use]
+    pub fn filled(
+        self,
+        rows_per_second: f64,
+        last: Option<Page>,
+        waiting: &[Waiting],
+        now: Timestamp,
+    ) -> Self {
+        let Call::Page(planned) = self.call else { return self };
+        let page = planned.filled(rows_per_second, last, now);
+        let shows = |one: &Waiting| match one.created_at {
+            Some(created) => page.from <= created && created <= page.to,
+            None => page.from <= planned.from && planned.to <= page.to,
+        };
+        let covers = self.covers.into_iter().filter(|index| waiting.get(*index).is_some_and(shows)).collect();
+        Self { call: Call::Page(page), covers, ..self }
+    }
+}
+
 /// The call that is worth most of all who wait; `None`: none is worth making. `under_way` are pages that others have just asked
 /// for; `lists` tells of each product's list.
 pub fn plan(
@@ -175,10 +210,11 @@ pub fn plan(
     let shown =
         [Product::Mobile, Product::Internet].map(|product| Shown::of(waiting, product, under_way, now));
     let all = || shown.iter().flat_map(|shown| shown.rows.iter().chain(&shown.alone));
+    let last_due = waiting.iter().map(|one| one.due).filter(|due| *due <= now).max();
     let first = all()
         .filter(|row| row.is_due && row.worth >= LEAST_WORTH)
         .filter_map(|row| {
-            waiting.get(row.index).filter(|one| one.is_overdue(now)).map(|one| (one.due, row.index))
+            waiting.get(row.index).filter(|one| one.is_overdue(last_due, now)).map(|one| (one.due, row.index))
         })
         .min()
         .map(|(_, index)| index);
@@ -218,6 +254,32 @@ struct Row {
     latest: Timestamp,
     worth: f64,
     is_due: bool,
+    in_flight: bool,
+}
+
+/// Rows that one page can show, by their places.
+#[derive(Clone, Copy)]
+struct Window {
+    first: usize,
+    last: usize,
+    worth: f64,
+    /// Whether it is about one that is polled.
+    in_flight: bool,
+}
+
+impl Window {
+    /// The one that is worth most; where that is only about parked orders, the earliest of those that are worth nearly as much.
+    fn choose(windows: &[Self]) -> Option<Self> {
+        let by_worth = |one: &&Self, other: &&Self| one.worth.total_cmp(&other.worth);
+        // Of equals the earliest.
+        let best = windows.iter().rev().max_by(by_worth)?;
+        if best.in_flight {
+            return Some(*best);
+        }
+        let nearly = || windows.iter().filter(|one| one.worth >= best.worth * NEARLY_BEST);
+        let earliest = nearly().map(|one| one.first).min()?;
+        nearly().filter(|one| one.first == earliest).max_by(by_worth).copied()
+    }
 }
 
 impl Shown {
@@ -236,7 +298,14 @@ impl Shown {
                     && latest <= asked.page.to
             };
             let asking = under_way.iter().filter(shown_by).map(|asked| asked.at).max();
-            Row { index, earliest, latest, worth: one.worth(asking, now), is_due: one.due <= now }
+            Row {
+                index,
+                earliest,
+                latest,
+                worth: one.worth(asking, now),
+                is_due: one.due <= now,
+                in_flight: one.in_flight,
+            }
         };
         let (mut rows, mut alone) = (Vec::new(), Vec::new());
         for (index, one) in ours() {
@@ -252,11 +321,12 @@ impl Shown {
         if !list.usable {
             return None;
         }
-        let mut best: Option<(f64, usize, usize)> = None;
-        let (mut first, mut worth, mut due, mut must_at) = (0, 0.0, 0, None);
+        let mut windows: Vec<Window> = Vec::new();
+        let (mut first, mut worth, mut due, mut in_flight, mut must_at) = (0, 0.0, 0, 0, None);
         for (last, row) in self.rows.iter().enumerate() {
             worth += row.worth;
             due += usize::from(row.is_due);
+            in_flight += usize::from(row.in_flight);
             if must == Some(row.index) {
                 must_at = Some(last);
             }
@@ -266,15 +336,16 @@ impl Shown {
             {
                 worth -= head.worth;
                 due -= usize::from(head.is_due);
+                in_flight -= usize::from(head.in_flight);
                 first += 1;
             }
             let shows_must = must.is_none() || must_at.is_some_and(|at| first <= at);
             let is_enough = due > 0 || last - first + 1 >= LEAST_FREE;
-            if first < last && is_enough && shows_must && best.is_none_or(|(most, ..)| worth > most) {
-                best = Some((worth, first, last));
+            if first < last && is_enough && shows_must {
+                windows.push(Window { first, last, worth, in_flight: in_flight > 0 });
             }
         }
-        let (worth, first, last) = best?;
+        let Window { first, last, worth, .. } = Window::choose(&windows)?;
         let rows = self.rows.get(first..=last)?;
         let page = self.page(rows)?;
         Some(Planned { call: Call::Page(page), worth, covers: rows.iter().map(|row| row.index).collect() })

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -267,14 +267,79 @@ fn text_that_is_no_chances_counts_as_nothing_learnt() {
 }
 
 #[test]
-fn a_window_of_a_sweep_is_filled_up_to_what_a_page_shows() {
-    let page = Page { product: Product::Internet, from: at(0.0), to: at(10.0) };
-    let filled = |rows_per_second: f64, now: f64| page.filled(rows_per_second, at(now)).seconds();
-    assert_eq!(filled(0.0, 1000.0), 10.0, "how many there are is not known");
-    assert_eq!(filled(1.0, 1000.0), 90.0);
-    assert_eq!(filled(1.0, 50.0), 50.0, "nothing is created later than now");
-    assert_eq!(filled(100.0, 1000.0), 10.0, "never less than was planned");
-    assert_eq!(filled(1e-9, 1e9), 24.0 * 3600.0);
+fn a_page_of_a_sweep_is_filled_up_to_what_it_can_show_and_begins_where_the_last_one_ended() {
+    let planned = Page { product: Product::Internet, from: at(100.0), to: at(110.0) };
+    let filled = |rows_per_second: f64, last: Option<(f64, f64)>, now: f64| {
+        let call = Planned { call: Call::Page(planned), worth: 1.0, covers: Vec::new() };
+        let last = last.map(|(from, to)| Page { product: Product::Internet, from: at(from), to: at(to) });
+        let Call::Page(page) = call.filled(rows_per_second, last, &[], at(now)).call else { panic!() };
+        (page.from.duration_since(at(0.0)).as_secs_f64(), page.to.duration_since(at(0.0)).as_secs_f64())
+    };
+    assert_eq!(filled(0.0, None, 1000.0), (100.0, 110.0), "how many there are is not known");
+    assert_eq!(filled(1.0, None, 1000.0), (100.0, 190.0));
+    assert_eq!(filled(1.0, None, 150.0), (100.0, 150.0), "nothing is created later than now");
+    assert_eq!(filled(100.0, None, 1000.0), (100.0, 110.0), "never less than was planned");
+    assert_eq!(filled(1e-9, None, 1e9).1, 100.0 + 24.0 * 3600.0);
+    assert_eq!(filled(1.0, Some((0.0, 80.0)), 1000.0), (80.0, 170.0), "side by side");
+    assert_eq!(filled(1.0, Some((0.0, 5.0)), 1000.0), (100.0, 190.0), "too far away");
+    assert_eq!(filled(1.0, Some((60.0, 150.0)), 1000.0), (100.0, 190.0), "it showed this already");
+}
+
+/// How many calls a sweep takes for so many parked orders of both products, listed some at a time in this order: each is created `apart`
+/// seconds after the one before.
+fn calls_of_a_sweep(order: impl Fn(usize) -> usize, count: usize, apart: f64, listed: usize) -> usize {
+    let now = at(count as f64 * apart + 24.0 * 3600.0);
+    let parked = |index: usize| {
+        let created = index as f64 * apart;
+        Waiting {
+            key: OrderKey {
+                product: if index.is_multiple_of(2) { Product::Mobile } else { Product::Internet },
+                id: index.to_string().parse().unwrap(),
+            },
+            due: now,
+            chance: parked_chance(ParkedAs::Queued, age(20.0 * 3600.0)),
+            in_flight: false,
+            ..waiting("x", created, count as f64 * apart + (index * 7 % 300) as f64)
+        }
+    };
+    let mut left: Vec<Waiting> = (0..count).map(|index| parked(order(index))).collect();
+    let (mut calls, mut swept) = (0, HashMap::<Product, Page>::new());
+    while !left.is_empty() {
+        let mut pool: Vec<Waiting> = left.iter().take(listed).cloned().collect();
+        while let Some(planned) = plan(&pool, &[], known(0.5 / apart), now) {
+            calls += 1;
+            assert!(calls <= count, "it comes to an end");
+            let last = match &planned.call {
+                Call::Page(page) => swept.get(&page.product).copied(),
+                Call::Single(_) => None,
+            };
+            let planned = planned.filled(0.5 / apart, last, &pool, now);
+            assert!(!planned.covers.is_empty());
+            let is_shown = |one: &Waiting| match &planned.call {
+                Call::Single(key) => one.key == *key,
+                Call::Page(page) => {
+                    let created = one.created_at.unwrap();
+                    one.key.product == page.product && page.from <= created && created <= page.to
+                }
+            };
+            assert!(left.iter().filter(|one| is_shown(one)).count() <= MOST_ROWS as usize);
+            left.retain(|one| !is_shown(one));
+            pool.retain(|one| !is_shown(one));
+            if let Call::Page(page) = planned.call {
+                swept.insert(page.product, page);
+            }
+        }
+    }
+    calls
+}
+
+#[test]
+fn the_pages_of_a_sweep_lie_side_by_side() {
+    let count = 20_000;
+    // 223 pages of 90, or 200 of 100.
+    let in_order = calls_of_a_sweep(|index| index, count, 0.43, 2664);
+    let anyhow = calls_of_a_sweep(|index| index * 7919 % count, count, 0.43, 2664);
+    assert!(in_order <= 230 && anyhow <= 260, "{in_order}, {anyhow}");
 }
 
 /// What a sweep is due to look at gets no call of a poller's, and no window is chosen for it; where there is room it comes along.

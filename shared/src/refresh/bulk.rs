@@ -39,6 +39,8 @@ struct Known {
     learnt: Option<(Learnt, Timestamp)>,
     rows_per_second: f64,
     failures: u32,
+    /// The last page of a sweep that showed all there is in its window.
+    swept: Option<Page>,
 }
 
 /// What came of one call for everybody.
@@ -67,6 +69,10 @@ impl Lists {
     fn list(&self, product: Product, usage: &Usage, now: Timestamp) -> List {
         let rows_per_second = self.known().get(&product).map_or(0.0, |known| known.rows_per_second);
         List { usable: usage.list(product).off_until.is_none_or(|until| until <= now), rows_per_second }
+    }
+
+    fn swept(&self, product: Product) -> Option<Page> {
+        self.known().get(&product).and_then(|known| known.swept)
     }
 
     fn answered(&self, page: &Page, total: u64) {
@@ -218,13 +224,13 @@ impl Tracker {
             let under_way = still_under_way(&usage.pages, now);
             let list = |product| lists.list(product, usage, now);
             let mut planned = plan(&waiting, &under_way, list, now)?;
-            let page = match &mut planned.call {
-                Call::Page(page) => {
-                    if trigger == Trigger::Recheck {
-                        *page = page.filled(list(page.product).rows_per_second, now);
-                    }
-                    Some(*page)
-                }
+            if let (Call::Page(page), Trigger::Recheck) = (&planned.call, trigger) {
+                let product = page.product;
+                let rows_per_second = list(product).rows_per_second;
+                planned = planned.filled(rows_per_second, lists.swept(product), &waiting, now);
+            }
+            let page = match &planned.call {
+                Call::Page(page) => Some(*page),
                 Call::Single(_) => None,
             };
             Some((planned, page))
@@ -288,6 +294,9 @@ impl Tracker {
             }
         };
         lists.answered(page, total);
+        if trigger == Trigger::Recheck && complete {
+            lists.known().entry(product).or_default().swept = Some(*page);
+        }
         if outside > 0 {
             self.distrust(admitted, product, ListTrouble::OtherTimes).await;
         } else if let Err(error) = self.admission.trust_list(admitted.key(), product).await {
