@@ -39,7 +39,7 @@ watch: ## serve the functions from source against the running stack, rebuilt on 
 	@$(LOCAL)/stack.py watch
 
 test: ## everything: linters, all tests, end to end on three local stacks
-	@$(LOCAL)/test.py lint unit e2e
+	@$(LOCAL)/test.py lint all
 
 test-fast: ## the tests that need no stack
 	@$(LOCAL)/test.py unit

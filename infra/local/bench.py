@@ -30,7 +30,7 @@ from processes import Failure
 
 BENCH = tools.ROOT / "bench"
 PEERS = BENCH / "peers"
-TARGET = tools.ROOT / "target" / "bench"
+TARGET = tools.TARGET / "bench"
 FOLDER = tools.ROOT / ".local" / "bench"
 BASELINE = BENCH / "baseline.json"
 OURS = {"status": "status", "poller": "poll", "recheck": "recheck"}
@@ -66,7 +66,7 @@ def unconnected(subjects: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def build_driver(profile: str) -> Path:
     """The program that measures. Counts do not depend on its speed; times do, since it shares the processor with what it measures."""
     cloud.cargo(["cargo", "build", "--package", "bench", "--profile", profile])
-    return tools.ROOT / "target" / ("debug" if profile == "dev" else profile) / "bench"
+    return tools.TARGET / ("debug" if profile == "dev" else profile) / "bench"
 
 
 def build_all() -> list[dict[str, Any]]:

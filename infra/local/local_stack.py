@@ -27,7 +27,7 @@ from processes import Failure, Server
 REGION = "us-east-1"
 ADMINISTRATOR = "test"  # the local AWS takes this key for its root user; functions get sessions of their own roles
 DEFAULT_DIRECTORY = tools.ROOT / ".local"
-SANDBOX = Path(os.environ.get("CARGO_TARGET_DIR", tools.ROOT / "target")) / "debug" / "sandbox"
+SANDBOX = tools.TARGET / "debug" / "sandbox"
 Vendor = tuple[str, str]  # base address and key
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import subprocess
 import sys
 from datetime import date
@@ -104,7 +103,7 @@ def simulate(arguments: Sequence[str]) -> dict[str, Any]:
     built = ["cargo", "build", "--profile", "local", "--package", "simulate"]
     if subprocess.run(built, cwd=tools.ROOT).returncode != 0:
         raise Failure("the model could not be built, see above")
-    program = Path(os.environ.get("CARGO_TARGET_DIR", tools.ROOT / "target")) / "local" / "simulate"
+    program = tools.TARGET / "local" / "simulate"
     ran = subprocess.run([str(program), *arguments], cwd=tools.ROOT, stdout=subprocess.PIPE, text=True)
     if ran.returncode != 0:
         raise Failure(f"the model ended with status {ran.returncode}, see above")

@@ -18,7 +18,7 @@ from typing import Callable, Mapping, Optional, Sequence
 import tools
 
 if __name__ == "__main__":
-    tools.enter(*(("cargo-lambda", "aws", "sam", "asl") if {"e2e", "races"} & set(sys.argv) else ("sam", "asl") if "lint" in sys.argv else ()))
+    tools.enter(*(("cargo-lambda", "aws", "sam", "asl") if {"all", "races"} & set(sys.argv) else ("sam", "asl") if "lint" in sys.argv else ()))
 
 import bench
 import settings
@@ -106,14 +106,15 @@ def stacks_down() -> None:
         Stack(directory(name)).down()
 
 
-def end_to_end_tests() -> None:
-    """The tests that talk to the deployed template, and beside them a minute of many orders on one key, on a stack of its own."""
+def all_tests() -> None:
+    """All tests, with and without a stack, and beside them a minute of many orders on one key, on a stack of its own. In one command: those
+    without a stack by themselves would be compiled with fewer features of what they share, and so all of it twice."""
     log = directory("express").parent / "load.log"
     with log.open("w") as output:
         load = subprocess.Popen([sys.executable, str(Path(__file__).with_name("load.py")), "--no-build", "--untimed", "--minutes", "1",
                                  "--orders-per-minute", "90", "--seed", "1"], cwd=tools.ROOT, stdout=output, stderr=subprocess.STDOUT)
         try:
-            command("cargo", "test", "--package", "e2e", "--", "--test-threads=8",
+            command("cargo", "test", "--workspace", "--", "--test-threads=8",
                     environment={f"E2E_{name.upper()}": str(directory(name) / "stack.env") for name in STACKS})
             code = load.wait(timeout=600)
         finally:
@@ -174,12 +175,12 @@ STEPS: dict[str, list[Step]] = {
         ("feature graph", lint_features),
     ],
     "unit": [("tests without a stack", lambda: command("cargo", "test"))],
-    "e2e": [
+    "all": [
         ("build", stack.build),
         ("instruction counts", lambda: bench.check(update=False)),
-        ("build of the tests", lambda: command("cargo", "test", "--package", "e2e", "--no-run")),
+        ("build of the tests", lambda: command("cargo", "test", "--workspace", "--no-run")),
         ("stacks up", lambda: stacks_up(list(STACKS))),
-        ("end-to-end tests", end_to_end_tests),
+        ("tests", all_tests),
         ("make watch", watch_answers),
     ],
     "races": [
@@ -222,7 +223,7 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted", flush=True)
     finally:
-        if {"e2e", "races"} & set(groups):
+        if {"all", "races"} & set(groups):
             stacks_down()
     sys.exit(0 if good else 1)
 

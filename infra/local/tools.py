@@ -23,6 +23,7 @@ from typing import Iterator, NoReturn, Optional
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / ".tools"
+TARGET = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")  # where cargo puts what it builds
 PINS = ROOT / "infra" / "tools"
 OLDEST_PYTHON = (3, 11)  # what the pinned packages need
 # Where a tool's pins are, if not in a file of its name.

@@ -189,6 +189,9 @@ impl Planned {
         now: Timestamp,
     ) -> Self {
         let Call::Page(planned) = self.call else { return self };
+        let about = || self.covers.iter().filter_map(|index| waiting.get(*index));
+        // Whoever is polled stays in the window that was chosen for him.
+        let last = last.filter(|_| about().all(|one| !one.in_flight));
         let page = planned.filled(rows_per_second, last, now);
         let shows = |one: &Waiting| match one.created_at {
             Some(created) => page.from <= created && created <= page.to,

@@ -283,6 +283,16 @@ fn a_page_of_a_sweep_is_filled_up_to_what_it_can_show_and_begins_where_the_last_
     assert_eq!(filled(1.0, Some((0.0, 80.0)), 1000.0), (80.0, 170.0), "side by side");
     assert_eq!(filled(1.0, Some((0.0, 5.0)), 1000.0), (100.0, 190.0), "too far away");
     assert_eq!(filled(1.0, Some((60.0, 150.0)), 1000.0), (100.0, 190.0), "it showed this already");
+
+    let polled = [waiting("a", 100.0, 100.0), waiting("b", 175.0, 175.0)];
+    let page = Page { product: Product::Mobile, from: at(100.0), to: at(175.0) };
+    let chosen = Planned { call: Call::Page(page), worth: 1.0, covers: vec![0, 1] };
+    let last = Page { product: Product::Mobile, from: at(0.0), to: at(80.0) };
+    assert_eq!(
+        chosen.filled(1.0, Some(last), &polled, at(1000.0)).covers,
+        [0, 1],
+        "nobody in flight is left out"
+    );
 }
 
 /// How many calls a sweep takes for so many parked orders of both products, listed some at a time in this order: each is created `apart`
