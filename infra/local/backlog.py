@@ -628,7 +628,7 @@ def work(console: Console, options: argparse.Namespace) -> tuple[Backlog, dict[s
     own.down()
     INDEX_PATCH.mkdir(parents=True, exist_ok=True)
     INDEX_PATCH.joinpath("sitecustomize.py").write_text(SORTED_INDEX)
-    chosen = {"STATE_MACHINE_TYPE": "EXPRESS", "VENDOR_CALLS_PER_MINUTE": str(options.budget), "VENDOR_CALLS_BURST": "1",
+    chosen = {"STATE_MACHINE_TYPE": "EXPRESS", "VENDOR_CALLS_PER_MINUTE": str(options.budget),
               "SANDBOX_FLAGS": f"--keys-per-minute {options.budget + SHOP_PER_MINUTE}"}
     memory: Optional[Memory] = None
     try:
