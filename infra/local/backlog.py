@@ -276,13 +276,20 @@ class Tick:
 
 
 def ticks(lines: Iterable[str]) -> list[Tick]:
-    """All invocations in a log."""
-    found, done = [], {}
+    """All invocations in a log. The local AWS may file a function's last line under its next invocation: then it comes first there."""
+    found: list[Tick] = []
+    done: dict[str, Any] = {}
+    is_first = False
     for line in lines:
         if line.startswith("START RequestId"):
-            done = {}
-        elif line.startswith("{") and '"message":"done"' in line:
-            done = json.loads(line)
+            done, is_first = {}, True
+        elif line.startswith("{"):
+            if '"message":"done"' in line:
+                if is_first and found and not found[-1].done:
+                    found[-1].done = json.loads(line)
+                else:
+                    done = json.loads(line)
+            is_first = False
         elif reported := re.search(r"^REPORT .*?Duration: ([\d.]+) ms", line):
             found.append(Tick(done, float(reported[1]) / 1000))
             done = {}
