@@ -40,7 +40,9 @@ impl Clock {
                 tokio::time::sleep(wait).await;
             }
             Self::Fixed(at) => {
-                at.fetch_max(moment.as_millisecond(), Ordering::SeqCst);
+                // It keeps milliseconds: one too early would be waited for again, and for ever.
+                let moment = moment.as_microsecond().saturating_add(999).div_euclid(1000);
+                at.fetch_max(moment, Ordering::SeqCst);
             }
         }
     }

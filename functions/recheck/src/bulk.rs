@@ -30,7 +30,7 @@ pub(super) async fn see_to_all(
     let loaded = tracker.store.load_many(keys).await?;
     let of = |orders: &[Order]| orders.iter().map(|order| order.key.clone()).collect::<HashSet<OrderKey>>();
     // What a page has shown before, and the index still holds: nothing is left to do.
-    let is_seen = |order: &Order| order.checked_at.is_some_and(|checked| checked >= began);
+    let is_seen = |order: &Order| order.checked_at.is_some_and(|checked| (began..=now).contains(&checked));
     let (seen, waiting): (Vec<Order>, Vec<Order>) = loaded.into_iter().partition(is_seen);
     let mut pool: Vec<Order> =
         waiting.into_iter().filter(|order| order.wants_only_a_look(now, &tracker.schedule)).collect();
@@ -38,10 +38,20 @@ pub(super) async fn see_to_all(
     let (seen, in_pool) = (of(&seen), of(&pool));
     let rest: Vec<OrderKey> =
         keys.iter().filter(|key| !in_pool.contains(*key) && !seen.contains(*key)).cloned().collect();
-    let mut report = see_to_each(tracker, &rest, stop_at).await;
+    // They are looked at one by one: half of the time is for those of whom a call may show many.
+    let half = now.checked_add(stop_at.duration_since(now) / 2).unwrap_or(stop_at);
+    let mut report = see_to_each(tracker, &rest, if pool.is_empty() { stop_at } else { half }).await;
     let (mut in_vain, mut open, mut worth_it) = (0, true, true);
     while open && !pool.is_empty() && tracker.clock.now() < stop_at && in_vain < MOST_IN_VAIN {
-        match tracker.look_at_best(lists, &pool, Trigger::Recheck).await? {
+        let round = match tracker.look_at_best(lists, &pool, Trigger::Recheck).await {
+            Ok(round) => round,
+            Err(error) => {
+                report = report.and(failed(&error));
+                in_vain += 1;
+                continue;
+            }
+        };
+        match round {
             Round::Made(seen_to) => {
                 in_vain = if seen_to.is_empty() { in_vain + 1 } else { 0 };
                 for one in &seen_to {
@@ -106,6 +116,6 @@ async fn left_for_later(tracker: &Tracker, order: Order, now: Timestamp, left: &
 }
 
 fn failed(error: &StoreError) -> Report {
-    tracing::error!(%error, "an order could not be left for later");
+    tracing::error!(%error, "an order could not be seen to");
     Report { failed: 1, ..Report::default() }
 }

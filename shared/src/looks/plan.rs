@@ -48,6 +48,13 @@ pub struct Page {
 }
 
 impl Page {
+    /// How many orders were created in a second, as this page tells that was to show `total` and showed `shown`. Where it did not show all,
+    /// windows are to be narrower, whatever its idea of a page is.
+    pub fn rows_per_second(&self, shown: usize, total: u64, is_complete: bool) -> f64 {
+        let crowd = if is_complete { 1.0 } else { f64::from(MOST_ROWS) / (shown.max(1) as f64) };
+        total as f64 / self.seconds() * crowd.max(1.0)
+    }
+
     /// Its length in seconds; never 0.
     pub fn seconds(&self) -> f64 {
         self.to.duration_since(self.from).as_secs_f64().max(0.001)
@@ -140,11 +147,12 @@ impl Waiting {
         Self { due: Timestamp::MAX, chance: 0.0, ..self }
     }
 
-    fn is_overdue(&self, last_due: Option<Timestamp>, now: Timestamp) -> bool {
+    /// Whether it has waited for longer than anybody should; `last_due` is who became due last.
+    fn is_overdue(&self, last_due: Timestamp, now: Timestamp) -> bool {
         if self.in_flight {
             between(self.due, now) > OVERDUE_IN_FLIGHT
         } else {
-            last_due.is_some_and(|last| between(self.due, last) > OVERDUE_PARKED)
+            between(self.due, last_due) > OVERDUE_PARKED
         }
     }
 
@@ -213,7 +221,7 @@ pub fn plan(
     let shown =
         [Product::Mobile, Product::Internet].map(|product| Shown::of(waiting, product, under_way, now));
     let all = || shown.iter().flat_map(|shown| shown.rows.iter().chain(&shown.alone));
-    let last_due = waiting.iter().map(|one| one.due).filter(|due| *due <= now).max();
+    let last_due = waiting.iter().map(|one| one.due).filter(|due| *due <= now).max().unwrap_or(now);
     let first = all()
         .filter(|row| row.is_due && row.worth >= LEAST_WORTH)
         .filter_map(|row| {

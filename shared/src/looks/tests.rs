@@ -148,6 +148,15 @@ fn nobody_waits_for_ever_behind_what_is_worth_more() {
 }
 
 #[test]
+fn a_page_that_did_not_show_all_makes_windows_narrower_whatever_a_page_is() {
+    let page = Page { product: Product::Mobile, from: at(0.0), to: at(10.0) };
+    assert_eq!(page.rows_per_second(80, 80, true), 8.0);
+    assert_eq!(page.rows_per_second(100, 150, false), 15.0);
+    assert_eq!(page.rows_per_second(20, 90, false), 45.0, "a vendor whose page is 20 rows");
+    assert_eq!(page.rows_per_second(0, 0, true), 0.0);
+}
+
+#[test]
 fn parked_orders_are_looked_at_along_with_others_only_where_a_page_shows_many() {
     let parked = |count: i32| -> Vec<Waiting> {
         let one = |index: i32| Waiting {

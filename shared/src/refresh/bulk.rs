@@ -75,12 +75,12 @@ impl Lists {
         self.known().get(&product).and_then(|known| known.swept)
     }
 
-    fn answered(&self, page: &Page, total: u64) {
+    fn answered(&self, page: &Page, rows_per_second: f64) {
         let mut known = self.known();
         let known = known.entry(page.product).or_default();
         known.failures = 0;
         // A crowded window is believed at once, an empty one slowly: a page that overflows shows too little.
-        known.rows_per_second = (total as f64 / page.seconds()).max(known.rows_per_second * 0.7);
+        known.rows_per_second = rows_per_second.max(known.rows_per_second * 0.7);
     }
 
     /// Notes that a list failed; whether it has done so too often.
@@ -249,12 +249,15 @@ impl Tracker {
                 let now = self.clock.now();
                 let due_at =
                     (trigger == Trigger::Recheck).then(|| order.due_after_claim(now, &self.schedule));
-                if !self.store.claim(&order, now, due_at).await? {
-                    return Ok(Round::Made(Vec::new()));
-                }
-                self.ask(Order { asked_at: Some(now), ..order }, trigger, &admitted, now, 0)
-                    .await
-                    .map(|one| Round::Made(vec![one]))
+                let claimed = self.store.claim(&order, now, due_at).await?;
+                let order = Order { asked_at: Some(now), ..order };
+                let one = if claimed {
+                    self.ask(order, trigger, &admitted, now, 0).await?
+                } else {
+                    // Somebody else is just asking for it.
+                    Refreshed { order, look: Look::NotMade, announced: 0, news: News::default() }
+                };
+                Ok(Round::Made(vec![one]))
             }
             Call::Page(page) => {
                 let about: HashSet<&OrderKey> =
@@ -284,16 +287,14 @@ impl Tracker {
             Ok(listing) => listing,
             Err(error) => {
                 tracing::warn!(%product, ?trigger, kind = error.name(), %error, "a page failed");
-                if error.verdict() != Verdict::Accepted && error.verdict() != Verdict::Silent {
-                    return Ok(Round::Failed(error.into()));
-                }
+                // Whatever it says: where only the list is refused or limited, single looks go on.
                 if lists.failed(product) {
                     self.distrust(admitted, product, ListTrouble::Fails).await;
                 }
                 return Ok(Round::Failed(error.into()));
             }
         };
-        lists.answered(page, total);
+        lists.answered(page, page.rows_per_second(rows.len(), total, complete));
         if trigger == Trigger::Recheck && complete {
             lists.known().entry(product).or_default().swept = Some(*page);
         }

@@ -1,6 +1,6 @@
 //! What planning calls needs of the table: who is in flight, many orders at once, and what was learnt of when they end.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use futures_util::future::try_join_all;
@@ -56,14 +56,16 @@ impl Store {
     }
 
     /// These orders as they are or were a moment ago (an eventually consistent read: whoever commits finds out), in any order; one that
-    /// is not tracked or cannot be read is left out.
+    /// is not tracked or cannot be read is left out, and one that is named twice is there once (the index may show it in two parts).
     ///
     /// # Errors
     /// If DynamoDB fails.
     pub async fn load_many(&self, keys: &[OrderKey]) -> Result<Vec<Order>, StoreError> {
         let mut orders = Vec::with_capacity(keys.len());
+        let mut named = HashSet::with_capacity(keys.len());
+        let keys: Vec<&OrderKey> = keys.iter().filter(|key| named.insert(*key)).collect();
         for some in keys.chunks(MOST_KEYS) {
-            let mut wanted: Vec<Item> = some.iter().map(item::order_key).collect();
+            let mut wanted: Vec<Item> = some.iter().map(|key| item::order_key(key)).collect();
             for _ in 0..MOST_TRIES {
                 if wanted.is_empty() {
                     break;

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use shared::{
     admission::{Class, Leave},
     clock::Clock,
-    order::{Order, OrderKey, Product, TrackedBy},
-    refresh::{Look, Tracker},
+    order::{Order, OrderKey, Product, TrackedBy, Trigger},
+    refresh::{Look, Refreshed, Round, Tracker},
 };
 
 /// Twenty calls a minute: 3.1 s for each.
@@ -389,5 +389,82 @@ async fn nobody_asks_for_a_page_that_somebody_else_is_asking_for() {
     assert!(matches!(first.unwrap().unwrap().look, Look::Answered));
     assert!(matches!(second.unwrap().unwrap().look, Look::NotMade), "everything was just asked for");
     assert_eq!(shop.calls().await, (0, 1));
+    shop.close().await;
+}
+
+/// An order of which a sweep's copy is a moment old: whoever was faster sees to it, and the sweep goes on with the others.
+#[tokio::test]
+async fn a_sweep_leaves_an_order_to_whoever_is_faster() {
+    let shop = Shop::open("bulk-faster", &[SCARCE[0], SCARCE[1], ("RECHECK_UNCERTAIN", "1h")]).await;
+    let keys = park(&shop, Product::Mobile, 1, &is("UNKNOWN_ERROR")).await;
+    shop.tracker.clock.set(later(shop.tracker.clock.now(), 2.0 * 3600.0));
+    let before = shop.calls().await;
+    let copy = shop.stored(&keys[0]).await;
+    assert!(shop.tracker.store.claim(&copy, shop.tracker.clock.now(), None).await.unwrap());
+    shop.tracker.clock.set(later(shop.tracker.clock.now(), 1.0));
+    let lists = shop.tracker.lists.clone().unwrap();
+    let round = shop.tracker.look_at_best(&lists, &[copy], Trigger::Recheck).await.unwrap();
+    let Round::Made(seen_to) = round else { panic!("{round:?}") };
+    assert!(matches!(seen_to[..], [Refreshed { look: Look::NotMade, .. }]), "{seen_to:?}");
+    assert_eq!(shop.calls().await, before);
+    let twice = [keys[0].clone(), keys[0].clone()];
+    assert_eq!(shop.tracker.store.load_many(&twice).await.unwrap().len(), 1, "named twice");
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn a_list_that_alone_is_limited_does_not_stop_single_looks() {
+    let shop = Shop::open("bulk-limited", &[SCARCE[0], SCARCE[1], ("POLL_DEADLINE", "1h")]).await;
+    let answers = json!([{"kind": "status", "http": 429, "repeat": "forever"}]);
+    shop.vendor.control("POST", "/lists/script", Some(json!({"answers": answers}))).await;
+    let mut keys = Vec::new();
+    for index in 0..6 {
+        keys.push(shop.order(Product::Mobile, 20.0 - f64::from(index), is("HANDLING")).await);
+    }
+    for _ in 0..6 {
+        // A 429 asks for a pause of the whole key.
+        shop.tracker.clock.set(later(shop.tracker.clock.now(), 70.0));
+        shop.get_busy().await;
+        for key in &keys {
+            shop.poll(key).await;
+            shop.wait_for_leave();
+        }
+    }
+    let (checks, lists) = shop.calls().await;
+    assert!(lists <= 6 && checks >= 6, "{checks} by id, {lists} pages");
+    assert_eq!(shop.tracker.usage().await.unwrap().list(Product::Mobile).said.as_deref(), Some("list_fails"));
+    shop.close().await;
+}
+
+/// Orders that await their cards are looked at one by one, however many: they have half of a sweep.
+#[tokio::test]
+async fn orders_that_await_cards_leave_time_for_those_that_a_page_shows() {
+    let shop = Shop::open("bulk-cards-late", &SCARCE).await;
+    let mut late = Vec::new();
+    for index in 0..20 {
+        late.push(shop.order(Product::Internet, 300.0 - f64::from(index), is("FULFILLED")).await);
+    }
+    shop.get_busy().await;
+    for key in &late {
+        shop.poll(key).await;
+    }
+    for key in &late {
+        let order = shop.stored(key).await;
+        assert!(order.phase.as_str() == "final" && order.card.is_none(), "{key}");
+    }
+    let mut queued = Vec::new();
+    for index in 0..12 {
+        queued.push(shop.order(Product::Internet, 60.0 - f64::from(index), is("QUEUED")).await);
+    }
+    for key in &queued {
+        shop.wait_for_leave();
+        shop.get_busy().await;
+        shop.poll(key).await;
+        assert_eq!(shop.stored(key).await.phase.as_str(), "parked", "{key}");
+    }
+    shop.tracker.clock.set(later(shop.tracker.clock.now(), 2.0 * 3600.0));
+    let report = shop.sweep().await;
+    assert_eq!((report.due, report.still_parked), (32, 12), "{report:?}");
+    assert!(report.looked > 12 && report.not_admitted > 0, "{report:?}");
     shop.close().await;
 }
