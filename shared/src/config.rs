@@ -155,11 +155,25 @@ impl Reader {
                 default.overdue_uncertain,
                 parse_duration,
             ),
+            overdue_delayed: self.or_default("OVERDUE_DELAYED", default.overdue_delayed, parse_duration),
+            overdue_not_found: self.or_default(
+                "OVERDUE_NOT_FOUND",
+                default.overdue_not_found,
+                parse_duration,
+            ),
+            recheck_refunded: self.or_default("RECHECK_REFUNDED", default.recheck_refunded, Ladder::from_str),
             retry_after_failure: self.or_default(
                 "RETRY_AFTER_FAILURE",
                 default.retry_after_failure,
                 parse_duration,
             ),
+            review_failures: self.or_default("REVIEW_FAILURES", default.review_failures, at_least_one),
+            review_failing_for: self.or_default(
+                "REVIEW_FAILING_FOR",
+                default.review_failing_for,
+                parse_duration,
+            ),
+            recheck_failing: self.or_default("RECHECK_FAILING", default.recheck_failing, parse_duration),
             bulk_recheck: Some(self.or_default("BULK_RECHECK", Duration::from_secs(3600), parse_duration))
                 .filter(|_| bulk_looks),
         }
@@ -253,6 +267,10 @@ impl Reader {
     }
 }
 
+fn at_least_one(text: &str) -> Result<u32, &'static str> {
+    text.parse().ok().filter(|count| *count > 0).ok_or("must be a whole number of at least 1")
+}
+
 fn on_or_off(text: &str) -> Result<bool, &'static str> {
     match text {
         "on" => Ok(true),
@@ -311,6 +329,11 @@ mod tests {
             ("VENDOR_CALLS_BURST", "60"),
             ("BULK_LOOKS", "maybe"),
             ("BULK_RECHECK", "0"),
+            ("REVIEW_FAILURES", "0"),
+            ("REVIEW_FAILING_FOR", "a while"),
+            ("RECHECK_FAILING", "1"),
+            ("OVERDUE_DELAYED", "-1h"),
+            ("OVERDUE_NOT_FOUND", "never"),
             ("ONECLICKDZ_BASE_URL", "http://example.com"),
             ("RUST_LOG", "loud"),
             ("EXTRA_CA_CERTS", "/nowhere.pem"),
@@ -326,6 +349,11 @@ mod tests {
             "VENDOR_CALLS_BURST",
             "BULK_LOOKS",
             "BULK_RECHECK",
+            "REVIEW_FAILURES",
+            "REVIEW_FAILING_FOR",
+            "RECHECK_FAILING",
+            "OVERDUE_DELAYED",
+            "OVERDUE_NOT_FOUND",
             "ONECLICKDZ_BASE_URL",
             "RUST_LOG",
             "EXTRA_CA_CERTS",

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use shared::{
     admission::{VendorEvent, VendorEventKind},
     order::{
-        Decision, Event, Facts, Jitter, JsonText, Observation, Order, OrderKey, Place, Product, Ref, SOURCE,
-        Saw, Schedule, SealedCard, Seen, TrackedBy, VendorStatus, decide,
+        Amount, Decision, Event, Facts, Jitter, JsonText, Observation, Order, OrderKey, Place, Product, Ref,
+        SOURCE, Saw, Schedule, SealedCard, Seen, TrackedBy, VendorStatus, decide,
     },
     secret::Fingerprint,
 };
@@ -40,13 +40,16 @@ fn facts(product: Product, status: &str) -> Facts {
         Product::Mobile => Facts {
             number: text("0778037340"),
             plan_code: text("PREPAID_DJEZZY"),
-            topup_amount: Some(500.into()),
-            balance_amount: Some(490.into()),
+            topup_amount: Amount::parse("500"),
+            balance_amount: Amount::parse("490"),
             ..common
         },
-        Product::Internet => {
-            Facts { number: text("036362608"), kind: text("ADSL"), topup_amount: Some(1000.into()), ..common }
-        }
+        Product::Internet => Facts {
+            number: text("036362608"),
+            kind: text("ADSL"),
+            topup_amount: Amount::parse("1000"),
+            ..common
+        },
     }
 }
 

@@ -43,6 +43,9 @@ pub enum PollerError {
     /// The record cannot be read: trying again is of no use.
     #[error(transparent)]
     StoreCorrupt(StoreError),
+    /// The table does not take what is to be written: trying again is of no use.
+    #[error(transparent)]
+    StoreRefused(StoreError),
 }
 
 impl From<StoreError> for PollerError {
@@ -50,6 +53,7 @@ impl From<StoreError> for PollerError {
         match error {
             StoreError::Unavailable { .. } => Self::StoreUnavailable(error),
             StoreError::Corrupt { .. } => Self::StoreCorrupt(error),
+            StoreError::Refused { .. } => Self::StoreRefused(error),
         }
     }
 }
@@ -60,6 +64,7 @@ impl From<PollerError> for Diagnostic {
             PollerError::InvalidInput { .. } => "InvalidInput",
             PollerError::StoreUnavailable(_) => "StoreUnavailable",
             PollerError::StoreCorrupt(_) => "StoreCorrupt",
+            PollerError::StoreRefused(_) => "StoreRefused",
         };
         Diagnostic { error_type: error_type.to_owned(), error_message: error.to_string() }
     }
@@ -145,7 +150,8 @@ pub fn next_tick(
     now: Timestamp,
 ) -> Tick {
     let until = |moment: Timestamp| Duration::try_from(moment.duration_since(now)).unwrap_or_default();
-    let wait = order.next_poll(now, schedule).map(|next| {
+    let next = order.next_poll(now, schedule).filter(|_| !order.polling_has_ended(schedule));
+    let wait = next.map(|next| {
         let Some((moment, jitter)) = not_before else { return until(next) };
         let wait = until(next).max(until(moment) + jitter);
         // At the deadline it is parked, leave or no leave.

@@ -133,5 +133,8 @@ fn unavailable(error: &StoreError, corrupt: impl FnOnce() -> String) -> Answer {
     match error {
         StoreError::Unavailable { .. } => Answer::unavailable(),
         StoreError::Corrupt { .. } => Answer::problem(500, None, corrupt()),
+        StoreError::Refused { .. } => {
+            Answer::problem(500, None, "the tracker's store does not take this".to_owned())
+        }
     }
 }

@@ -20,8 +20,8 @@ const MOST_ORDERS: f64 = 400.0;
 /// No age is without any chance, and none is certain.
 const LEAST: f64 = 0.002;
 const MOST: f64 = 1.0;
-/// Numbers are kept as hundredths.
-const STORED: f64 = 100.0;
+/// Numbers are kept as thousandths: what little was learnt at first must not be rounded away.
+const STORED: f64 = 1000.0;
 
 /// The chance to end per second, by age, of one product's orders in flight. Ending is leaving the flight: final or parked.
 #[derive(Clone, Debug, PartialEq)]
@@ -140,7 +140,7 @@ impl Chances {
         }
     }
 
-    /// What was learnt, as text: three lists of hundredths, see [`Self::from_text`].
+    /// What was learnt, as text: three lists of thousandths, see [`Self::from_text`].
     pub fn to_text(&self) -> String {
         let number = |value: f64| format!("{:.0}", value * STORED);
         let list =

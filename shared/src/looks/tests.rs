@@ -213,7 +213,7 @@ proptest! {
         }
     }
 
-    /// Whatever is learnt, a chance is a chance, and text keeps it to a hundredth.
+    /// Whatever is learnt, a chance is a chance, and text keeps it to a few thousandths.
     #[test]
     fn chances_stay_chances(ends in proptest::collection::vec((0.0f64..400.0, 0.0f64..60.0), 0..600)) {
         let mut chances = Chances::documented(Product::Mobile);

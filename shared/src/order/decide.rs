@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    Event, EventKind, Jitter, Observation, Order, Outcome, ParkedAs, Phase, Place, ReviewReason, Saw,
-    Schedule, Seen, VendorStatus,
+    Event, EventKind, Facts, Jitter, Observation, Order, Outcome, ParkedAs, Phase, Place, ReviewReason, Saw,
+    Schedule, Seen, Trouble, TroubleRun, VendorStatus,
     record::is_ahead,
     schedule::{between, jittered, later},
 };
@@ -20,6 +20,8 @@ pub struct Decision {
     pub events: Vec<Event>,
 }
 
+/// Late checks of a refunded order are given up after so long, if the vendor is away all the time.
+const LATE_CHECKS_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 /// So many reviews of an order may be about unrecognised texts, and twice as many in all: a vendor that makes up a new status
 /// at every look fills no record.
 const MOST_REVIEWS: usize = 32;
@@ -51,7 +53,9 @@ pub fn decide(
         Saw::Order(seen) => draft.shown(seen),
         Saw::NotListed => draft.order.unlisted = true,
         Saw::NotFound if !order.is_known() => draft.unknown_to_vendor(),
-        Saw::NotFound | Saw::Nothing => draft.failed(),
+        Saw::NotFound => draft.failed(Some(Trouble::Vanished)),
+        Saw::Trouble(trouble) => draft.failed(Some(*trouble)),
+        Saw::Nothing => draft.failed(None),
         Saw::NotAsked => draft.time_passes(),
     }
     Some(draft.finish())
@@ -109,26 +113,32 @@ impl Draft<'_> {
         if seen.facts.status != self.before.facts.status {
             let text = seen.facts.status.as_ref().map(|status| status.as_str().to_owned());
             self.review(ReviewReason::Contradiction, text);
-            return self.wait_for_card(true);
+            return self.look_after_the_end(true);
         }
         self.order.facts = self.before.facts.completed_by(seen.facts.clone());
-        self.review_if_retried();
+        self.review_if_alive_elsewhere();
         if self.order.awaits_card() && seen.card.is_some() {
             self.order.card = seen.card.clone();
             self.order.next_look_at = None;
             self.events.push(EventKind::CardAvailable);
         } else {
-            self.wait_for_card(true);
+            self.look_after_the_end(true);
+        }
+    }
+
+    /// A final order is looked at for its card, or once or twice after a refund.
+    fn look_after_the_end(&mut self, answered: bool) {
+        if self.order.awaits_card() && self.look_was_due() {
+            self.wait_for_card(answered);
+        } else if self.order.awaits_late_check() && self.look_was_due() {
+            self.wait_for_late_check(answered);
         }
     }
 
     fn wait_for_card(&mut self, answered: bool) {
-        if !self.order.awaits_card() || !self.look_was_due() {
-            return;
-        }
         let ladder = &self.schedule.recheck_card;
         if !answered {
-            return self.look_in(self.schedule.failure_wait(self.order.failures));
+            return self.look_in(self.wait_after_failure());
         }
         if ladder.is_last(self.order.rung) {
             self.review(ReviewReason::CardMissing, None);
@@ -137,23 +147,51 @@ impl Draft<'_> {
         self.look_in(ladder.wait(self.order.rung));
     }
 
+    /// The outcome stands: a late check that fails for good is as good as made, and one whose vendor is away is given up in time.
+    fn wait_for_late_check(&mut self, answered: bool) {
+        if !answered && self.order.trouble.is_none() {
+            self.order.next_look_at = None;
+            if between(self.order.changed_at, self.now) < LATE_CHECKS_FOR {
+                self.look_in(self.wait_after_failure());
+            }
+            return;
+        }
+        self.order.rung = self.order.rung.saturating_add(1);
+        self.order.next_look_at = None;
+        if let Some(wait) = self.schedule.recheck_refunded.wait_once(self.order.rung) {
+            self.look_in(wait);
+        }
+    }
+
     fn end(&mut self, outcome: Outcome, event: EventKind) {
         self.order.phase = Phase::Final { outcome };
         self.order.changed_at = self.now;
         self.order.rung = 0;
         self.order.next_look_at = None;
-        if self.order.awaits_card() {
-            self.look_in(self.schedule.recheck_card.wait(0));
+        match outcome {
+            Outcome::Fulfilled if self.order.awaits_card() => {
+                self.look_in(self.schedule.recheck_card.wait(0));
+            }
+            Outcome::Refunded => self.look_in(self.schedule.recheck_refunded.wait(0)),
+            Outcome::Fulfilled => {}
         }
         self.events.push(event);
-        self.review_if_retried();
+        self.review_if_alive_elsewhere();
     }
 
-    /// Refunded and tried again: the merchant must not pay twice.
-    fn review_if_retried(&mut self) {
-        let refunded = matches!(self.order.phase, Phase::Final { outcome: Outcome::Refunded });
-        if refunded && self.order.facts.retry_order_id.is_some() {
+    /// Refunded, and alive under another id: the merchant must not pay twice.
+    fn review_if_alive_elsewhere(&mut self) {
+        if !matches!(self.order.phase, Phase::Final { outcome: Outcome::Refunded }) {
+            return;
+        }
+        let Facts { retry_order_id, follow_order_id, .. } = &self.order.facts;
+        let retried = self.order.other_order(retry_order_id.as_deref()).is_some();
+        let followed = self.order.other_order(follow_order_id.as_deref()).is_some();
+        if retried {
             self.review(ReviewReason::Retried, None);
+        }
+        if followed {
+            self.review(ReviewReason::Followed, None);
         }
     }
 
@@ -199,12 +237,36 @@ impl Draft<'_> {
     }
 
     /// A look that failed never touches a status; time passes all the same.
-    fn failed(&mut self) {
+    fn failed(&mut self, trouble: Option<Trouble>) {
         self.order.failures = self.order.failures.saturating_add(1);
+        if let Some(trouble) = trouble {
+            self.note(trouble);
+        }
         match self.order.phase {
             Phase::InFlight { since } => self.poll_on(since),
             Phase::Parked { parked_as, since } => self.recheck_on(parked_as, since, false),
-            Phase::Final { .. } => self.wait_for_card(false),
+            Phase::Final { .. } => self.look_after_the_end(false),
+        }
+    }
+
+    /// What does not pass by itself is reviewed after some failures in a row over some time, whichever of them were of which kind. An order
+    /// that was refunded is not: what it was checked for is no outcome.
+    fn note(&mut self, trouble: Trouble) {
+        let run = self.order.trouble.filter(|run| !is_ahead(run.since, self.now));
+        let run = run.unwrap_or(TroubleRun { count: 0, since: self.now });
+        self.order.trouble = Some(TroubleRun { count: run.count.saturating_add(1), ..run });
+        let refunded = matches!(self.order.phase, Phase::Final { outcome: Outcome::Refunded });
+        if !refunded && self.order.is_failing(self.now, self.schedule) {
+            self.review(trouble.into(), None);
+        }
+    }
+
+    /// How long to wait after a look that failed.
+    fn wait_after_failure(&self) -> Duration {
+        if self.order.is_failing(self.now, self.schedule) {
+            self.schedule.recheck_failing
+        } else {
+            self.schedule.failure_wait(self.order.failures)
         }
     }
 
@@ -237,14 +299,17 @@ impl Draft<'_> {
         {
             return self.recheck_on(parked_as, since, true);
         }
-        self.order.phase = Phase::Parked { parked_as, since: self.now };
+        let before = self.order.first_parked.get(&parked_as).copied();
+        let first = before.filter(|first| !is_ahead(*first, self.now)).unwrap_or(self.now);
+        self.order.first_parked.insert(parked_as, first);
+        self.order.phase = Phase::Parked { parked_as, since: first };
         self.order.changed_at = self.now;
         self.order.rung = 0;
         self.order.failures = 0;
         let known = self.order.is_known();
         self.look_in(self.schedule.recheck_wait(parked_as, known, 0, Duration::ZERO));
-        self.be_there_when_overdue(parked_as, self.now);
-        self.events.extend(event);
+        self.be_there_when_overdue(parked_as, first);
+        self.events.extend(event.filter(|_| before.is_none()));
     }
 
     fn recheck_on(&mut self, parked_as: ParkedAs, since: Timestamp, answered: bool) {
@@ -259,15 +324,14 @@ impl Draft<'_> {
                 self.order.rung = self.order.rung.saturating_add(1);
                 self.look_in(self.schedule.recheck_wait(parked_as, known, self.order.rung, parked));
             } else {
-                self.look_in(self.schedule.failure_wait(self.order.failures));
+                self.look_in(self.wait_after_failure());
             }
         }
         self.be_there_when_overdue(parked_as, since);
     }
 
     fn be_there_when_overdue(&mut self, parked_as: ParkedAs, since: Timestamp) {
-        let Some(limit) = self.schedule.overdue(parked_as) else { return };
-        let moment = later(since, limit);
+        let moment = later(since, self.schedule.overdue(parked_as));
         if moment <= self.now {
             self.review_as(format!("overdue:{}", parked_as.as_str()), ReviewReason::Overdue, None);
         } else {
@@ -290,6 +354,7 @@ impl Draft<'_> {
         let claimed = self.order.asked_at.filter(|claimed| !is_ahead(*claimed, self.now));
         self.order.asked_at = Some(claimed.map_or(self.asked_at, |claimed| claimed.max(self.asked_at)));
         self.order.failures = 0;
+        self.order.trouble = None;
     }
 
     /// Once for a reason, or for a text where it is about one.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Order, OrderKey, OrderView, VendorStatus};
+use super::{Order, OrderKey, OrderView, Trouble, VendorStatus};
 
 /// Event source of everything this tracker announces.
 pub const SOURCE: &str = "topup-tracker";
@@ -23,7 +23,7 @@ pub enum TrackedBy {
 /// Why a person should look at an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReviewReason {
-    /// Queued or uncertain for longer than the vendor says it takes.
+    /// Parked for longer than the vendor says it takes, or than the settings allow.
     Overdue,
     /// A status text that we do not know, or none.
     UnrecognisedStatus,
@@ -35,6 +35,27 @@ pub enum ReviewReason {
     CardMissing,
     /// Refunded, and tried again under another id: somebody may be served twice, or charged for nothing.
     Retried,
+    /// Refunded, and redirected to another id: the same danger.
+    Followed,
+    /// The vendor's answers about this order cannot be read, one after the other.
+    Unreadable,
+    /// The vendor rejects every call about this order.
+    Rejected,
+    /// The vendor has shown this order before, and does not know it any more.
+    Vanished,
+    /// The table does not take what the vendor says about this order.
+    StoreRefuses,
+}
+
+impl From<Trouble> for ReviewReason {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Unreadable => Self::Unreadable,
+            Trouble::Rejected => Self::Rejected,
+            Trouble::Vanished => Self::Vanished,
+            Trouble::StoreRefuses => Self::StoreRefuses,
+        }
+    }
 }
 
 impl ReviewReason {
@@ -47,6 +68,11 @@ impl ReviewReason {
             Self::NotFound => "not_found",
             Self::CardMissing => "card_missing",
             Self::Retried => "retried",
+            Self::Followed => "followed",
+            Self::Unreadable => "unreadable",
+            Self::Rejected => "rejected",
+            Self::Vanished => "vanished",
+            Self::StoreRefuses => "store_refuses",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What the vendor has said about an order.
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Number, value::RawValue};
+use serde::{Deserialize, Serialize, Serializer, ser};
+use serde_json::value::RawValue;
 
 use super::VendorStatus;
 
@@ -18,10 +18,10 @@ pub struct Facts {
     pub plan_code: Option<String>,
     /// `type`: `ADSL`, `4G` (internet).
     pub kind: Option<String>,
-    /// `topup_amount`, in DZD, as it was sent.
-    pub topup_amount: Option<Number>,
+    /// `topup_amount`, in DZD, with the vendor's digits.
+    pub topup_amount: Option<Amount>,
     /// `balance_amount` (mobile), in DZD. It differs between the vendor's endpoints: derive no money from it.
-    pub balance_amount: Option<Number>,
+    pub balance_amount: Option<Amount>,
     /// `refund_message`: Arabic, to be shown as it is.
     pub refund_message: Option<String>,
     /// `suggested_offers`: the vendor's JSON, order and unknown fields kept.
@@ -39,25 +39,6 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Bytes of text in it.
-    pub fn text_len(&self) -> usize {
-        let status = self.status.as_ref().map_or(0, |status| status.as_str().len());
-        let offers = self.suggested_offers.as_ref().map_or(0, |offers| offers.get().len());
-        let texts = [
-            &self.vendor_ref,
-            &self.number,
-            &self.plan_code,
-            &self.kind,
-            &self.refund_message,
-            &self.num_trans,
-            &self.date_traitement,
-            &self.follow_order_id,
-            &self.retry_order_id,
-            &self.created_at,
-        ];
-        status + offers + texts.iter().filter_map(|text| text.as_ref()).map(String::len).sum::<usize>()
-    }
-
     /// These facts after a newer observation: what it says replaces what was said; `refund_message` and
     /// `suggested_offers` also by absence, since they belong to one status; other fields are kept where it is silent.
     pub fn replaced_by(&self, newer: Facts) -> Facts {
@@ -98,6 +79,33 @@ impl Facts {
             retry_order_id: this.retry_order_id.or(newer.retry_order_id),
             created_at: this.created_at.or(newer.created_at),
         }
+    }
+}
+
+/// An amount in DZD as the vendor wrote it: a JSON number of at most 64 characters within the range of a double, none of its digits changed
+/// (`490.00`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Amount(String);
+
+impl Amount {
+    /// `None`: the text is no such number.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_number = text.len() <= 64 && serde_json::from_str::<serde_json::Number>(text).is_ok();
+        // The parser takes space around a number.
+        (is_number && text.trim() == text).then(|| Self(text.to_owned()))
+    }
+
+    /// The number's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// As a JSON number, digit by digit.
+impl Serialize for Amount {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let raw: &RawValue = serde_json::from_str(&self.0).map_err(ser::Error::custom)?;
+        raw.serialize(to)
     }
 }
 

@@ -58,8 +58,8 @@ pub enum InvalidId {
     Ref,
 }
 
-/// The vendor's id of an order: `[A-Za-z0-9_-]{1,64}`. In every example of the vendor's it is 24 hex digits, which it
-/// promises nowhere.
+/// The vendor's id of an order: `[A-Za-z0-9_-]{1,64}`. In every example of the vendor's it is 24 lower-case hex digits, which it
+/// promises nowhere. An id of 24 hex digits (MongoDB's ObjectId) names the same order in upper and lower case: it is kept in lower case.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct OrderId(String);
@@ -77,7 +77,8 @@ impl TryFrom<String> for OrderId {
     fn try_from(text: String) -> Result<Self, InvalidId> {
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
         if (1..=64).contains(&text.len()) && text.bytes().all(fits) {
-            Ok(Self(text))
+            let is_object_id = text.len() == 24 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+            Ok(Self(if is_object_id { text.to_ascii_lowercase() } else { text }))
         } else {
             Err(InvalidId::Id)
         }
@@ -113,23 +114,6 @@ impl Ref {
     /// The reference as text.
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-}
-
-impl Ref {
-    /// The reference without the vendor's prefix: `abc` is sent, and comes back as `API-+213665983439-abc`. `None` if it has
-    /// none.
-    pub fn without_prefix(&self) -> Option<Self> {
-        let (number, rest) = self.0.strip_prefix("API-+")?.split_once('-')?;
-        let prefixed = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-        prefixed.then(|| Self::try_from(rest.to_owned()).ok()).flatten()
-    }
-
-    /// Whether the vendor's `shown` is this reference, with the prefix or without. Nothing looser: `1` is not `order-1`, and an
-    /// order that is found by mistake would be delivered, or refunded, to somebody else.
-    pub fn names(&self, shown: &str) -> bool {
-        let bare = |reference: &Self| reference.without_prefix().unwrap_or_else(|| reference.clone());
-        Self::try_from(shown.to_owned()).is_ok_and(|shown| bare(&shown) == bare(self))
     }
 }
 

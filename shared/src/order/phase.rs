@@ -63,7 +63,7 @@ impl Phase {
 }
 
 /// Why an order is rechecked instead of polled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ParkedAs {
     /// `QUEUED`.
@@ -77,6 +77,9 @@ pub enum ParkedAs {
 }
 
 impl ParkedAs {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Queued, Self::Uncertain, Self::Delayed, Self::NotFound];
+
     /// `queued`, `uncertain`, `delayed` or `not_found`.
     pub fn as_str(self) -> &'static str {
         match self {

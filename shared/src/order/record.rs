@@ -1,6 +1,9 @@
 //! The record of an order, and what a look at it showed.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 
@@ -39,6 +42,10 @@ pub struct Order {
     pub rung: u32,
     /// How many looks have failed in a row.
     pub failures: u32,
+    /// Checks in a row that failed in a way that does not pass by itself; `None`: the last one that said anything was well.
+    pub trouble: Option<TroubleRun>,
+    /// When it was first parked as each: a status that comes and goes begins no new clock and is announced once.
+    pub first_parked: BTreeMap<ParkedAs, Timestamp>,
     /// What has been put up for review already, so that it is done once.
     pub reviewed: BTreeSet<String>,
     /// Whether the vendor's list was seen not to show it: it is looked at by its id.
@@ -72,6 +79,8 @@ const STATUS_GAP_IN_FLIGHT: Duration = Duration::from_secs(5);
 const STATUS_GAP_PARKED: Duration = Duration::from_secs(600);
 /// From a claim to its commit: the vendor has 8 s to answer.
 const LONGEST_LOOK: Duration = Duration::from_secs(10);
+/// So many other orders are tracked for one: a vendor that names a new one at every check makes no endless chain.
+const MAX_LINKS: usize = 16;
 /// Clocks of different machines differ, but not by more than this; a time further ahead was written by a broken one.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
 
@@ -108,6 +117,8 @@ impl Order {
             changed_at: now,
             rung: 0,
             failures: 0,
+            trouble: None,
+            first_parked: BTreeMap::new(),
             reviewed: BTreeSet::new(),
             unlisted: false,
             links: BTreeSet::new(),
@@ -130,6 +141,7 @@ impl Order {
         match (trigger, self.phase) {
             (Trigger::Status, Phase::Final { .. }) => false,
             (Trigger::Status, _) => asked_at.is_none_or(|asked| between(asked, now) >= self.status_gap()),
+            (Trigger::Poller, Phase::InFlight { .. }) if self.polling_has_ended(schedule) => false,
             (Trigger::Poller | Trigger::Recheck, Phase::InFlight { .. }) => {
                 self.next_poll(now, schedule).is_some_and(|next| next <= now)
             }
@@ -157,14 +169,28 @@ impl Order {
     /// it yet. An id that could be none is passed over.
     pub fn links_to_track(&self) -> Vec<OrderId> {
         let named = [&self.facts.follow_order_id, &self.facts.retry_order_id];
-        let ids: BTreeSet<OrderId> = named.into_iter().flatten().filter_map(|id| id.parse().ok()).collect();
-        ids.into_iter().filter(|id| *id != self.key.id && !self.links.contains(id)).collect()
+        let ids: BTreeSet<OrderId> =
+            named.into_iter().filter_map(|id| self.other_order(id.as_deref())).collect();
+        let room = MAX_LINKS.saturating_sub(self.links.len());
+        ids.into_iter().filter(|id| !self.links.contains(id)).take(room).collect()
+    }
+
+    /// The order that a link of this one names; `None`: no other order.
+    pub(super) fn other_order(&self, link: Option<&str>) -> Option<OrderId> {
+        link?.parse().ok().filter(|id| *id != self.key.id)
     }
 
     /// When polling ends; `None`: it is not in flight.
     pub fn poll_ends(&self, schedule: &Schedule) -> Option<Timestamp> {
         let Phase::InFlight { since } = self.phase else { return None };
         Some(later(since, schedule.poll_deadline))
+    }
+
+    /// Whether the last check that a poller may make was claimed: at the poll deadline, or after it. If that one could not be committed, the
+    /// recheck takes the order over; no failure keeps a wait loop going.
+    pub fn polling_has_ended(&self, schedule: &Schedule) -> bool {
+        let last = self.asked_at.zip(self.poll_ends(schedule));
+        last.is_some_and(|(asked, ends)| asked >= ends)
     }
 
     /// When a poller is to look next; `None`: it is not in flight.
@@ -176,10 +202,10 @@ impl Order {
         Some(schedule.next_poll(self.key.product, since, asked_at))
     }
 
-    /// When a parked order, or one that awaits its card, is to be looked at next; `None`: nobody has to. A time further ahead
+    /// When an order that is parked, awaits its card or awaits a late check is to be looked at next; `None`: nobody has to. A time further ahead
     /// than any of its waits was written by a broken clock, and would park it until then: it is due now.
     pub fn next_look(&self, now: Timestamp, schedule: &Schedule) -> Option<Timestamp> {
-        let waits = self.phase.parked_as().is_some() || self.awaits_card();
+        let waits = self.phase.parked_as().is_some() || self.awaits_card() || self.awaits_late_check();
         let longest = schedule.longest_wait(self.phase).saturating_add(CLOCK_TOLERANCE);
         let believed = self.next_look_at.filter(|next| between(now, *next) <= longest);
         waits.then(|| believed.unwrap_or(now))
@@ -205,8 +231,21 @@ impl Order {
         fulfilled && self.key.product == Product::Internet && self.card.is_none()
     }
 
+    /// Whether this order was refunded and is checked once more: the vendor may try it again under another id after the refund.
+    pub fn awaits_late_check(&self) -> bool {
+        let refunded = matches!(self.phase, Phase::Final { outcome: Outcome::Refunded });
+        refunded && self.next_look_at.is_some()
+    }
+
+    /// Whether checks of this order have failed so often, for so long, that it was reviewed and is checked seldom.
+    pub fn is_failing(&self, now: Timestamp, schedule: &Schedule) -> bool {
+        self.trouble.is_some_and(|run| {
+            run.count >= schedule.review_failures && between(run.since, now) >= schedule.review_failing_for
+        })
+    }
+
     /// Whether the vendor has ever shown it.
-    pub(super) fn is_known(&self) -> bool {
+    pub fn is_known(&self) -> bool {
         self.first_seen_at.is_some() || self.facts != Facts::default()
     }
 
@@ -246,10 +285,34 @@ pub enum Saw {
     NotFound,
     /// The vendor's list should have shown the order and did not. This says nothing about the order, only about the list.
     NotListed,
-    /// The look failed: this says nothing about the order.
+    /// The look failed, which may pass by itself: this says nothing about the order.
     Nothing,
+    /// The look failed, and the next will hardly be better: this says nothing about the order either.
+    Trouble(Trouble),
     /// There was no leave to look: time passes all the same.
     NotAsked,
+}
+
+/// Why checks of an order fail in a way that does not pass by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The vendor's answer cannot be read.
+    Unreadable,
+    /// The vendor rejects the call.
+    Rejected,
+    /// The vendor has shown this order before, and does not know it now.
+    Vanished,
+    /// The table does not take what the check showed.
+    StoreRefuses,
+}
+
+/// Failed checks in a row, as [`Trouble`] counts them; checks that fail in a way that may pass are left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TroubleRun {
+    /// How many.
+    pub count: u32,
+    /// When the first of them was noted.
+    pub since: Timestamp,
 }
 
 /// An order, as the vendor showed it.

@@ -4,7 +4,7 @@ use std::{str::FromStr, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{Order, ParkedAs, Phase, Product};
+use super::{Order, Outcome, ParkedAs, Phase, Product};
 
 /// Text that is not a ladder or a duration.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -63,6 +63,12 @@ impl Ladder {
         let Some(after_first) = rung.checked_sub(1) else { return self.first };
         let index = usize::try_from(after_first).unwrap_or(usize::MAX);
         self.rest.get(index).or(self.rest.last()).copied().unwrap_or(self.first)
+    }
+
+    /// The same for a ladder that ends: `None` after its last wait.
+    pub fn wait_once(&self, rung: u32) -> Option<Duration> {
+        let index = usize::try_from(rung).unwrap_or(usize::MAX);
+        (index <= self.rest.len()).then(|| self.wait(rung))
     }
 
     /// Whether `rung` has reached the last wait, the one that repeats.
@@ -141,8 +147,20 @@ pub struct Schedule {
     pub overdue_queued: Duration,
     /// `OVERDUE_UNCERTAIN`, from `parked_since`.
     pub overdue_uncertain: Duration,
+    /// `OVERDUE_DELAYED`, from `parked_since`.
+    pub overdue_delayed: Duration,
+    /// `OVERDUE_NOT_FOUND`, from `parked_since`.
+    pub overdue_not_found: Duration,
+    /// `RECHECK_REFUNDED`: checks after a refund; there is none after the last wait.
+    pub recheck_refunded: Ladder,
     /// `RETRY_AFTER_FAILURE`.
     pub retry_after_failure: Duration,
+    /// `REVIEW_FAILURES`: after so many checks in a row that failed in a way that does not pass by itself …
+    pub review_failures: u32,
+    /// … `REVIEW_FAILING_FOR`: over so long, the order is reviewed, and then checked seldom:
+    pub review_failing_for: Duration,
+    /// `RECHECK_FAILING`.
+    pub recheck_failing: Duration,
     /// `BULK_RECHECK`: a queued or uncertain order is due so long after it was last seen, if a page of a list then shows many of
     /// them. `None`: lists are not used.
     pub bulk_recheck: Option<Duration>,
@@ -198,11 +216,12 @@ impl Schedule {
     }
 
     /// When an order parked so is overdue, counted from `parked_since`.
-    pub(super) fn overdue(&self, parked_as: ParkedAs) -> Option<Duration> {
+    pub(super) fn overdue(&self, parked_as: ParkedAs) -> Duration {
         match parked_as {
-            ParkedAs::Queued => Some(self.overdue_queued),
-            ParkedAs::Uncertain => Some(self.overdue_uncertain),
-            ParkedAs::Delayed | ParkedAs::NotFound => None,
+            ParkedAs::Queued => self.overdue_queued,
+            ParkedAs::Uncertain => self.overdue_uncertain,
+            ParkedAs::Delayed => self.overdue_delayed,
+            ParkedAs::NotFound => self.overdue_not_found,
         }
     }
 
@@ -222,10 +241,11 @@ impl Schedule {
                 let known = self.recheck_delayed.longest();
                 NOT_FOUND_FOR_LONG.max(self.recheck_not_found.longest()).max(known)
             }
-            Phase::Final { .. } => self.recheck_card.longest(),
+            Phase::Final { outcome: Outcome::Fulfilled } => self.recheck_card.longest(),
+            Phase::Final { outcome: Outcome::Refunded } => self.recheck_refunded.longest(),
             Phase::InFlight { .. } => Duration::ZERO,
         };
-        jittered(ladder.max(self.failure_wait(u32::MAX)), Jitter(1.0))
+        jittered(ladder.max(self.failure_wait(u32::MAX)).max(self.recheck_failing), Jitter(1.0))
     }
 
     /// When a page that shows many may show this order too, though no look of its own is due.
@@ -301,7 +321,13 @@ impl Default for Schedule {
             not_found_grace: Duration::from_secs(2 * MINUTE),
             overdue_queued: Duration::from_secs(48 * HOUR),
             overdue_uncertain: Duration::from_secs(24 * HOUR),
+            overdue_delayed: Duration::from_secs(24 * HOUR),
+            overdue_not_found: Duration::from_secs(72 * HOUR),
+            recheck_refunded: seconds(&[HOUR, 24 * HOUR]),
             retry_after_failure: Duration::from_secs(5 * MINUTE),
+            review_failures: 5,
+            review_failing_for: Duration::from_secs(30 * MINUTE),
+            recheck_failing: Duration::from_secs(24 * HOUR),
             bulk_recheck: None,
         }
     }

@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::Number;
 
-use super::{JsonText, Order, OrderId, Phase, Product, VendorStatus};
+use super::{Amount, JsonText, Order, OrderId, Phase, Product, VendorStatus};
 
 /// JSON of an order (design §5): a field with no value is `null`, never absent; no card code.
 #[derive(Debug, Serialize)]
@@ -23,8 +22,8 @@ pub struct OrderView<'a> {
     plan_code: Option<&'a str>,
     #[serde(rename = "type")]
     kind: Option<&'a str>,
-    topup_amount: Option<&'a Number>,
-    balance_amount: Option<&'a Number>,
+    topup_amount: Option<&'a Amount>,
+    balance_amount: Option<&'a Amount>,
     refund_message: Option<&'a str>,
     suggested_offers: Option<&'a JsonText>,
     card: CardView<'a>,

@@ -283,7 +283,7 @@ impl Tracker {
         let answer = self.vendor.list(&vendor_key, page).await;
         self.learn(admitted, answer.as_ref().map_or_else(VendorError::verdict, |_| Verdict::Accepted)).await;
         let product = page.product;
-        let Listing { rows, complete, total, outside, request_id } = match answer {
+        let Listing { rows, complete, total, outside, request_id, odd } = match answer {
             Ok(listing) => listing,
             Err(error) => {
                 tracing::warn!(%product, ?trigger, kind = error.name(), %error, "a page failed");
@@ -294,6 +294,9 @@ impl Tracker {
                 return Ok(Round::Failed(error.into()));
             }
         };
+        if odd.count() > 0 {
+            tracing::warn!(%product, odd_fields = odd.count(), fields = %odd, "the vendor's list has odd fields");
+        }
         lists.answered(page, page.rows_per_second(rows.len(), total, complete));
         if trigger == Trigger::Recheck && complete {
             lists.known().entry(product).or_default().swept = Some(*page);
@@ -304,10 +307,8 @@ impl Tracker {
             tracing::warn!(%product, %error, "that the list is well could not be noted");
         }
         let shown = rows.len();
-        let mut by_key: HashMap<OrderKey, ShownOrder> = rows
-            .into_iter()
-            .filter_map(|row| Some((OrderKey { product, id: row.id.clone()?.try_into().ok()? }, row)))
-            .collect();
+        let mut by_key: HashMap<OrderKey, ShownOrder> =
+            rows.into_iter().map(|row| (OrderKey { product, id: row.id.clone() }, row)).collect();
         let mut found: Vec<(Order, Option<ShownOrder>)> = Vec::new();
         for order in orders.iter().filter(|order| order.key.product == product) {
             match by_key.remove(&order.key) {
@@ -358,7 +359,7 @@ impl Tracker {
                 Ok(saw) => (saw, Look::Answered),
                 Err(error) => {
                     tracing::warn!(order = %order.key, kind = error.name(), %error, "a row of a list came to nothing");
-                    (Saw::Nothing, Look::Failed(error))
+                    (error.saw(), Look::Failed(error))
                 }
             },
         };

@@ -3,7 +3,7 @@
 
 mod bulk;
 
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use jiff::Timestamp;
 use secrecy::SecretString;
@@ -21,11 +21,11 @@ use crate::{
     http::Http,
     order::{
         Decision, Event, Jitter, Observation, Order, OrderId, OrderKey, Place, Product, Ref, ReviewReason,
-        Saw, Schedule, Seen, TrackedBy, Trigger, decide,
+        Saw, Schedule, Seen, TrackedBy, Trigger, Trouble, decide,
     },
     secret::{Fingerprint, SecretError, Vault},
     store::{Commit, Registration, Store, StoreError},
-    vendor::{ShownOrder, Vendor, VendorError},
+    vendor::{Oddities, ShownOrder, Vendor, VendorError, without_prefix},
 };
 
 /// Everything a trigger needs to see to an order.
@@ -89,6 +89,12 @@ pub enum LookError {
     /// Its card could not be encrypted, and what cannot be encrypted is not stored: the vendor still has it.
     #[error(transparent)]
     Card(#[from] CardError),
+    /// The vendor has shown this order before, and does not know it now.
+    #[error("the vendor does not know an order that it has shown before")]
+    Vanished,
+    /// The table does not take what the look showed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 impl LookError {
@@ -97,7 +103,20 @@ impl LookError {
         match self {
             Self::Vendor(error) => error.name(),
             Self::Card(_) => "card_not_sealed",
+            Self::Vanished => "vanished",
+            Self::Store(_) => "store_refuses",
         }
+    }
+
+    /// What it means for the order.
+    fn saw(&self) -> Saw {
+        let trouble = match self {
+            Self::Vendor(error) => error.trouble(),
+            Self::Card(_) => None,
+            Self::Vanished => Some(Trouble::Vanished),
+            Self::Store(_) => Some(Trouble::StoreRefuses),
+        };
+        trouble.map_or(Saw::Nothing, Saw::Trouble)
     }
 }
 
@@ -123,6 +142,10 @@ pub struct News {
     pub overdue_reviews: usize,
     /// Reviews because a status is not known.
     pub unrecognised_statuses: usize,
+    /// Reviews because checks go on failing: unreadable, rejected, vanished, refused by the table.
+    pub failing_reviews: usize,
+    /// Fields of the vendor's answers that could not be taken as they came.
+    pub odd_fields: usize,
 }
 
 impl News {
@@ -133,6 +156,8 @@ impl News {
             became_final: self.became_final + other.became_final,
             overdue_reviews: self.overdue_reviews + other.overdue_reviews,
             unrecognised_statuses: self.unrecognised_statuses + other.unrecognised_statuses,
+            failing_reviews: self.failing_reviews + other.failing_reviews,
+            odd_fields: self.odd_fields + other.odd_fields,
         }
     }
 }
@@ -308,8 +333,11 @@ impl Tracker {
     ) -> Result<Refreshed, StoreError> {
         let vendor_key = self.vault.secrets().vendor_key.clone();
         let answer = self.vendor.check_id(&vendor_key, &claimed.key).await;
+        let odd_fields = answer.as_ref().map_or(0, |answer| answer.odd.count());
         let (saw, look) = self.observe(&claimed, trigger, admitted, answer).await;
-        self.settled(claimed, now, saw, look, announced).await
+        let mut refreshed = self.settled(claimed, now, saw, look, announced).await?;
+        refreshed.news.odd_fields += odd_fields;
+        Ok(refreshed)
     }
 
     /// Looks an order up by the merchant's reference, with the vendor's prefix or without, and tracks what is found.
@@ -317,7 +345,7 @@ impl Tracker {
     /// # Errors
     /// If the table fails.
     pub async fn find(&self, product: Product, reference: &Ref) -> Result<Found, StoreError> {
-        for wanted in [Some(reference.clone()), reference.without_prefix()].into_iter().flatten() {
+        for asked in [Some(reference.clone()), without_prefix(reference)].into_iter().flatten() {
             let vendor_key = self.vault.secrets().vendor_key.clone();
             let admitted = match self.admission.admit(vendor_key.fingerprint(), Class::Status).await? {
                 Leave::Given(admitted) => admitted,
@@ -327,30 +355,26 @@ impl Tracker {
                 }
             };
             let asked_at = self.clock.now();
-            let answer = self.vendor.check_ref(&vendor_key, product, &wanted).await;
+            let answer = self.vendor.check_ref(&vendor_key, product, &asked, reference).await;
             self.learn(&admitted, answer.as_ref().map_or_else(VendorError::verdict, |_| Verdict::Accepted))
                 .await;
-            let shown = match answer {
-                Ok(answer) => answer.order,
+            let (shown, odd) = match answer {
+                Ok(answer) => (answer.order, answer.odd),
                 Err(error) => {
                     tracing::warn!(%product, kind = error.name(), %error, "look-up failed");
                     return Ok(Found::Failed(error));
                 }
             };
             let Some(shown) = shown else { continue };
-            let Some(Ok(id)) = shown.id.clone().map(OrderId::try_from) else {
-                return Ok(Found::Failed(VendorError::Unreadable {
-                    path: "data._id".into(),
-                    what: "no id".into(),
-                }));
-            };
-            let key = OrderKey { product, id };
+            let key = OrderKey { product, id: shown.id.clone() };
+            note_odd(&key, &odd);
             let (registration, order) = self.track(&key, Some(reference.clone()), TrackedBy::Put).await?;
             let (saw, look) = match self.seen(&order, shown, Place::Check).await {
                 Ok(saw) => (saw, Look::Answered),
-                Err(error) => (Saw::Nothing, Look::Failed(error)),
+                Err(error) => (error.saw(), Look::Failed(error)),
             };
-            let found = self.settled(order, asked_at, saw, look, 0).await?;
+            let mut found = self.settled(order, asked_at, saw, look, 0).await?;
+            found.news.odd_fields += odd.count();
             return Ok(Found::Order(registration, Box::new(found)));
         }
         Ok(Found::Unknown)
@@ -424,26 +448,30 @@ impl Tracker {
     ) -> (Saw, Look) {
         self.learn(admitted, answer.as_ref().map_or_else(VendorError::verdict, |_| Verdict::Accepted)).await;
         let seen = match answer {
-            Ok(answer) => match answer.order {
-                Some(shown) => {
-                    self.seen(order, shown, Place::Check).await.map(|saw| (saw, answer.request_id))
+            Ok(answer) => {
+                note_odd(&order.key, &answer.odd);
+                match answer.order {
+                    Some(shown) => {
+                        self.seen(order, shown, Place::Check).await.map(|saw| (saw, answer.request_id))
+                    }
+                    None if order.is_known() => Err(LookError::Vanished),
+                    None => Ok((Saw::NotFound, answer.request_id)),
                 }
-                None => Ok((Saw::NotFound, answer.request_id)),
-            },
+            }
             Err(error) => Err(error.into()),
         };
         match seen {
             Ok((saw, request_id)) => {
                 let status = match &saw {
                     Saw::Order(seen) => seen.facts.status.as_ref().map_or("", |status| status.as_str()),
-                    Saw::NotFound | Saw::NotListed | Saw::Nothing | Saw::NotAsked => "NOT_FOUND",
+                    _ => "NOT_FOUND",
                 };
                 tracing::info!(order = %order.key, ?trigger, status, request_id, "looked");
                 (saw, Look::Answered)
             }
             Err(error) => {
                 tracing::warn!(order = %order.key, ?trigger, kind = error.name(), %error, "look failed");
-                (Saw::Nothing, Look::Failed(error))
+                (error.saw(), Look::Failed(error))
             }
         }
     }
@@ -482,43 +510,73 @@ impl Tracker {
         announced: usize,
     ) -> Result<Refreshed, StoreError> {
         let (was_final, reviewed) = (order.phase.is_final(), order.reviewed.clone());
-        let (order, events) = self.settle(order, &Observation { asked_at, saw }).await?;
+        let Settled { order, events, refused } = self.settle(order, &Observation { asked_at, saw }).await?;
+        let look = refused.map_or(look, |error| Look::Failed(error.into()));
+        let reviews = |reasons: &[ReviewReason]| -> usize {
+            reasons.iter().map(|reason| reviews(&reviewed, &order, reason)).sum()
+        };
         let news = News {
             became_final: usize::from(order.phase.is_final() && !was_final),
-            overdue_reviews: reviews(&reviewed, &order, ReviewReason::Overdue),
-            unrecognised_statuses: reviews(&reviewed, &order, ReviewReason::UnrecognisedStatus),
+            overdue_reviews: reviews(&[ReviewReason::Overdue]),
+            unrecognised_statuses: reviews(&[ReviewReason::UnrecognisedStatus]),
+            failing_reviews: reviews(&[
+                ReviewReason::Unreadable,
+                ReviewReason::Rejected,
+                ReviewReason::Vanished,
+                ReviewReason::StoreRefuses,
+            ]),
+            odd_fields: 0,
         };
         let (order, more) = self.announce(order, &events).await;
         Ok(Refreshed { order, look, announced: announced + more, news })
     }
 
-    /// Decides and commits until it holds, or is overtaken.
-    async fn settle(
-        &self,
-        order: Order,
-        observation: &Observation,
-    ) -> Result<(Order, Vec<Event>), StoreError> {
+    /// Decides and commits until it holds, or is overtaken. What the table refuses for good is not tried again: it is noted instead that it
+    /// does, so that deadline, waits and reviews count on.
+    async fn settle(&self, order: Order, observation: &Observation) -> Result<Settled, StoreError> {
         let jitter = Jitter::new(fastrand::f64() * 2.0 - 1.0);
         let mut order = order;
+        let mut observation = Cow::Borrowed(observation);
+        let mut refused = None;
         for _ in 0..MOST_RACES {
             let now = self.clock.now();
-            let Some(decision) = decide(&order, observation, now, jitter, &self.schedule) else {
-                return Ok((order, Vec::new()));
+            let Some(decision) = decide(&order, &observation, now, jitter, &self.schedule) else {
+                return Ok(Settled { order, events: Vec::new(), refused });
             };
             if decision.order == order && observation.saw == Saw::NotAsked {
-                return Ok((order, Vec::new()));
+                return Ok(Settled { order, events: Vec::new(), refused });
             }
             let due_at = self.schedule.due_at(&decision.order, now);
             let Decision { order: after, events } = decision;
-            match self.store.commit(&order, after, &events, due_at).await? {
-                Commit::Applied(after) => return Ok((*after, events)),
-                Commit::AlreadyFinal | Commit::LostRace => {
+            match self.store.commit(&order, after, &events, due_at).await {
+                Ok(Commit::Applied(after)) => return Ok(Settled { order: *after, events, refused }),
+                Ok(Commit::AlreadyFinal | Commit::LostRace) => {
                     order = self.store.load(&order.key).await?.ok_or_else(|| vanished(&order.key))?;
+                }
+                Err(error @ StoreError::Refused { .. }) if refused.is_none() => {
+                    tracing::error!(order = %order.key, %error, "what a look showed cannot be stored");
+                    let saw = Saw::Trouble(Trouble::StoreRefuses);
+                    observation = Cow::Owned(Observation { asked_at: observation.asked_at, saw });
+                    refused = Some(error);
+                }
+                Err(error) => {
+                    if matches!(error, StoreError::Refused { .. }) {
+                        self.check_seldom(&order, now).await;
+                    }
+                    return Err(error);
                 }
             }
         }
         tracing::warn!(order = %order.key, "gave a look up: too many races");
-        Ok((order, Vec::new()))
+        Ok(Settled { order, events: Vec::new(), refused })
+    }
+
+    /// Not even a note fits into the record: all that is left is to make the order due seldom. Whoever sees the error tells of it.
+    async fn check_seldom(&self, order: &Order, now: Timestamp) {
+        let due_at = now.checked_add(self.schedule.recheck_failing).ok();
+        if let Err(error) = self.store.put_off(order, due_at).await {
+            tracing::error!(order = %order.key, %error, "nor can it be made due later");
+        }
     }
 
     /// Announces what is in the outbox, then tracks the orders that this one lives on under. `fresh` are the events just
@@ -613,8 +671,23 @@ pub enum RevealError {
     Card(#[from] CardError),
 }
 
+/// What became of an observation.
+struct Settled {
+    order: Order,
+    events: Vec<Event>,
+    /// Why the table did not take what the look showed.
+    refused: Option<StoreError>,
+}
+
+/// Says once for an answer which of its fields could not be taken as they came.
+fn note_odd(key: &OrderKey, odd: &Oddities) {
+    if odd.count() > 0 {
+        tracing::warn!(order = %key, odd_fields = odd.count(), fields = %odd, "the vendor's answer has odd fields");
+    }
+}
+
 /// How many reviews for this reason `after` has that were not `before`.
-fn reviews(before: &BTreeSet<String>, after: &Order, reason: ReviewReason) -> usize {
+fn reviews(before: &BTreeSet<String>, after: &Order, reason: &ReviewReason) -> usize {
     after.reviewed.difference(before).filter(|what| what.starts_with(reason.as_str())).count()
 }
 

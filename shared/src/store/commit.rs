@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::{
 };
 use jiff::Timestamp;
 
-use super::{Item, Store, StoreError, history, item, lost_transaction, lost_update};
+use super::{Item, Store, StoreError, failed_transaction, history, item, lost_transaction, lost_update};
 use crate::order::{Event, Order};
 
 /// What became of a commit. Losing is no error: somebody else was faster.
@@ -93,7 +93,7 @@ impl Store {
             Ok(_) => Ok(None),
             Err(error) => match lost_transaction(&error) {
                 Some(found) => Ok(Some(found)),
-                None => Err(StoreError::unavailable("commit an order with its events", &error)),
+                None => Err(failed_transaction("commit an order with its events", &error)),
             },
         }
     }

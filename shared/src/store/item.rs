@@ -1,18 +1,17 @@
 //! Items: the record as attributes, and changes to it as expressions.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_dynamo::string_set;
-use serde_json::Number;
 
 use super::{Item, StoreError};
 use crate::order::{
-    Facts, JsonText, Order, OrderId, OrderKey, Outcome, ParkedAs, Phase, Product, Ref, SealedCard,
-    VendorStatus,
+    Amount, Facts, JsonText, Order, OrderId, OrderKey, Outcome, ParkedAs, Phase, Product, Ref, SealedCard,
+    TroubleRun, VendorStatus,
 };
 
 /// The due index is spread over so many partitions; a handful does for thousands of orders a second.
@@ -85,6 +84,12 @@ struct OrderItem {
     rung: u32,
     #[serde(default)]
     failures: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble_count: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble_since: Option<i64>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    first_parked: BTreeMap<String, i64>,
     #[serde(default)]
     reviewed: Vec<String>,
     #[serde(default, skip_serializing_if = "is_false")]
@@ -191,8 +196,8 @@ impl From<&Order> for OrderItem {
             number: facts.number.clone(),
             plan_code: facts.plan_code.clone(),
             kind: facts.kind.clone(),
-            topup_amount: facts.topup_amount.as_ref().map(Number::to_string),
-            balance_amount: facts.balance_amount.as_ref().map(Number::to_string),
+            topup_amount: facts.topup_amount.as_ref().map(|amount| amount.as_str().to_owned()),
+            balance_amount: facts.balance_amount.as_ref().map(|amount| amount.as_str().to_owned()),
             refund_message: facts.refund_message.clone(),
             suggested_offers: facts.suggested_offers.as_ref().map(|json| json.get().to_owned()),
             num_trans: facts.num_trans.clone(),
@@ -215,6 +220,13 @@ impl From<&Order> for OrderItem {
             next_look_at: ms(order.next_look_at),
             rung: order.rung,
             failures: order.failures,
+            trouble_count: order.trouble.map(|run| run.count),
+            trouble_since: ms(order.trouble.map(|run| run.since)),
+            first_parked: order
+                .first_parked
+                .iter()
+                .map(|(parked_as, first)| (parked_as.as_str().to_owned(), first.as_millisecond()))
+                .collect(),
             reviewed: order.reviewed.iter().cloned().collect(),
             unlisted: order.unlisted,
             links: order.links.clone(),
@@ -271,7 +283,7 @@ pub fn read_order(key: &OrderKey, stored: Item) -> Result<Order, StoreError> {
     let time = |ms: i64| Timestamp::from_millisecond(ms).map_err(|_| corrupt("a time out of range"));
     let times = |ms: Option<i64>| ms.map(time).transpose();
     let amount = |text: Option<String>| {
-        text.map(|text| text.parse::<Number>().map_err(|_| corrupt("an amount is no number"))).transpose()
+        text.map(|text| Amount::parse(&text).ok_or_else(|| corrupt("an amount is no number"))).transpose()
     };
     let phase = match (item.phase, item.in_flight_since, item.parked_as, item.parked_since, item.outcome) {
         (PhaseName::InFlight, Some(since), ..) => Phase::InFlight { since: time(since)? },
@@ -289,6 +301,10 @@ pub fn read_order(key: &OrderKey, stored: Item) -> Result<Order, StoreError> {
         (None, _) => None,
     };
     let offers = item.suggested_offers.map(JsonText::parse).transpose();
+    let trouble = match (item.trouble_count, item.trouble_since) {
+        (Some(count), Some(since)) => Some(TroubleRun { count, since: time(since)? }),
+        _ => None,
+    };
     Ok(Order {
         key: OrderKey { product: item.product, id: item.id },
         reference: item.reference,
@@ -318,6 +334,8 @@ pub fn read_order(key: &OrderKey, stored: Item) -> Result<Order, StoreError> {
         next_look_at: times(item.next_look_at)?,
         rung: item.rung,
         failures: item.failures,
+        trouble,
+        first_parked: first_parked(&item.first_parked),
         reviewed: item.reviewed.into_iter().collect(),
         unlisted: item.unlisted,
         links: item.links,
@@ -326,6 +344,13 @@ pub fn read_order(key: &OrderKey, stored: Item) -> Result<Order, StoreError> {
         seq: item.seq,
         announced: item.announced,
     })
+}
+
+/// What a newer version parks an order as is passed over.
+fn first_parked(stored: &BTreeMap<String, i64>) -> BTreeMap<ParkedAs, Timestamp> {
+    let known = |name: &str| ParkedAs::ALL.into_iter().find(|parked_as| parked_as.as_str() == name);
+    let entry = |(name, ms): (&String, &i64)| Some((known(name)?, Timestamp::from_millisecond(*ms).ok()?));
+    stored.iter().filter_map(entry).collect()
 }
 
 /// Attributes to set and to remove, by name; what is not named stays as it is.

@@ -46,6 +46,14 @@ pub enum StoreError {
         /// Code and message.
         why: String,
     },
+    /// DynamoDB does not take what is to be written, now or later: an item is too large, say.
+    #[error("DynamoDB refuses to {what}: {why}")]
+    Refused {
+        /// What was asked.
+        what: &'static str,
+        /// Code and message.
+        why: String,
+    },
     /// What is stored cannot be read.
     #[error("the record of {key} cannot be read: {why}")]
     Corrupt {
@@ -61,7 +69,11 @@ impl StoreError {
     where
         E: ProvideErrorMetadata,
     {
-        Self::Unavailable { what, why: describe(error) }
+        let why = describe(error);
+        let code = error.as_service_error().and_then(|error| error.meta().code());
+        let refused =
+            matches!(code, Some("ValidationException" | "ItemCollectionSizeLimitExceededException"));
+        if refused { Self::Refused { what, why } } else { Self::Unavailable { what, why } }
     }
 }
 
@@ -126,7 +138,7 @@ impl Store {
         match result {
             Ok(_) => Ok(Registration::Tracked),
             Err(error) if lost_transaction(&error).is_some() => Ok(Registration::AlreadyTracked),
-            Err(error) => Err(StoreError::unavailable("store a new order", &error)),
+            Err(error) => Err(failed_transaction("store a new order", &error)),
         }
     }
 
@@ -347,6 +359,23 @@ fn claim_values(order: &Order, now: Timestamp, due_at: Option<Timestamp>) -> Ite
         values.insert(":shard".to_owned(), AttributeValue::S(item::part(order).to_owned()));
     }
     values
+}
+
+/// Why a transaction failed, which names a reason for each of its parts.
+fn failed_transaction(what: &'static str, error: &SdkError<TransactWriteItemsError>) -> StoreError {
+    let reasons = match error.as_service_error() {
+        Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
+            cancelled.cancellation_reasons()
+        }
+        _ => return StoreError::unavailable(what, error),
+    };
+    let codes: Vec<&str> = reasons.iter().filter_map(|reason| reason.code()).collect();
+    let why = format!("{}: {}", describe(error), codes.join(", "));
+    if codes.iter().any(|code| matches!(*code, "ValidationError" | "ItemCollectionSizeLimitExceeded")) {
+        StoreError::Refused { what, why }
+    } else {
+        StoreError::Unavailable { what, why }
+    }
 }
 
 /// Whether an update did not happen because somebody else was faster.

@@ -1,19 +1,23 @@
-//! One look: a call, and what it showed.
+//! One check: a call, and what it showed.
 
 use std::time::Duration;
 
-use http::{HeaderMap, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
 use hyper::body::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 
 use super::{
-    VendorError,
-    wire::{self, Envelope, InternetOrder, MobileOrder, Refusal},
+    Oddities, ShownOrder, VendorError,
+    envelope::{self, Head, Opened},
+    json::text_of,
+    order,
+    reference::names,
 };
 use crate::{
+    clock::Clock,
     http::{CallError, Http},
-    order::{Facts, JsonText, OrderKey, Product, Ref},
+    order::{OrderKey, Product, Ref},
     secret::VendorKey,
 };
 
@@ -21,13 +25,6 @@ use crate::{
 const CALL_TIMEOUT: Duration = Duration::from_secs(8);
 /// An order's answer is a few hundred bytes; nothing longer than this is read to its end.
 const MOST_BODY: usize = 1024 * 1024;
-/// What is kept of an order goes into its record, its history and an event, and an event may be 256 KiB: a longer answer is
-/// refused here, where it can be said.
-const MOST_KEPT: usize = 128 * 1024;
-
-/// The longest documented status has 13 characters. An event says it up to three times.
-const MOST_STATUS: usize = 200;
-
 /// Everything but letters, digits and what RFC 3986 leaves alone: a `ref` comes back with `+`.
 const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
@@ -38,24 +35,15 @@ pub struct Vendor {
     base_url: Uri,
 }
 
-/// What a look showed, with the vendor's own number of the call for the logs.
+/// What a check showed.
 #[derive(Debug)]
 pub struct Answer {
     /// The order; `None`: the vendor said that it does not know it.
     pub order: Option<ShownOrder>,
-    /// `requestId`, if there was one.
+    /// `requestId`, the vendor's own number of the call, if there was one.
     pub request_id: Option<String>,
-}
-
-/// An order as the vendor showed it, its card code still in clear.
-#[derive(Debug)]
-pub struct ShownOrder {
-    /// `_id`.
-    pub id: Option<String>,
-    /// All but the card code.
-    pub facts: Facts,
-    /// `card_code`: worth money.
-    pub card_code: Option<SecretString>,
+    /// Fields that could not be taken as they came.
+    pub odd: Oddities,
 }
 
 impl Vendor {
@@ -64,41 +52,38 @@ impl Vendor {
         Self { http, base_url }
     }
 
-    /// `GET /{product}/check-id/{id}`: one call, no repeat.
+    /// `GET /{product}/check-id/{id}`: one check.
     ///
     /// # Errors
-    /// See [`VendorError`]; "not found" is an answer.
+    /// See [`VendorError`]; "not found" is an answer. An answer that does not name this order is none.
     pub async fn check_id(&self, token: &VendorKey, key: &OrderKey) -> Result<Answer, VendorError> {
         let answer = self.check(token, key.product, "check-id", key.id.as_str()).await?;
-        // What another order became is no news of this one.
-        let id = answer.order.as_ref().and_then(|shown| shown.id.as_ref());
-        if id.is_some_and(|id| id != key.id.as_str()) {
-            return Err(unreadable("data._id", "another order's id"));
+        if answer.order.as_ref().is_some_and(|shown| shown.id != key.id) {
+            return Err(VendorError::unreadable("data._id", "another order's id"));
         }
         Ok(answer)
     }
 
-    /// `GET /{product}/check-ref/{ref}`: one call, no repeat. An order that is shown has an id.
+    /// `GET /{product}/check-ref/{asked}`: one check. What is shown names `wanted`, the reference as the merchant has it.
     ///
     /// # Errors
-    /// See [`VendorError`]; "not found" is an answer.
+    /// See [`VendorError`]; "not found" is an answer. An answer that does not name this reference is none.
     pub async fn check_ref(
         &self,
         token: &VendorKey,
         product: Product,
-        reference: &Ref,
+        asked: &Ref,
+        wanted: &Ref,
     ) -> Result<Answer, VendorError> {
-        let in_path = utf8_percent_encode(reference.as_str(), IN_PATH).to_string();
+        let in_path = utf8_percent_encode(asked.as_str(), IN_PATH).to_string();
         let answer = self.check(token, product, "check-ref", &in_path).await?;
-        if let Some(shown) = &answer.order {
-            if shown.id.is_none() {
-                return Err(unreadable("data._id", "missing"));
+        match answer.order.as_ref().map(|shown| shown.facts.vendor_ref.as_deref()) {
+            Some(None) => Err(VendorError::unreadable("data.ref", "missing")),
+            Some(Some(shown)) if !names(shown, wanted) => {
+                Err(VendorError::unreadable("data.ref", "another order's ref"))
             }
-            if shown.facts.vendor_ref.as_ref().is_some_and(|shown| !reference.names(shown)) {
-                return Err(unreadable("data.ref", "another order's ref"));
-            }
+            Some(Some(_)) | None => Ok(answer),
         }
-        Ok(answer)
     }
 
     async fn check(
@@ -109,10 +94,7 @@ impl Vendor {
         what: &str,
     ) -> Result<Answer, VendorError> {
         let answer = self.get(token, &format!("{product}/{call}/{what}"), MOST_BODY).await?;
-        match answer.status() {
-            StatusCode::OK => read_order(product, answer.body()),
-            refused => classify(refused, retry_after(answer.headers()), answer.body()),
-        }
+        read_answer(product, answer.status(), retry_after(answer.headers()), answer.body())
     }
 
     /// One call, no repeat; `path` is below the base address.
@@ -131,130 +113,57 @@ impl Vendor {
             .header(header::ACCEPT, "application/json")
             .header("X-Access-Token", token)
             .body(Bytes::new())
-            .map_err(|_| VendorError::Unavailable { what: "no URL can be made".to_owned() })?;
+            .map_err(|_| VendorError::Unavailable {
+                what: "no URL can be made".to_owned(),
+                retry_after: None,
+            })?;
         self.http.call(request, CALL_TIMEOUT, most_body).await.map_err(|error| on_the_way(error, most_body))
     }
 }
 
-/// What a status other than 200 means. One match, from status and code to what the caller can do.
+/// Reads an answer about one order of `product`. Which order it is about is for the caller to compare.
 ///
 /// # Errors
-/// Always, but for the vendor's own "not found".
-pub fn classify(
-    status: StatusCode,
+/// See [`VendorError`]; "not found" is an answer.
+pub fn read_answer(
+    product: Product,
+    http: StatusCode,
     retry_after: Option<Duration>,
     body: &[u8],
 ) -> Result<Answer, VendorError> {
-    let refusal = wire::read::<Refusal>(body).ok();
-    let request_id = refusal.as_ref().and_then(|refusal| refusal.request_id.clone());
-    let code: String =
-        refusal.map(|refusal| refusal.error.code.chars().take(64).collect()).unwrap_or_default();
-    match (status.as_u16(), code.as_str()) {
-        (404, "NOT_FOUND") => Ok(Answer { order: None, request_id }),
-        (429, _) => Err(VendorError::Throttled { retry_after }),
-        (401, _) | (403, "IP_BLOCKED" | "IP_NOT_ALLOWED" | "API_DISABLED") => {
-            Err(VendorError::KeyRefused { code })
+    let text = text_of(body);
+    let mut odd = Oddities::default();
+    match envelope::open(&Head { http, retry_after }, &text, &mut odd)? {
+        Opened::UnknownOrder { request_id } => Ok(Answer { order: None, request_id, odd }),
+        Opened::Data(envelope) => {
+            let order = order::read(product, &envelope.data()?, &mut odd)?;
+            Ok(Answer { order: Some(order), request_id: envelope.request_id, odd })
         }
-        (400 | 403, _) => Err(VendorError::Rejected { http: status.as_u16(), code }),
-        // A 404 without the vendor's own envelope is a gateway's: it says nothing about the order.
-        (http, _) => {
-            Err(VendorError::Unavailable { what: format!("HTTP {http} {code}").trim_end().to_owned() })
-        }
-    }
-}
-
-/// Reads the body of a 200. Whose order it is about is for the caller to compare.
-///
-/// # Errors
-/// [`VendorError::Unreadable`]: it has another form.
-pub fn read_order(product: Product, body: &[u8]) -> Result<Answer, VendorError> {
-    match product {
-        Product::Mobile => read_envelope::<MobileOrder>(body),
-        Product::Internet => read_envelope::<InternetOrder>(body),
-    }
-}
-
-fn read_envelope<'a, T>(body: &'a [u8]) -> Result<Answer, VendorError>
-where
-    T: serde::Deserialize<'a> + Into<ShownOrder>,
-{
-    let envelope: Envelope<T> = wire::read(body)?;
-    if envelope.success == Some(false) {
-        return Err(unreadable("success", "false, with HTTP 200"));
-    }
-    let shown = kept(envelope.data.ok_or_else(|| unreadable("data", "missing"))?.into())?;
-    Ok(Answer { order: Some(shown), request_id: envelope.request_id })
-}
-
-/// Refuses an order that is longer than can be kept.
-pub(super) fn kept(shown: ShownOrder) -> Result<ShownOrder, VendorError> {
-    let status = shown.facts.status.as_ref().map_or("", |status| status.as_str());
-    if status.len() > MOST_STATUS {
-        return Err(unreadable("data.status", "longer than any status"));
-    }
-    if shown.facts.text_len() > MOST_KEPT {
-        return Err(unreadable("data", "longer than can be kept"));
-    }
-    Ok(shown)
-}
-
-pub(super) fn unreadable(path: &str, what: &str) -> VendorError {
-    VendorError::Unreadable { path: path.into(), what: what.into() }
-}
-
-impl From<MobileOrder> for ShownOrder {
-    fn from(order: MobileOrder) -> Self {
-        let facts = Facts {
-            status: order.status,
-            vendor_ref: order.reference,
-            number: order.number,
-            plan_code: order.plan_code,
-            kind: None,
-            topup_amount: order.topup_amount,
-            balance_amount: order.balance_amount,
-            refund_message: order.refund_message,
-            suggested_offers: order.suggested_offers.map(JsonText::from),
-            num_trans: None,
-            date_traitement: None,
-            follow_order_id: order.follow_orderid,
-            retry_order_id: order.retry_orderid,
-            created_at: order.created_at,
-        };
-        Self { id: order.id, facts, card_code: None }
-    }
-}
-
-impl From<InternetOrder> for ShownOrder {
-    fn from(order: InternetOrder) -> Self {
-        let facts = Facts {
-            status: order.status,
-            vendor_ref: order.reference,
-            number: order.number,
-            kind: order.kind,
-            topup_amount: order.topup_amount,
-            refund_message: order.refund_message,
-            num_trans: order.num_trans,
-            date_traitement: order.date_traitement,
-            created_at: order.created_at,
-            ..Facts::default()
-        };
-        // An empty text is no card.
-        let card_code = order.card_code.filter(|code| !code.expose_secret().is_empty());
-        Self { id: order.id, facts, card_code }
     }
 }
 
 fn on_the_way(error: CallError, most_body: usize) -> VendorError {
     match error {
-        CallError::TooLong => unreadable(".", &format!("longer than {} KiB", most_body / 1024)),
-        other => VendorError::Unavailable { what: other.to_string() },
+        CallError::TooLong => VendorError::unreadable(".", &format!("longer than {} KiB", most_body / 1024)),
+        other => VendorError::Unavailable { what: other.to_string(), retry_after: None },
     }
 }
 
-/// `Retry-After` in seconds; the other form, a date, is not documented by the vendor.
+/// `Retry-After` (RFC 9110, 10.2.3): seconds, also as a decimal, or a date, which counts from the answer's own `Date`. What is beyond any
+/// duration is the longest one; nothing that can be read is none.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
-    text.trim().parse().ok().map(Duration::from_secs)
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).map(str::trim);
+    let wait = text(header::RETRY_AFTER)?;
+    if !wait.is_empty() && wait.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+        return wait
+            .parse()
+            .ok()
+            .map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
+    }
+    let until = httpdate::parse_http_date(wait).ok()?;
+    let now = text(header::DATE).and_then(|date| httpdate::parse_http_date(date).ok());
+    let now = now.unwrap_or_else(|| Clock::System.now().into());
+    Some(until.duration_since(now).unwrap_or_default())
 }
 
 #[cfg(test)]

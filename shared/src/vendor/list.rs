@@ -1,18 +1,25 @@
 //! A page of a list: a call, and the orders that it showed.
 
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
 use http::StatusCode;
 use jiff::Timestamp;
-use serde::Deserialize;
+use secrecy::ExposeSecret;
 use serde_json::value::RawValue;
 
 use super::{
-    ShownOrder, Vendor, VendorError,
-    client::{kept, unreadable},
-    wire::{self, InternetOrder, MobileOrder},
+    Oddities, ShownOrder, Vendor, VendorError,
+    client::retry_after,
+    envelope::{self, Envelope, Head, Opened},
+    json::{Object, kind, text_of},
+    order,
 };
 use crate::{
     looks::{MOST_ROWS, Page},
-    order::Product,
+    order::{OrderId, Product},
     secret::VendorKey,
 };
 
@@ -24,7 +31,7 @@ const SLACK_MILLIS: i64 = 2000;
 /// What a page showed.
 #[derive(Debug)]
 pub struct Listing {
-    /// The orders, in the vendor's order, which is not documented; less those that cannot be read.
+    /// The orders, each once, in the vendor's order (newest first, says the Arabic page of the mobile list); less those that cannot be read.
     pub rows: Vec<ShownOrder>,
     /// Whether the window holds no more than was shown: then an order that is missing is not in it.
     pub complete: bool,
@@ -34,6 +41,8 @@ pub struct Listing {
     pub outside: usize,
     /// `requestId`, if there was one.
     pub request_id: Option<String>,
+    /// Fields and rows that could not be taken as they came.
+    pub odd: Oddities,
 }
 
 impl Vendor {
@@ -51,93 +60,131 @@ impl Vendor {
             time(page.to)
         );
         let answer = self.get(token, &path, MOST_BODY).await?;
-        match answer.status() {
-            StatusCode::OK => read_list(page, answer.body()),
-            // "Not found" is no answer to a list.
-            refused => {
-                match super::classify(refused, super::client::retry_after(answer.headers()), answer.body()) {
-                    Ok(_) => {
-                        Err(VendorError::Rejected { http: refused.as_u16(), code: "NOT_FOUND".to_owned() })
-                    }
-                    Err(error) => Err(error),
-                }
-            }
+        read_list(page, answer.status(), retry_after(answer.headers()), answer.body())
+    }
+}
+
+/// Reads the answer to a page. A row that cannot be read is left out: its order is then checked by its id.
+///
+/// # Errors
+/// See [`VendorError`]. "Not found" is no answer to a list.
+pub fn read_list(
+    page: &Page,
+    http: StatusCode,
+    retry_after: Option<Duration>,
+    body: &[u8],
+) -> Result<Listing, VendorError> {
+    let text = text_of(body);
+    let mut odd = Oddities::default();
+    let envelope = match envelope::open(&Head { http, retry_after }, &text, &mut odd)? {
+        Opened::Data(envelope) => envelope,
+        Opened::UnknownOrder { .. } => {
+            return Err(VendorError::Rejected { http: http.as_u16(), code: "NOT_FOUND".to_owned() });
+        }
+    };
+    let data = envelope.data()?;
+    // Each product's list has a name of its own for its rows; neither means anything else in the other's.
+    let (name, items) = ["items", "topups"]
+        .into_iter()
+        .find_map(|name| Some((name, data.array(name, &mut odd)?)))
+        .ok_or_else(|| VendorError::unreadable("data.items", "no array"))?;
+    let shown = items.len() as u64;
+    let pages = Pagination::read(&data, &envelope, &mut odd);
+    let path = data.path_of(name);
+    let rows = read_rows(page.product, &path, &items, &mut odd);
+    let outside = rows.iter().filter(|row| !is_within(page, row)).count();
+    Ok(Listing {
+        rows,
+        complete: pages.complete(shown),
+        total: pages.total.unwrap_or(shown).max(shown),
+        outside,
+        request_id: envelope.request_id,
+        odd,
+    })
+}
+
+/// `data.pagination` (mobile) or `meta.pagination` (internet), as far as it can be read.
+#[derive(Default)]
+struct Pagination {
+    total: Option<u64>,
+    page_size: Option<u64>,
+    has_next_page: Option<bool>,
+}
+
+impl Pagination {
+    fn read(data: &Object<'_>, envelope: &Envelope<'_>, odd: &mut Oddities) -> Self {
+        let name = "pagination";
+        let of_data = data.object(name, odd);
+        let Some(pages) = of_data.or_else(|| envelope.meta(odd)?.object(name, odd)) else {
+            return Self::default();
+        };
+        let totals = ["totalResults", "totalItems"].map(|name| pages.count(name, odd));
+        Self {
+            // Where they differ, the page may be one of several.
+            total: totals.into_iter().flatten().max(),
+            page_size: pages.count("pageSize", odd),
+            has_next_page: pages.flag("hasNextPage", odd),
+        }
+    }
+
+    /// Whether a page of `shown` rows holds all that there is in its window.
+    fn complete(&self, shown: u64) -> bool {
+        let asked = u64::from(MOST_ROWS);
+        let page_size = self.page_size.filter(|size| (1..=asked).contains(size)).unwrap_or(asked);
+        match (self.has_next_page, self.total) {
+            (Some(true), _) => false,
+            (_, Some(total)) if total <= shown => true,
+            // A page that is not even half full has nothing behind it: this total is not of the window that was asked for.
+            (_, Some(_)) => shown * 2 < page_size,
+            // Without a total, a full page may have another after it.
+            (_, None) => shown < page_size,
         }
     }
 }
 
-/// Both products' shapes: `data.items` with `data.pagination`, or `data.topups` with `meta.pagination`.
-#[derive(Deserialize)]
-struct List<'a> {
-    success: Option<bool>,
-    #[serde(borrow)]
-    data: Option<Rows<'a>>,
-    meta: Option<Meta>,
-    #[serde(rename = "requestId")]
-    request_id: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Rows<'a> {
-    #[serde(borrow, alias = "topups")]
-    items: Option<Vec<&'a RawValue>>,
-    pagination: Option<Pagination>,
-}
-
-#[derive(Deserialize)]
-struct Meta {
-    pagination: Option<Pagination>,
-}
-
-#[derive(Deserialize)]
-struct Pagination {
-    #[serde(rename = "totalResults", alias = "totalItems")]
-    total: Option<u64>,
-    #[serde(rename = "hasNextPage")]
-    has_next_page: Option<bool>,
-}
-
-/// Reads the body of a 200. A row that cannot be read is left out: its order is then looked at by its id.
-///
-/// # Errors
-/// [`VendorError::Unreadable`]: it has another form.
-pub fn read_list(page: &Page, body: &[u8]) -> Result<Listing, VendorError> {
-    let list: List<'_> = wire::read(body)?;
-    if list.success == Some(false) {
-        return Err(unreadable("success", "false, with HTTP 200"));
+/// The rows that can be read, each order once; rows of one order that contradict each other count as none.
+fn read_rows(product: Product, path: &str, items: &[&RawValue], odd: &mut Oddities) -> Vec<ShownOrder> {
+    let mut rows: Vec<ShownOrder> = Vec::with_capacity(items.len());
+    let mut places: HashMap<OrderId, usize> = HashMap::with_capacity(items.len());
+    let mut contradicted: HashSet<OrderId> = HashSet::new();
+    for (index, item) in items.iter().enumerate() {
+        let path = format!("{path}[{index}]");
+        let Some(object) = Object::at(path.clone(), item) else {
+            odd.note(&path, kind(item));
+            continue;
+        };
+        let mut row = match order::read(product, &object, odd) {
+            Ok(row) => row,
+            Err(VendorError::Unreadable { path, what }) => {
+                odd.note(&path, &what);
+                continue;
+            }
+            Err(error) => {
+                odd.note(&path, error.name());
+                continue;
+            }
+        };
+        // It differs from `check-id`'s for the same refund: what that says is kept.
+        row.facts.balance_amount = None;
+        match places.get(&row.id).and_then(|place| rows.get(*place)) {
+            None => {
+                places.insert(row.id.clone(), rows.len());
+                rows.push(row);
+            }
+            Some(first) if contradicts(first, &row) => {
+                odd.note(&path, "contradicts another row of its order");
+                contradicted.insert(row.id);
+            }
+            Some(_) => {}
+        }
     }
-    let data = list.data.ok_or_else(|| unreadable("data", "missing"))?;
-    let items = data.items.ok_or_else(|| unreadable("data.items", "missing"))?;
-    let pagination = data.pagination.or(list.meta.and_then(|meta| meta.pagination));
-    let shown = items.len() as u64;
-    let total = pagination.as_ref().and_then(|pagination| pagination.total);
-    let more = pagination.and_then(|pagination| pagination.has_next_page) == Some(true);
-    // Without a total, a full page may have another after it.
-    let complete = !more && total.map_or(shown < u64::from(MOST_ROWS), |total| total <= shown);
-    let rows: Vec<ShownOrder> =
-        items.into_iter().filter_map(|item| read_row(page.product, item.get())).collect();
-    let outside = rows.iter().filter(|row| !is_within(page, row)).count();
-    Ok(Listing {
-        rows,
-        complete,
-        total: total.unwrap_or(shown).max(shown),
-        outside,
-        request_id: list.request_id,
-    })
+    rows.retain(|row| !contradicted.contains(&row.id));
+    rows
 }
 
-fn read_row(product: Product, text: &str) -> Option<ShownOrder> {
-    let row: Result<ShownOrder, VendorError> = match product {
-        Product::Mobile => wire::read::<MobileOrder>(text.as_bytes()).map(Into::into),
-        Product::Internet => wire::read::<InternetOrder>(text.as_bytes()).map(Into::into),
-    };
-    let row = row
-        .and_then(kept)
-        .inspect_err(|error| tracing::warn!(%product, %error, "a row of a list is left out"));
-    let mut row = row.ok()?;
-    // It differs from `check-id`'s for the same refund: what that says is kept.
-    row.facts.balance_amount = None;
-    row.id.is_some().then_some(row)
+fn contradicts(one: &ShownOrder, other: &ShownOrder) -> bool {
+    let code = |row: &ShownOrder| row.card_code.as_ref().map(|code| code.expose_secret().to_owned());
+    one.facts.status != other.facts.status || code(one) != code(other)
 }
 
 /// Whether a row was created when it was asked for; one that does not say so counts as if.

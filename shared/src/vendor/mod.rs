@@ -1,10 +1,20 @@
-//! OneClickDz v3: its wire types, a client, its errors. Nobody else knows HTTP or the vendor's names.
+//! OneClickDz: the client, its errors, and how its answers are read. Nobody else knows HTTP or the vendor's names.
 
 mod client;
+mod envelope;
 mod error;
+mod json;
 mod list;
-mod wire;
+mod meaning;
+mod order;
+mod reference;
 
-pub use client::{Answer, ShownOrder, Vendor, classify, read_order};
+#[cfg(test)]
+mod tests;
+
+pub use client::{Answer, Vendor, read_answer};
 pub use error::VendorError;
+pub use json::Oddities;
 pub use list::{Listing, read_list};
+pub use order::ShownOrder;
+pub use reference::{names, without_prefix};

@@ -54,6 +54,12 @@ fn retried(status: &str) -> Saw {
     Saw::Order(Box::new(Seen { facts: links, card: None, place: Place::Check }))
 }
 
+/// Redirected to another id.
+fn followed(status: &str) -> Saw {
+    let links = Facts { follow_order_id: Some("follows-it".to_owned()), ..facts(Some(status)) };
+    Saw::Order(Box::new(Seen { facts: links, card: None, place: Place::Check }))
+}
+
 fn look(order: &Order, second: i64, saw: Saw) -> Decision {
     let observation = Observation { asked_at: at(second), saw };
     decide(order, &observation, at(second), Jitter::NONE, &Schedule::default()).expect("not overtaken")

@@ -29,7 +29,16 @@ fn any_saw() -> impl Strategy<Value = Saw> {
             }))
         },
     );
-    prop_oneof![6 => shown, 1 => Just(Saw::NotFound), 2 => Just(Saw::Nothing), 1 => Just(Saw::NotAsked), 1 => Just(Saw::NotListed)]
+    prop_oneof![6 => shown, 1 => Just(Saw::NotFound), 2 => Just(Saw::Nothing), 2 => any_trouble().prop_map(Saw::Trouble), 1 => Just(Saw::NotAsked), 1 => Just(Saw::NotListed)]
+}
+
+fn any_trouble() -> impl Strategy<Value = Trouble> {
+    proptest::sample::select(vec![
+        Trouble::Unreadable,
+        Trouble::Rejected,
+        Trouble::Vanished,
+        Trouble::StoreRefuses,
+    ])
 }
 
 /// Steps of a clock that mostly goes on and sometimes back, up to the ends of time.
@@ -72,7 +81,7 @@ fn live(
 fn stated(saw: &Saw) -> Option<&VendorStatus> {
     match saw {
         Saw::Order(seen) => seen.facts.status.as_ref(),
-        Saw::NotFound | Saw::Nothing | Saw::NotAsked | Saw::NotListed => None,
+        Saw::NotFound | Saw::Nothing | Saw::Trouble(_) | Saw::NotAsked | Saw::NotListed => None,
     }
 }
 
@@ -120,7 +129,7 @@ proptest! {
             let order = &decision.order;
             let announced = Order { announced: order.seq, ..order.clone() };
             let linked = order.links_to_track().is_empty();
-            let waits = !order.phase.is_final() || order.awaits_card() || !linked;
+            let waits = !order.phase.is_final() || order.awaits_card() || order.awaits_late_check() || !linked;
             prop_assert_eq!(Schedule::default().due_at(&announced, now).is_some(), waits);
             prop_assert!(order.announced >= order.seq || Schedule::default().due_at(order, now).is_some());
             // Nor is anybody forgotten that a sweep left for later.
@@ -139,7 +148,7 @@ proptest! {
     #[test]
     fn a_failed_look_changes_no_status((product, looks) in any_life()) {
         live(product, &looks, |before, saw, _, decision| {
-            if matches!(saw, Saw::Nothing | Saw::NotFound | Saw::NotAsked | Saw::NotListed) {
+            if !matches!(saw, Saw::Order(_)) {
                 prop_assert_eq!(&decision.order.facts, &before.facts);
                 prop_assert_eq!(&decision.order.card, &before.card);
                 prop_assert_eq!(decision.order.phase.is_final(), before.phase.is_final());

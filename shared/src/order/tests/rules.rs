@@ -16,7 +16,23 @@ fn every_rule_of_the_table() {
     type Row = (&'static str, Product, Vec<(i64, Saw)>, Vec<&'static str>, &'static str, Option<i64>);
     let rows: Vec<Row> = vec![
         ("fulfilled", Mobile, vec![(8, shows("FULFILLED"))], vec!["Order Fulfilled"], "final", None),
-        ("refunded", Mobile, vec![(8, shows("REFUNDED"))], vec!["Order Refunded"], "final", None),
+        ("refunded", Mobile, vec![(8, shows("REFUNDED"))], vec!["Order Refunded"], "final", Some(HOUR)),
+        (
+            "refunded, and checked late: twice, then no more",
+            Mobile,
+            vec![(8, shows("REFUNDED")), (8 + HOUR, shows("REFUNDED")), (8 + HOUR + DAY, shows("REFUNDED"))],
+            vec!["Order Refunded"],
+            "final",
+            None,
+        ),
+        (
+            "refunded, and redirected to another id later",
+            Mobile,
+            vec![(8, shows("REFUNDED")), (8 + HOUR, followed("REFUNDED"))],
+            vec!["Order Refunded", "Order Needs Review (followed)"],
+            "final",
+            Some(DAY),
+        ),
         (
             "a card with it",
             Internet,
@@ -86,7 +102,7 @@ fn every_rule_of_the_table() {
             vec![(17, shows("UNKNOWN_ERROR")), (2 * HOUR, shows("REFUNDED"))],
             vec!["Order Uncertain", "Order Refunded"],
             "final",
-            None,
+            Some(HOUR),
         ),
         (
             "uncertain and overdue, told by looks that fail",
@@ -205,7 +221,7 @@ fn every_rule_of_the_table() {
             vec![(8, retried("REFUNDED"))],
             vec!["Order Refunded", "Order Needs Review (retried)"],
             "final",
-            None,
+            Some(HOUR),
         ),
         (
             "tried again, and fulfilled all the same",
@@ -228,7 +244,7 @@ fn every_rule_of_the_table() {
             "not found for a month",
             Mobile,
             vec![(125, Saw::NotFound), (125 + 31 * DAY, Saw::NotFound)],
-            vec!["Order Needs Review (not_found)"],
+            vec!["Order Needs Review (not_found)", "Order Needs Review (overdue)"],
             "parked as not_found",
             Some(30 * DAY),
         ),
@@ -249,7 +265,7 @@ fn every_rule_of_the_table() {
                 (125 + 2 * DAY, Saw::NotFound),
                 (125 + 3 * DAY, shows("HANDLING")),
             ],
-            vec!["Order Needs Review (not_found)"],
+            vec!["Order Needs Review (not_found)", "Order Needs Review (overdue)"],
             "parked as not_found",
             Some(300),
         ),
@@ -292,6 +308,131 @@ fn every_rule_of_the_table() {
             Some(1200),
         ),
         (
+            "queued and moving in turns: one clock, announced once, overdue all the same",
+            Internet,
+            vec![
+                (8, shows("QUEUED")),
+                (8 + DAY, shows("HANDLING")),
+                (20 + DAY, shows("QUEUED")),
+                (8 + 2 * DAY, shows("QUEUED")),
+                (9 + 2 * DAY, shows("HANDLING")),
+                (30 + 2 * DAY, shows("QUEUED")),
+            ],
+            vec!["Order Queued", "Order Resumed", "Order Needs Review (overdue)", "Order Resumed"],
+            "parked as queued",
+            Some(DAY),
+        ),
+        (
+            "queued and uncertain in turns: each announced once, each with its clock",
+            Internet,
+            vec![
+                (8, shows("QUEUED")),
+                (9, shows("UNKNOWN_ERROR")),
+                (10, shows("QUEUED")),
+                (9 + DAY, shows("UNKNOWN_ERROR")),
+                (8 + 2 * DAY, shows("QUEUED")),
+            ],
+            vec![
+                "Order Queued",
+                "Order Uncertain",
+                "Order Needs Review (overdue)",
+                "Order Needs Review (overdue)",
+            ],
+            "parked as queued",
+            Some(DAY),
+        ),
+        (
+            "delayed for a day",
+            Mobile,
+            vec![(280, shows("HANDLING")), (280 + DAY, shows("HANDLING"))],
+            vec!["Order Delayed", "Order Needs Review (overdue)"],
+            "parked as delayed",
+            Some(600),
+        ),
+        (
+            "not found for three days",
+            Mobile,
+            vec![(125, Saw::NotFound), (125 + 3 * DAY, Saw::NotFound)],
+            vec!["Order Needs Review (not_found)", "Order Needs Review (overdue)"],
+            "parked as not_found",
+            Some(DAY),
+        ),
+        (
+            "answers that cannot be read, many in a short time: no review yet",
+            Mobile,
+            troubles(Trouble::Unreadable, &[300, 360, 420, 480, 540, 600, 660]),
+            vec!["Order Delayed"],
+            "parked as delayed",
+            Some(3540),
+        ),
+        (
+            "few in a long time: no review yet",
+            Mobile,
+            troubles(Trouble::Unreadable, &[300, HOUR, 2 * HOUR, 3 * HOUR]),
+            vec!["Order Delayed"],
+            "parked as delayed",
+            Some(1200),
+        ),
+        (
+            "often and for long: one review, and then seldom",
+            Mobile,
+            troubles(Trouble::Unreadable, &[300, HOUR, 2 * HOUR, 3 * HOUR, 4 * HOUR, 5 * HOUR]),
+            vec!["Order Delayed", "Order Needs Review (unreadable)"],
+            "parked as delayed",
+            // The moment at which it is overdue comes before a day is over.
+            Some(300 + DAY - 5 * HOUR),
+        ),
+        (
+            "rejected for long",
+            Mobile,
+            troubles(Trouble::Rejected, &[300, HOUR, 2 * HOUR, 3 * HOUR, 4 * HOUR, 26 * HOUR]),
+            vec!["Order Delayed", "Order Needs Review (rejected)", "Order Needs Review (overdue)"],
+            "parked as delayed",
+            Some(DAY),
+        ),
+        (
+            "known before, and not found for long",
+            Mobile,
+            [
+                vec![(17, shows("UNKNOWN_ERROR"))],
+                [1, 2, 3, 4, 5].map(|hour| (hour * HOUR, Saw::NotFound)).to_vec(),
+            ]
+            .concat(),
+            vec!["Order Uncertain", "Order Needs Review (vanished)"],
+            "parked as uncertain",
+            Some(17 + DAY - 5 * HOUR),
+        ),
+        (
+            "what may pass does not count, and does not end the row",
+            Mobile,
+            vec![
+                (300, Saw::Trouble(Trouble::Unreadable)),
+                (HOUR, Saw::Nothing),
+                (2 * HOUR, Saw::Trouble(Trouble::Rejected)),
+                (3 * HOUR, Saw::Nothing),
+                (4 * HOUR, Saw::Trouble(Trouble::Unreadable)),
+                (5 * HOUR, Saw::Trouble(Trouble::Unreadable)),
+                (6 * HOUR, Saw::NotAsked),
+                (7 * HOUR, Saw::Trouble(Trouble::StoreRefuses)),
+            ],
+            vec!["Order Delayed", "Order Needs Review (store_refuses)"],
+            "parked as delayed",
+            Some(300 + DAY - 7 * HOUR),
+        ),
+        (
+            "an answer ends the row",
+            Mobile,
+            [
+                troubles(Trouble::Unreadable, &[300, HOUR, 2 * HOUR, 3 * HOUR]),
+                vec![(4 * HOUR, shows("HANDLING"))],
+                vec![(9 * HOUR, Saw::Trouble(Trouble::Unreadable))],
+            ]
+            .concat(),
+            vec!["Order Delayed"],
+            "parked as delayed",
+            Some(300),
+        ),
+        (
             "at most twelvefold",
             Mobile,
             vec![
@@ -317,6 +458,23 @@ fn every_rule_of_the_table() {
         assert_eq!(format!("{}{parked}", order.phase.as_str()), phase, "{name}: phase");
         let wait = order.next_look_at.map(|next| next.duration_since(at(last)).as_secs());
         assert_eq!(wait, next, "{name}: seconds to the next look");
+    }
+}
+
+fn troubles(trouble: Trouble, seconds: &[i64]) -> Vec<(i64, Saw)> {
+    seconds.iter().map(|second| (*second, Saw::Trouble(trouble))).collect()
+}
+
+#[test]
+fn a_poller_makes_no_call_after_the_one_at_the_deadline() {
+    let schedule = Schedule::default();
+    let asked = |second: i64| Order { asked_at: Some(at(second)), ..tracked(Product::Mobile) };
+    for (second, ended) in [(0, false), (279, false), (280, true), (9999, true)] {
+        let order = asked(second);
+        assert_eq!(order.polling_has_ended(&schedule), ended, "asked at {second} s");
+        let later = at(second + 60);
+        assert_eq!(order.wants_look(Trigger::Poller, later, &schedule), !ended, "asked at {second} s");
+        assert!(order.wants_look(Trigger::Recheck, later, &schedule), "the recheck takes it over");
     }
 }
 
@@ -487,29 +645,7 @@ fn an_order_is_due_until_those_that_it_lives_on_under_are_tracked() {
     assert_eq!(links, ["retry-of-it"], "not itself, and no id that could be none");
     assert_eq!(schedule.due_at(&order, at(10)), Some(at(40)));
     order.links.extend(order.links_to_track());
-    assert_eq!(schedule.due_at(&order, at(10)), None);
-}
-
-#[test]
-fn a_ref_is_known_with_its_prefix_and_without() {
-    let reference = |text: &str| Ref::try_from(text.to_owned()).unwrap();
-    let bare = |text: &str| reference(text).without_prefix().map(String::from);
-    assert_eq!(bare("API-+213665983439-abc-1").as_deref(), Some("abc-1"));
-    for none in ["abc", "API-+213665983439-", "API-+21x-abc", "API-+-abc", "API-213665983439-abc"] {
-        assert_eq!(bare(none), None, "{none}");
-    }
-    for (sent, shown, same) in [
-        ("abc", "abc", true),
-        ("abc", "API-+213665983439-abc", true),
-        ("API-+213665983439-abc", "abc", true),
-        ("API-+213665983439-abc", "API-+213665983439-abc", true),
-        ("abc", "API-+213665983439-xabc", false),
-        ("1", "API-+213665983439-order-1", false),
-        ("1", "order-1", false),
-        ("abc", "abcd", false),
-    ] {
-        assert_eq!(reference(sent).names(shown), same, "{sent} {shown}");
-    }
+    assert_eq!(schedule.due_at(&order, at(10)), Some(at(8 + HOUR)), "its late check is all that is left");
 }
 
 #[test]

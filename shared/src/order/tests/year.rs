@@ -23,8 +23,9 @@ enum Says {
     Status(&'static str),
     WithCard(&'static str),
     NotFound,
+    Failing(Trouble),
 }
-use Says::{NotFound, Status, WithCard};
+use Says::{Failing, NotFound, Status, WithCard};
 
 /// From when until when somebody is away.
 type Window = Range<i64>;
@@ -252,8 +253,9 @@ impl<'a> World<'a> {
         let died = self.refresh(Trigger::Poller);
         let now = self.clock(Trigger::Poller);
         let execution = self.executions.get_mut(index).unwrap();
+        let ended = self.order.polling_has_ended(&self.schedule);
         match self.order.next_poll(now, &self.schedule) {
-            Some(next) if !died => {
+            Some(next) if !died && !ended => {
                 let wait = next.duration_since(now).as_millis() as i64;
                 execution.tick_at += ((wait + 999) / SECOND).clamp(1, 300) * SECOND;
             }
@@ -308,6 +310,7 @@ impl<'a> World<'a> {
         match said.map(|(_, says)| *says) {
             Some(Status(text)) => shows(text),
             Some(WithCard(text)) => shows_card(text),
+            Some(Failing(trouble)) => Saw::Trouble(trouble),
             Some(NotFound) | None => Saw::NotFound,
         }
     }
@@ -356,7 +359,10 @@ impl<'a> World<'a> {
     /// Whatever waits for something is in the due index, and no further ahead of the clock that wrote it than its longest wait.
     fn nothing_is_forgotten(&self, now: Timestamp) {
         let order = &self.order;
-        let waits = !order.phase.is_final() || order.awaits_card() || order.announced < order.seq;
+        let waits = !order.phase.is_final()
+            || order.awaits_card()
+            || order.awaits_late_check()
+            || order.announced < order.seq;
         assert_eq!(self.due_at.is_some(), waits, "{} at {}: {order:?}", self.now, stands(order));
         if let Some(due_at) = self.due_at {
             let wait = due_at.duration_since(now).as_millis() as i64;
@@ -410,8 +416,12 @@ fn seldom(name: &str, life: &Life, world: &World) {
     let away: i64 = life.vendor_away.iter().map(|window| window.end - window.start).sum();
     // A failed look is followed by others after 5, 10, 20, 40 and 60 minutes, less 10 % of jitter, then each hour. To an order that
     // the vendor has shown before, "not found" is a failure too.
-    let gone: i64 =
-        life.vendor.windows(2).filter(|w| matches!(w[0].1, NotFound)).map(|w| w[1].0 - w[0].0).sum();
+    let gone: i64 = life
+        .vendor
+        .windows(2)
+        .filter(|w| matches!(w[0].1, NotFound | Failing(_)))
+        .map(|w| w[1].0 - w[0].0)
+        .sum();
     let windows = life.vendor_away.len() as i64 + life.vendor.len() as i64;
     let failures = 6 * windows + (away + gone) / (54 * MINUTE);
     // A process that dies has its look made again; a clock that jumps may bring one look forward, begin a poll ladder anew, or have a
@@ -477,26 +487,36 @@ fn an_order_that_does_not_move_for_a_year_is_told_of_once_and_its_outcome_is_hea
     /// Name, product, what the vendor says, what is heard, the last of it so long after it was there, looks at most.
     type Row = (&'static str, Product, Vec<(i64, Says)>, Vec<&'static str>, i64, usize);
     #[rustfmt::skip]
-    let rows: [Row; 9] = [
+    let rows: [Row; 14] = [
         ("queued", Internet, vec![(0, Status("QUEUED")), (YEAR, WithCard("FULFILLED"))],
          vec!["Order Tracked", "Order Queued", "Order Needs Review (overdue)", "Order Fulfilled"], 12 * hour, 820),
         ("uncertain", Mobile, vec![(0, Status("UNKNOWN_ERROR")), (YEAR, Status("REFUNDED"))],
          vec!["Order Tracked", "Order Uncertain", "Order Needs Review (overdue)", "Order Refunded"], 24 * hour, 420),
         ("delayed", Mobile, vec![(0, Status("HANDLING")), (YEAR, Status("FULFILLED"))],
-         vec!["Order Tracked", "Order Delayed", "Order Fulfilled"], 24 * hour, 450),
+         vec!["Order Tracked", "Order Delayed", "Order Needs Review (overdue)", "Order Fulfilled"], 24 * hour, 450),
         ("an unrecognised status", Mobile, vec![(0, Status("SUCCESS")), (YEAR, Status("REFUNDED"))],
-         vec!["Order Tracked", "Order Needs Review (unrecognised_status)", "Order Delayed", "Order Refunded"], 24 * hour, 450),
+         vec!["Order Tracked", "Order Needs Review (unrecognised_status)", "Order Delayed", "Order Needs Review (overdue)", "Order Refunded"], 24 * hour, 450),
         ("not found", Mobile, vec![(0, NotFound), (YEAR, Status("FULFILLED"))],
-         vec!["Order Tracked", "Order Needs Review (not_found)", "Order Fulfilled"], 30 * 24 * hour, 70),
+         vec!["Order Tracked", "Order Needs Review (not_found)", "Order Needs Review (overdue)", "Order Fulfilled"], 30 * 24 * hour, 70),
         ("seen once, then not found", Mobile, vec![(0, Status("PENDING")), (9 * SECOND, NotFound), (YEAR, Status("FULFILLED"))],
-         vec!["Order Tracked", "Order Delayed", "Order Fulfilled"], hour, 9800),
+         vec!["Order Tracked", "Order Delayed", "Order Needs Review (vanished)", "Order Needs Review (overdue)", "Order Fulfilled"], 24 * hour, 460),
+        ("an answer that cannot be read", Mobile, vec![(0, Failing(Trouble::Unreadable)), (YEAR, Status("REFUNDED"))],
+         vec!["Order Tracked", "Order Delayed", "Order Needs Review (unreadable)", "Order Needs Review (overdue)", "Order Refunded"], 24 * hour, 460),
+        ("a call that is rejected", Internet, vec![(0, Failing(Trouble::Rejected)), (YEAR, WithCard("FULFILLED"))],
+         vec!["Order Tracked", "Order Delayed", "Order Needs Review (rejected)", "Order Needs Review (overdue)", "Order Fulfilled"], 24 * hour, 460),
+        ("a table that takes nothing of it", Mobile, vec![(0, Failing(Trouble::StoreRefuses)), (YEAR, Status("FULFILLED"))],
+         vec!["Order Tracked", "Order Delayed", "Order Needs Review (store_refuses)", "Order Needs Review (overdue)", "Order Fulfilled"], 24 * hour, 460),
+        ("queued, and then not to be read", Internet, vec![(0, Status("QUEUED")), (DAY / 2, Failing(Trouble::Unreadable)), (YEAR, WithCard("FULFILLED"))],
+         vec!["Order Tracked", "Order Queued", "Order Needs Review (unreadable)", "Order Needs Review (overdue)", "Order Fulfilled"], 24 * hour, 430),
+        ("fulfilled, and its card never to be read", Internet, vec![(0, Status("FULFILLED")), (MINUTE / 2, Failing(Trouble::Unreadable)), (YEAR, WithCard("FULFILLED"))],
+         vec!["Order Tracked", "Order Fulfilled", "Order Needs Review (unreadable)", "Card Available"], 24 * hour, 420),
         ("fulfilled without its card", Internet, vec![(0, Status("FULFILLED")), (YEAR, WithCard("FULFILLED"))],
          vec!["Order Tracked", "Order Fulfilled", "Order Needs Review (card_missing)", "Card Available"], 24 * hour, 410),
-        ("final", Mobile, vec![(0, Status("REFUNDED"))], vec!["Order Tracked", "Order Refunded"], 0, 1),
+        ("final", Mobile, vec![(0, Status("REFUNDED"))], vec!["Order Tracked", "Order Refunded"], 0, 3),
         ("queued and moving in turns", Internet, vec![(0, Status("QUEUED")), (30 * DAY, Status("HANDLING")), (32 * DAY, Status("QUEUED")),
          (YEAR, WithCard("FULFILLED"))],
-         vec!["Order Tracked", "Order Queued", "Order Needs Review (overdue)", "Order Resumed", "Order Delayed", "Order Queued",
-              "Order Fulfilled"], 12 * hour, 860),
+         vec!["Order Tracked", "Order Queued", "Order Needs Review (overdue)", "Order Resumed", "Order Delayed",
+              "Order Needs Review (overdue)", "Order Fulfilled"], 12 * hour, 860),
     ];
     for (name, product, vendor, events, late, most) in rows {
         let life = Life::new(product, &vendor);
@@ -515,6 +535,41 @@ fn an_order_that_does_not_move_for_a_year_is_told_of_once_and_its_outcome_is_hea
             );
         }
     }
+}
+
+/// A refund may be followed by a retry: the order is checked twice more, and what it lives on under is told of.
+#[test]
+fn a_retry_that_comes_after_the_refund_is_heard() {
+    let schedule = Schedule::default();
+    let refunded = look(&tracked(Product::Mobile), 8, shows("REFUNDED")).order;
+    let first = 8 + HOUR / SECOND;
+    assert_eq!(
+        schedule.due_at(&Order { announced: refunded.seq, ..refunded.clone() }, at(8)),
+        Some(at(first))
+    );
+    assert!(refunded.wants_look(Trigger::Recheck, at(first), &schedule));
+    let nothing_new = look(&refunded, first, shows("REFUNDED"));
+    assert!(nothing_new.events.is_empty());
+    let second = first + DAY / SECOND;
+    assert_eq!(nothing_new.order.next_look_at, Some(at(second)));
+    let retry = look(&nothing_new.order, second, retried("REFUNDED"));
+    assert_eq!(types(&retry.events), ["Order Needs Review (retried)"]);
+    assert_eq!((retry.order.next_look_at, retry.order.links_to_track().len()), (None, 1));
+
+    // A check that fails for good is as good as made; one whose vendor is away is made again, for a week.
+    let failed = look(&refunded, first, Saw::NotFound);
+    assert!(failed.events.is_empty(), "what a refunded order was checked for is no outcome");
+    assert_eq!(failed.order.next_look_at, Some(at(second)));
+    let failed = look(&failed.order, second, Saw::Trouble(Trouble::Unreadable)).order;
+    assert_eq!(failed.next_look_at, None);
+    let mut away = refunded;
+    let (mut now, mut looks) = (first, 0);
+    while let Some(next) = away.next_look_at {
+        now = next.as_second() - at(0).as_second();
+        away = look(&away, now, Saw::Nothing).order;
+        looks += 1;
+    }
+    assert!((7 * DAY / SECOND..8 * DAY / SECOND).contains(&now) && looks < 180, "{looks} looks until {now}");
 }
 
 #[test]
@@ -611,6 +666,9 @@ fn any_life(rng: &mut Rng) -> Life {
             Status("SUCCESS"),
             Status(""),
             NotFound,
+            Failing(Trouble::Unreadable),
+            Failing(Trouble::Rejected),
+            Failing(Trouble::StoreRefuses),
         ];
         vendor.push((at, *rng.choice(&says).unwrap()));
         at += span(rng);

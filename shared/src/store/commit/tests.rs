@@ -61,6 +61,7 @@ fn in_short(result: Result<Commit, StoreError>) -> &'static str {
         Ok(Commit::Applied(_)) => "applied",
         Ok(Commit::AlreadyFinal) => "already final",
         Ok(Commit::LostRace) => "lost race",
+        Err(StoreError::Refused { .. }) => "refused",
         Err(_) => "error",
     }
 }
@@ -97,7 +98,16 @@ async fn losing_a_race_is_no_error() {
         ),
         ("FULFILLED", cancelled(json!([{"Code": "TransactionConflict"}, {"Code": "None"}])), "lost race"),
         ("FULFILLED", cancelled(json!([{"Code": "None"}, {"Code": "ConditionalCheckFailed"}])), "lost race"),
-        ("FULFILLED", cancelled(json!([{"Code": "ValidationError"}, {"Code": "None"}])), "error"),
+        ("FULFILLED", cancelled(json!([{"Code": "ValidationError"}, {"Code": "None"}])), "refused"),
+        (
+            "FULFILLED",
+            cancelled(
+                json!([{"Code": "ConditionalCheckFailed"}, {"Code": "ItemCollectionSizeLimitExceeded"}]),
+            ),
+            "refused",
+        ),
+        ("FULFILLED", cancelled(json!([{"Code": "ThrottlingError"}, {"Code": "None"}])), "error"),
+        ("FULFILLED", refused("ValidationException", json!({})), "refused"),
         (
             "HANDLING",
             refused("ConditionalCheckFailedException", json!({"Item": item("parked")})),
@@ -109,7 +119,8 @@ async fn losing_a_race_is_no_error() {
             "already final",
         ),
         ("HANDLING", refused("TransactionConflictException", json!({})), "lost race"),
-        ("HANDLING", refused("ValidationException", json!({})), "error"),
+        ("HANDLING", refused("ValidationException", json!({})), "refused"),
+        ("HANDLING", refused("ItemCollectionSizeLimitExceededException", json!({})), "refused"),
         ("HANDLING", refused("AccessDeniedException", json!({})), "error"),
     ];
     for (status, answer, meaning) in rows {

@@ -12,8 +12,8 @@ fn order() -> Order {
         number: Some("036362608".into()),
         plan_code: Some("p".into()),
         kind: Some("ADSL".into()),
-        topup_amount: Some(serde_json::from_str("1000").unwrap()),
-        balance_amount: Some(serde_json::from_str("490.25").unwrap()),
+        topup_amount: Amount::parse("1000"),
+        balance_amount: Amount::parse("490.250"),
         refund_message: Some("رسالة".into()),
         suggested_offers: Some(JsonText::parse(r#"[{"z":1,"a":2}]"#.into()).unwrap()),
         num_trans: Some("AT".into()),
@@ -22,6 +22,8 @@ fn order() -> Order {
         retry_order_id: Some("r".into()),
         created_at: Some("c".into()),
     };
+    order.trouble = Some(TroubleRun { count: 4, since: start });
+    order.first_parked = [(ParkedAs::Queued, start), (ParkedAs::NotFound, start)].into();
     order.card = Some(SealedCard { ciphertext: vec![0, 255, 7], masked: "**".into() });
     order.first_seen_at = Some(start);
     order.asked_at = Some(start);

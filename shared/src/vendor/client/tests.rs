@@ -5,8 +5,10 @@ use wiremock::{
     matchers::{header, method, path},
 };
 
+use secrecy::SecretString;
+
 use super::*;
-use crate::admission::Verdict;
+use crate::{admission::Verdict, order::Trouble};
 
 fn key(product: Product) -> OrderKey {
     OrderKey { product, id: "6901616fe9e88196b4eb64b0".parse().unwrap() }
@@ -39,7 +41,10 @@ fn in_short(result: &Result<Answer, VendorError>) -> String {
         }
         Err(VendorError::KeyRefused { code }) => format!("key refused {code}"),
         Err(VendorError::Rejected { http, code }) => format!("rejected {http} {code}"),
-        Err(VendorError::Unavailable { what }) => format!("unavailable {what}"),
+        Err(VendorError::Unavailable { what, retry_after: None }) => format!("unavailable {what}"),
+        Err(VendorError::Unavailable { what, retry_after: Some(wait) }) => {
+            format!("unavailable {what} for {}", wait.as_secs())
+        }
         Err(VendorError::Unreadable { path, what }) => format!("unreadable {path} {what}"),
     }
 }
@@ -54,8 +59,10 @@ async fn every_answer_has_its_meaning() {
     let order = |data: &str| format!(r#"{{"success":true,"data":{data}}}"#);
     let rows = [
         (200, order(r#"{"_id":"6901616fe9e88196b4eb64b0","status":"HANDLING"}"#), "HANDLING"),
-        (200, order(r#"{"status":"FULFILLED"}"#), "FULFILLED"),
-        (200, order(r#"{"_id":"6901616fe9e88196b4eb64b0"}"#), "no status"),
+        (200, order(r#"{"_id":"6901616FE9E88196B4EB64B0","status":"FULFILLED"}"#), "FULFILLED"),
+        (200, order(r#"{"status":"FULFILLED"}"#), "unreadable data._id missing"),
+        (200, order("{}"), "unreadable data._id missing"),
+        (200, order(r#"{"_id":"6901616fe9e88196b4eb64b0"}"#), "unreadable data.status missing"),
         (
             200,
             order(r#"{"_id":"anotherorder","status":"REFUNDED"}"#),
@@ -63,21 +70,28 @@ async fn every_answer_has_its_meaning() {
         ),
         (
             200,
-            order(&format!(r#"{{"status":"{}"}}"#, "X".repeat(201))),
-            "unreadable data.status longer than any status",
-        ),
-        (
-            200,
-            order(&format!(r#"{{"status":"REFUNDED","refund_message":"{}"}}"#, "x".repeat(MOST_KEPT))),
-            "unreadable data longer than can be kept",
-        ),
-        (
-            200,
-            order(&format!(r#"{{"status":"REFUNDED","unknown":"{}"}}"#, "x".repeat(MOST_KEPT))),
+            order(&format!(
+                r#"{{"_id":"6901616fe9e88196b4eb64b0","status":"REFUNDED","refund_message":"{}"}}"#,
+                "x".repeat(200_000)
+            )),
             "REFUNDED",
         ),
+        (
+            200,
+            order(&format!(
+                r#"{{"_id":"6901616fe9e88196b4eb64b0","status":"REFUNDED","unknown":"{}"}}"#,
+                "x".repeat(200_000)
+            )),
+            "REFUNDED",
+        ),
+        (
+            200,
+            format!("\u{feff}{}", order(r#"{"_id":"6901616fe9e88196b4eb64b0","status":"FULFILLED"}"#)),
+            "FULFILLED",
+        ),
         (200, r#"{"success":true}"#.to_owned(), "unreadable data missing"),
-        (200, refusal("NOT_FOUND"), "unreadable success false, with HTTP 200"),
+        (200, refusal("NOT_FOUND"), "not found"),
+        (403, refusal("INVALID_ACCESS_TOKEN"), "key refused INVALID_ACCESS_TOKEN"),
         (200, "<html>".to_owned(), "unreadable . not JSON"),
         (200, String::new(), "unreadable . cut off"),
         (400, refusal("ERR_VALIDATION"), "rejected 400 ERR_VALIDATION"),
@@ -103,31 +117,45 @@ async fn every_answer_has_its_meaning() {
 }
 
 #[test]
-fn what_an_answer_says_about_the_key() {
-    let verdict = |status, code: &str| {
+fn what_an_answer_says_about_the_key_and_the_order() {
+    let read = |http, code: &str| {
         let body = format!(r#"{{"success":false,"error":{{"code":"{code}","message":"m"}}}}"#);
-        let status = StatusCode::from_u16(status).unwrap();
-        classify(status, None, body.as_bytes()).map_or_else(|error| error.verdict(), |_| Verdict::Accepted)
+        read_answer(
+            Product::Mobile,
+            StatusCode::from_u16(http).unwrap(),
+            Some(Duration::from_secs(7)),
+            body.as_bytes(),
+        )
     };
     let refused = |code: &str| Verdict::Refused(code.to_owned());
-    for (status, code, expected) in [
-        (401, "INVALID_ACCESS_TOKEN", refused("INVALID_ACCESS_TOKEN")),
-        (401, "ERR_AUTH", refused("ERR_AUTH")),
-        (403, "IP_BLOCKED", refused("IP_BLOCKED")),
-        (403, "IP_NOT_ALLOWED", refused("IP_NOT_ALLOWED")),
-        (403, "API_DISABLED", refused("API_DISABLED")),
-        (403, "DUPLICATED_REF", Verdict::Accepted),
-        (400, "ERR_VALIDATION", Verdict::Accepted),
-        (404, "NOT_FOUND", Verdict::Accepted),
-        (403, "", Verdict::Silent),
-        (400, "", Verdict::Silent),
-        (429, "RATE_LIMIT_EXCEEDED", Verdict::Throttled(None)),
-        (500, "INTERNAL_ERROR", Verdict::Silent),
-        (503, "SERVICE_UNAVAILABLE", Verdict::Silent),
+    let throttled = Verdict::Throttled(Some(Duration::from_secs(7)));
+    for (http, code, verdict, trouble) in [
+        (401, "INVALID_ACCESS_TOKEN", refused("INVALID_ACCESS_TOKEN"), None),
+        (403, "INVALID_ACCESS_TOKEN", refused("INVALID_ACCESS_TOKEN"), None),
+        (400, "ERR_AUTH", refused("ERR_AUTH"), None),
+        (200, "IP_BLOCKED", refused("IP_BLOCKED"), None),
+        (403, "IP_NOT_ALLOWED", refused("IP_NOT_ALLOWED"), None),
+        (403, "API_DISABLED", refused("API_DISABLED"), None),
+        (403, "DUPLICATED_REF", Verdict::Accepted, Some(Trouble::Rejected)),
+        (400, "ERR_VALIDATION", Verdict::Accepted, Some(Trouble::Rejected)),
+        (404, "NOT_FOUND", Verdict::Accepted, None),
+        // What is not documented may be about the key, or a gateway's.
+        (403, "READ_ONLY", Verdict::Silent, Some(Trouble::Rejected)),
+        (403, "", Verdict::Silent, Some(Trouble::Rejected)),
+        (400, "", Verdict::Silent, Some(Trouble::Rejected)),
+        (200, "NEW", Verdict::Silent, Some(Trouble::Unreadable)),
+        (429, "RATE_LIMIT_EXCEEDED", throttled.clone(), None),
+        (200, "RATE_LIMIT_EXCEEDED", throttled.clone(), None),
+        (500, "INTERNAL_ERROR", Verdict::Silent, None),
+        // The vendor says for how long it is away.
+        (503, "SERVICE_UNAVAILABLE", throttled.clone(), None),
         // Their own key service is not well: no refusal.
-        (503, "AUTH_UNAVAILABLE", Verdict::Silent),
+        (503, "AUTH_UNAVAILABLE", throttled, None),
     ] {
-        assert_eq!(verdict(status, code), expected, "{status} {code}");
+        let answer = read(http, code);
+        let about_key = answer.as_ref().map_or_else(|error| error.verdict(), |_| Verdict::Accepted);
+        let about_order = answer.as_ref().err().and_then(VendorError::trouble);
+        assert_eq!((about_key, about_order), (verdict, trouble), "{http} {code}");
     }
 }
 
@@ -141,8 +169,10 @@ async fn a_look_up_by_ref_encodes_it_and_joins_on_the_id() {
     let shows = |data: &str| {
         ResponseTemplate::new(200).set_body_string(format!(r#"{{"success":true,"data":{data}}}"#))
     };
+    // Asked for, wanted, path, what is shown, what it means.
     let rows = [
         (
+            "API-+213665983439-abc",
             "API-+213665983439-abc",
             "/v3/mobile/check-ref/API-%2B213665983439-abc",
             r#"{"_id":"1","ref":"API-+213665983439-abc","status":"PENDING"}"#,
@@ -150,26 +180,100 @@ async fn a_look_up_by_ref_encodes_it_and_joins_on_the_id() {
         ),
         (
             "a b/c",
+            "a b/c",
             "/v3/mobile/check-ref/a%20b%2Fc",
-            r#"{"_id":"1","ref":"API-+213665983439-a b/c"}"#,
-            "no status",
+            r#"{"_id":"1","ref":"API-+213665983439-a b/c","status":"PENDING"}"#,
+            "PENDING",
         ),
-        ("abc", "/v3/mobile/check-ref/abc", r#"{"_id":"1","status":"PENDING"}"#, "PENDING"),
-        ("abc", "/v3/mobile/check-ref/abc", r#"{"status":"PENDING"}"#, "unreadable data._id missing"),
+        (
+            "12345",
+            "12345",
+            "/v3/mobile/check-ref/12345",
+            r#"{"_id":"1","ref":12345,"status":"PENDING"}"#,
+            "PENDING",
+        ),
         (
             "abc",
+            "abc",
             "/v3/mobile/check-ref/abc",
-            r#"{"_id":"1","ref":"API-+213665983439-abcd"}"#,
+            r#"{"_id":"1","status":"PENDING"}"#,
+            "unreadable data.ref missing",
+        ),
+        (
+            "abc",
+            "abc",
+            "/v3/mobile/check-ref/abc",
+            r#"{"ref":"abc","status":"PENDING"}"#,
+            "unreadable data._id missing",
+        ),
+        (
+            "abc",
+            "abc",
+            "/v3/mobile/check-ref/abc",
+            r#"{"_id":"1","ref":"API-+213665983439-abcd","status":"PENDING"}"#,
+            "unreadable data.ref another order's ref",
+        ),
+        // Asked for without the prefix that the merchant gave: what is found must have that very prefix.
+        (
+            "abc",
+            "API-+213665983439-abc",
+            "/v3/mobile/check-ref/abc",
+            r#"{"_id":"1","ref":"API-+213665983439-abc","status":"PENDING"}"#,
+            "PENDING",
+        ),
+        (
+            "abc",
+            "API-+213665983439-abc",
+            "/v3/mobile/check-ref/abc",
+            r#"{"_id":"1","ref":"API-+213222222222-abc","status":"PENDING"}"#,
             "unreadable data.ref another order's ref",
         ),
     ];
-    for (reference, asked, data, meaning) in rows {
+    for (asked, wanted, asked_path, data, meaning) in rows {
         server.reset().await;
-        Mock::given(path(asked)).respond_with(shows(data)).expect(1).mount(&server).await;
-        let reference = Ref::try_from(reference.to_owned()).unwrap();
-        let answer = vendor.check_ref(&the_key(), Product::Mobile, &reference).await;
-        assert_eq!(in_short(&answer), meaning, "{asked} {data}");
+        Mock::given(path(asked_path)).respond_with(shows(data)).expect(1).mount(&server).await;
+        let [asked, wanted] = [asked, wanted].map(|text| Ref::try_from(text.to_owned()).unwrap());
+        let answer = vendor.check_ref(&the_key(), Product::Mobile, &asked, &wanted).await;
+        assert_eq!(in_short(&answer), meaning, "{asked_path} {data}");
     }
+}
+
+#[test]
+fn a_pause_is_read_in_each_of_its_forms() {
+    let date = "Wed, 21 Oct 2026 07:28:00 GMT";
+    let wait = |retry_after: &str, date: Option<&str>| {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::RETRY_AFTER, retry_after.parse().unwrap());
+        if let Some(date) = date {
+            headers.insert(header::DATE, date.parse().unwrap());
+        }
+        super::retry_after(&headers)
+    };
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    for (text, expected) in [
+        ("7", seconds(7)),
+        (" 7 ", seconds(7)),
+        ("0", seconds(0)),
+        ("1.5", Some(Duration::from_millis(1500))),
+        ("99999999999999999999999", Some(Duration::MAX)),
+        ("Wed, 21 Oct 2026 07:29:14 GMT", seconds(74)),
+        ("Wednesday, 21-Oct-26 07:29:14 GMT", seconds(74)),
+        ("Wed Oct 21 07:29:14 2026", seconds(74)),
+        ("Wed, 21 Oct 2026 07:00:00 GMT", seconds(0)),
+        ("", None),
+        ("-3", None),
+        ("soon", None),
+        (".", None),
+        ("1.2.3", None),
+        ("7s", None),
+        ("inf", None),
+    ] {
+        assert_eq!(wait(text, Some(date)), expected, "{text:?}");
+    }
+    // Without the answer's own time, the machine's is asked.
+    let now: std::time::SystemTime = Clock::System.now().into();
+    let soon = httpdate::fmt_http_date(now + Duration::from_secs(3600));
+    assert!(wait(&soon, None).is_some_and(|wait| (3500..=3600).contains(&wait.as_secs())));
 }
 
 /// A certificate that nobody signed.

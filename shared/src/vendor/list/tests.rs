@@ -1,7 +1,11 @@
 use secrecy::ExposeSecret;
 
 use super::*;
-use crate::order::VendorStatus;
+use crate::order::{Amount, VendorStatus};
+
+fn read_list(page: &Page, body: &[u8]) -> Result<Listing, VendorError> {
+    super::read_list(page, StatusCode::OK, None, body)
+}
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_760_000_000 + second).unwrap()
@@ -38,8 +42,8 @@ fn both_shapes_are_read() {
         (true, 2, 0, Some("r"))
     );
     let first = &listing.rows[0];
-    assert_eq!((first.id.as_deref(), &first.facts.status), (Some("a"), &Some(VendorStatus::Fulfilled)));
-    assert_eq!(first.facts.topup_amount, Some(500.into()));
+    assert_eq!((first.id.as_str(), &first.facts.status), ("a", &Some(VendorStatus::Fulfilled)));
+    assert_eq!(first.facts.topup_amount, Amount::parse("500"));
     assert_eq!(first.facts.balance_amount, None, "it differs from check-id's: that of a list is not kept");
 
     let rows = [row("c", 3, r#","card_code":"4242-1111","num_trans":"AT-1""#)];
@@ -59,12 +63,22 @@ fn a_list_that_holds_more_than_it_shows_is_not_complete() {
     let full: Vec<String> = (0..100).map(|index| row(&index.to_string(), 1, "")).collect();
     for (product, body, complete, total) in [
         (Product::Mobile, mobile(&rows, r#","totalResults":1"#), true, 1),
-        (Product::Mobile, mobile(&rows, r#","totalResults":250"#), false, 250),
+        (Product::Mobile, mobile(&full, r#","totalResults":250"#), false, 250),
+        (Product::Mobile, mobile(&full, r#","totalResults":100"#), true, 100),
+        (Product::Mobile, mobile(&rows, r#","totalResults":"1""#), true, 1),
+        // A vendor whose pages are smaller than was asked for.
+        (Product::Mobile, mobile(&full[..60], r#","totalResults":180"#), false, 180),
+        // A total that is not of the window.
+        (Product::Mobile, mobile(&rows, r#","totalResults":50000"#), true, 50_000),
+        (Product::Mobile, mobile(&rows, r#","totalResults":1,"totalItems":"1""#), true, 1),
+        (Product::Mobile, mobile(&rows, r#","totalResults":{},"totalItems":null"#), true, 1),
         (Product::Mobile, mobile(&rows, ""), true, 1),
         (Product::Mobile, mobile(&full, ""), false, 100),
         (Product::Mobile, mobile(&[], r#","totalResults":0"#), true, 0),
         (Product::Internet, internet(&rows, r#""totalItems":1,"hasNextPage":true"#), false, 1),
         (Product::Internet, internet(&rows, r#""hasNextPage":false"#), true, 1),
+        (Product::Internet, internet(&rows, r#""hasNextPage":"true""#), false, 1),
+        (Product::Internet, internet(&rows, r#""hasNextPage":7,"pageSize":"many""#), true, 1),
     ] {
         let listing = read_list(&page(product), body.as_bytes()).unwrap();
         assert_eq!((listing.complete, listing.total), (complete, total), "{body:.200}");
@@ -82,9 +96,36 @@ fn a_row_that_cannot_be_read_costs_the_others_nothing() {
     ];
     let listing =
         read_list(&page(Product::Mobile), mobile(&rows, r#","totalResults":5"#).as_bytes()).unwrap();
-    let ids: Vec<_> = listing.rows.iter().filter_map(|row| row.id.as_deref()).collect();
+    let ids: Vec<_> = listing.rows.iter().map(|row| row.id.as_str()).collect();
     assert_eq!(ids, ["a", "b"]);
     assert!(listing.complete);
+    assert_eq!(
+        listing.odd.to_string(),
+        "data.items[1]._id: number, data.items[2]: null, data.items[3]._id: missing"
+    );
+}
+
+#[test]
+fn rows_of_one_order_that_contradict_each_other_count_as_none() {
+    let row = |id: &str, status: &str, more: &str| format!(r#"{{"_id":"{id}","status":"{status}"{more}}}"#);
+    let rows = [
+        row("a", "REFUNDED", ""),
+        row("b", "HANDLING", ""),
+        row("a", "FULFILLED", ""),
+        row("b", "HANDLING", r#","number":"7""#),
+        row("c", "FULFILLED", r#","card_code":"1111-2222""#),
+        row("c", "FULFILLED", r#","card_code":"3333-4444""#),
+        row("a", "REFUNDED", ""),
+    ];
+    let listing =
+        read_list(&page(Product::Internet), internet(&rows, r#""totalItems":7"#).as_bytes()).unwrap();
+    let ids: Vec<_> = listing.rows.iter().map(|row| row.id.as_str()).collect();
+    assert_eq!(ids, ["b"], "the rows that say the same are one");
+    assert_eq!(
+        listing.odd.to_string(),
+        "data.topups[2]: contradicts another row of its order, data.topups[5]: contradicts another row of its order"
+    );
+    assert!(!format!("{listing:?}").contains("1111"));
 }
 
 #[test]
@@ -94,7 +135,7 @@ fn rows_of_other_times_are_counted() {
         row("b", -1, ""),
         row("c", 61, ""),
         row("d", 90_000, ""),
-        r#"{"_id":"e","created_at":"yesterday"}"#.to_owned(),
+        r#"{"_id":"e","status":"HANDLING","created_at":"yesterday"}"#.to_owned(),
     ];
     let listing = read_list(&page(Product::Mobile), mobile(&rows, "").as_bytes()).unwrap();
     assert_eq!(listing.outside, 2, "bounds may be taken to the second, and no more");
@@ -106,7 +147,7 @@ fn what_is_no_list_is_an_error_that_says_where() {
         (r#"{"success":true}"#, "data"),
         (r#"{"success":true,"data":{}}"#, "data.items"),
         (r#"{"success":true,"data":{"items":7}}"#, "data.items"),
-        (r#"{"success":false,"data":{"items":[]}}"#, "success"),
+        (r#"{"success":true,"data":[]}"#, "data"),
         ("<html>", "."),
     ] {
         let error = read_list(&page(Product::Mobile), body.as_bytes()).unwrap_err();

@@ -1,0 +1,280 @@
+//! From an answer to what is announced: a valid answer in which any one field is something else. Whatever it is, an answer that names the
+//! order and states an outcome brings that outcome, and no other brings one.
+
+use std::io::Write;
+
+use http::StatusCode;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    looks::Page,
+    order::{
+        Decision, Jitter, Observation, Order, OrderKey, Place, Product, Saw, Schedule, SealedCard, Seen,
+        TrackedBy, decide,
+    },
+};
+
+const ID: &str = "6901616fe9e88196b4eb64b0";
+const OTHER: &str = "6901616fe9e88196b4eb64b9";
+/// Stands in a template where a value is put.
+const PLACE: &str = "@@ here @@";
+
+/// What a field may hold instead: each JSON type, edge numbers, odd texts. Text of JSON.
+fn instead() -> Vec<String> {
+    let mut all: Vec<String> = [
+        "null",
+        "true",
+        "false",
+        "0",
+        "-0",
+        "1",
+        "-1",
+        "7",
+        "1.5",
+        "490.00",
+        "1e400",
+        "-1e-400",
+        "1E+2",
+        "9007199254740993",
+        "123456789012345678901234567890",
+        r#""""#,
+        r#"" ""#,
+        r#""x""#,
+        r#""null""#,
+        r#""undefined""#,
+        r#""true""#,
+        r#""0""#,
+        r#""12""#,
+        r#""-1.50""#,
+        r#""1e400""#,
+        r#""NaN""#,
+        r#""\ud83d""#,
+        r#""\ude00 \ud83d \ud83d\ude00""#,
+        r#""\u0000""#,
+        r#""\u0001\n\t\"\\""#,
+        r#""رصيد 📋""#,
+        r#""REFUNDED""#,
+        r#""FULFILLED""#,
+        r#""refunded""#,
+        r#""<html>""#,
+        r#""2025-11-01T12:00:00.000Z""#,
+        r#""API-+213665983439-abc""#,
+        "[]",
+        "[null]",
+        "[[1]]",
+        r#"["REFUNDED"]"#,
+        "{}",
+        r#"{"a":{"b":[]}}"#,
+        r#"{"$oid":"6901616fe9e88196b4eb64b0"}"#,
+        r#"{"status":"REFUNDED","_id":"6901616fe9e88196b4eb64b5"}"#,
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    all.push(format!("\"{}\"", "y".repeat(100_000)));
+    all.push(format!("\"{}\"", "\\u0001".repeat(50_000)));
+    all.push(format!("{}{}", "[".repeat(3000), "]".repeat(3000)));
+    all.push("8".repeat(5000));
+    let mut rng = fastrand::Rng::with_seed(11);
+    for _ in 0..30 {
+        let text: String = (0..rng.usize(1..30)).map(|_| rng.char(..)).collect();
+        all.push(serde_json::to_string(&text).unwrap());
+        all.push(format!("{}{}e{}", if rng.bool() { "-" } else { "" }, rng.u64(..), rng.i16(..)));
+    }
+    all
+}
+
+/// Every place of `value` that holds something, as a template with [`PLACE`] there, and the path of that place.
+fn places(value: &Value) -> Vec<(String, Value)> {
+    fn walk(whole: &Value, pointer: &str, at: &Value, found: &mut Vec<(String, Value)>) {
+        let below: Vec<(String, &Value)> = match at {
+            Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), value)).collect(),
+            Value::Array(items) => {
+                items.iter().enumerate().map(|(n, value)| (n.to_string(), value)).collect()
+            }
+            _ => Vec::new(),
+        };
+        for (name, value) in below {
+            let pointer = format!("{pointer}/{name}");
+            let mut template = whole.clone();
+            *template.pointer_mut(&pointer).unwrap() = PLACE.into();
+            found.push((pointer.clone(), template));
+            walk(whole, &pointer, value, found);
+        }
+    }
+    let mut found = Vec::new();
+    walk(value, "", value, &mut found);
+    found
+}
+
+/// The texts that a template becomes: the field as each of [`instead`], missing, and twice.
+fn bodies(pointer: &str, template: &Value, original: &Value) -> Vec<(String, String)> {
+    let text = template.to_string();
+    let place = Value::from(PLACE).to_string();
+    let mut all: Vec<(String, String)> =
+        instead().into_iter().map(|value| (format!("{value:.40}"), text.replace(&place, &value))).collect();
+    let (parent, name) = pointer.rsplit_once('/').unwrap();
+    if let Some(fields) = template.pointer(parent).and_then(Value::as_object) {
+        let mut without = template.clone();
+        let parent = without.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+        assert_eq!(parent.len(), fields.len());
+        parent.remove(name);
+        all.push(("missing".to_owned(), without.to_string()));
+        let before = original.pointer(pointer).unwrap();
+        all.push(("twice".to_owned(), text.replace(&place, &format!(r#"{{"odd":1}},"{name}":{before}"#))));
+    }
+    all
+}
+
+/// Says how much was tried, past the harness, which keeps what a passing test prints.
+pub(super) fn tell(what: &str) {
+    writeln!(std::io::stdout(), "{what}").unwrap();
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_760_000_000 + second).unwrap()
+}
+
+fn decided(key: &OrderKey, shown: &ShownOrder, place: Place) -> Decision {
+    let (order, _) = Order::track(key.clone(), None, TrackedBy::Put, at(0), &Schedule::default());
+    let card = shown
+        .card_code
+        .as_ref()
+        .map(|_| SealedCard { ciphertext: b"sealed".to_vec(), masked: "**".to_owned() });
+    let saw = Saw::Order(Box::new(Seen { facts: shown.facts.clone(), card, place }));
+    decide(&order, &Observation { asked_at: at(9), saw }, at(9), Jitter::NONE, &Schedule::default()).unwrap()
+}
+
+/// The outcome that is announced, after all that goes out was seen to be JSON of a bounded length.
+fn outcome(decision: &Decision) -> Option<String> {
+    for event in &decision.events {
+        let _: Value = serde_json::from_str(&event.detail)
+            .unwrap_or_else(|error| panic!("{error}: {:.300}", event.detail));
+        assert!(event.detail.len() < 200 * 1024, "an event of {} bytes", event.detail.len());
+    }
+    let is_outcome = |kind: &&str| matches!(*kind, "Order Fulfilled" | "Order Refunded");
+    decision.events.iter().map(|event| event.detail_type.as_str()).find(is_outcome).map(str::to_owned)
+}
+
+fn mobile(id: &str) -> Value {
+    json!({
+        "_id": id, "ref": "API-+213665983439-abc", "status": "REFUNDED", "plan_code": "PREPAID_DJEZZY", "MSSIDN": "0778037340",
+        "topup_amount": 500, "balance_amount": 490, "created_at": at(1).to_string(), "refund_message": "رقم الهاتف خاطئ",
+        "suggested_offers": [{"typename": "📋 فاتورة", "plan_code": "FACTURE_DJEZZY", "amount": 500}],
+        "follow_orderid": "6901616fe9e88196b4eb64b7", "retry_orderid": "6901616fe9e88196b4eb64b8", "new": {"x": 1},
+    })
+}
+
+fn internet(id: &str) -> Value {
+    json!({
+        "_id": id, "ref": "order-123456", "status": "FULFILLED", "type": "ADSL", "number": "036362608", "topup_amount": 1000,
+        "card_code": "123456789012", "num_trans": "AT-2025-12345", "date_traitement": "2025-11-01T12:00:45.000Z",
+        "created_at": at(1).to_string(), "refund_message": "x",
+    })
+}
+
+fn order_of(product: Product, id: &str) -> (Value, &'static str) {
+    match product {
+        Product::Mobile => (mobile(id), "Order Refunded"),
+        Product::Internet => (internet(id), "Order Fulfilled"),
+    }
+}
+
+/// Whether the field decides what is heard of the order at `base`.
+fn decides(base: &str, pointer: &str) -> bool {
+    [base.to_owned(), format!("{base}/_id"), format!("{base}/status")].contains(&pointer.to_owned())
+        || base.starts_with(&format!("{pointer}/"))
+}
+
+/// Whether what was put there is itself an outcome.
+fn states(value: &str) -> bool {
+    [r#""REFUNDED""#, r#""FULFILLED""#].contains(&value)
+}
+
+#[test]
+fn an_answer_with_any_one_odd_field_brings_its_outcome() {
+    let (mut cases, mut silent) = (0, 0);
+    for product in [Product::Mobile, Product::Internet] {
+        let key = OrderKey { product, id: ID.parse().unwrap() };
+        let (order, expected) = order_of(product, ID);
+        let whole = json!({
+            "success": true, "data": order, "meta": {"timestamp": "2025-10-29T00:36:15.606Z"}, "requestId": "req_1",
+        });
+        for (pointer, template) in places(&whole) {
+            for (name, body) in bodies(&pointer, &template, &whole) {
+                let answer = read_answer(product, StatusCode::OK, None, body.as_bytes());
+                let shown = answer.as_ref().ok().and_then(|answer| answer.order.as_ref());
+                let heard = shown
+                    .filter(|shown| shown.id == key.id)
+                    .and_then(|shown| outcome(&decided(&key, shown, Place::Check)));
+                cases += 1;
+                if decides("/data", &pointer) {
+                    // Only the vendor's own word for this very order is heard.
+                    let stated = states(&name);
+                    let same = name == "twice" && pointer == "/data";
+                    assert!(heard.is_none() || stated || same, "{product} {pointer} {name}: {heard:?}");
+                    silent += usize::from(heard.is_none());
+                } else {
+                    assert_eq!(heard.as_deref(), Some(expected), "{product} {pointer} = {name}: {answer:?}");
+                }
+            }
+        }
+    }
+    crate::vendor::tests::tell(&format!(
+        "{cases} answers with one odd field; {silent} of them name no order or state no outcome, and bring none"
+    ));
+    assert!(cases > 2000, "{cases}");
+}
+
+#[test]
+fn a_list_with_any_one_odd_field_brings_the_outcomes_of_all_other_rows() {
+    let (mut cases, mut rows_heard) = (0, 0);
+    for product in [Product::Mobile, Product::Internet] {
+        let page = Page { product, from: at(0), to: at(60) };
+        let ((first, expected), (second, _)) = (order_of(product, ID), order_of(product, OTHER));
+        let (whole, name) = match product {
+            Product::Mobile => (
+                json!({"success": true, "data": {"items": [first, second],
+                    "pagination": {"page": 1, "pageSize": 100, "totalPages": 1, "totalResults": 2}}, "requestId": "r"}),
+                "items",
+            ),
+            Product::Internet => (
+                json!({"success": true, "data": {"topups": [first, second]},
+                    "meta": {"pagination": {"currentPage": 1, "totalPages": 1, "totalItems": 2, "hasNextPage": false}}}),
+                "topups",
+            ),
+        };
+        for (pointer, template) in places(&whole) {
+            for (value, body) in bodies(&pointer, &template, &whole) {
+                let listing = read_list(&page, StatusCode::OK, None, body.as_bytes());
+                cases += 1;
+                for (index, id) in [ID, OTHER].into_iter().enumerate() {
+                    let key = OrderKey { product, id: id.parse().unwrap() };
+                    let row = listing
+                        .as_ref()
+                        .ok()
+                        .and_then(|listing| listing.rows.iter().find(|row| row.id == key.id));
+                    let heard = row.and_then(|row| outcome(&decided(&key, row, Place::List)));
+                    rows_heard += usize::from(heard.is_some());
+                    let base = format!("/data/{name}/{index}");
+                    if !decides(&base, &pointer) {
+                        assert_eq!(
+                            heard.as_deref(),
+                            Some(expected),
+                            "{product} {pointer} = {value}, row {index}: {listing:?}"
+                        );
+                    } else if heard.is_some() {
+                        let stated = ["\"REFUNDED\"", "\"FULFILLED\"", "twice"].contains(&value.as_str());
+                        assert!(
+                            stated || pointer.ends_with(name),
+                            "{product} {pointer} = {value}: {heard:?}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+    crate::vendor::tests::tell(&format!("{cases} lists with one odd field; {rows_heard} rows were heard"));
+    assert!(cases > 4000, "{cases}");
+}
