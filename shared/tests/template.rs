@@ -80,10 +80,14 @@ fn each_alarm_watches_its_metric_and_takes_silence_for_what_it_means() {
         ("RecheckAlarm", "TopupTracker sweeps breaching"),
         // Said by each sweep: without one, what was said last holds.
         ("OldestDueAlarm", "TopupTracker oldest_due_seconds ignore"),
+        ("OldestUnpublishedAlarm", "TopupTracker oldest_unpublished_seconds ignore"),
         ("SuspendedAlarm", "TopupTracker suspended ignore"),
         // Said when it happens.
         ("OverdueAlarm", "TopupTracker overdue_reviews notBreaching"),
         ("UnrecognisedStatusAlarm", "TopupTracker unrecognised_statuses notBreaching"),
+        ("FailingOrderAlarm", "TopupTracker failing_reviews notBreaching"),
+        ("UnreadableAnswersAlarm", "TopupTracker failed_unreadable notBreaching"),
+        ("FailedChecksAlarm", "TopupTracker failed_checks notBreaching"),
     ];
     let of = |(name, lines): (String, Vec<String>)| {
         let words = ["Namespace", "MetricName", "TreatMissingData"].map(|part| property(&lines, part));
@@ -116,9 +120,10 @@ fn every_queue_of_dead_letters_has_an_alarm() {
     }
 }
 
-/// Names of metrics in the sources of the functions.
+/// Names of metrics in the sources of the functions, and of what they count together.
 fn emitted() -> String {
-    let mut code = String::new();
+    let shared = format!("{}/src/refresh/news.rs", env!("CARGO_MANIFEST_DIR"));
+    let mut code: String = std::fs::read_to_string(shared).unwrap().split_whitespace().collect();
     for function in ["status", "poller", "recheck"] {
         let folder = format!("{}/../functions/{function}/src", env!("CARGO_MANIFEST_DIR"));
         for file in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {

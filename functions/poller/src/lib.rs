@@ -116,7 +116,7 @@ async fn tick(tracker: &Tracker, input: &Value) -> Result<Tick, PollerError> {
     let (key, reference) = parse(input)?;
     let mut summary = Summary::new("poller").with("order", key.to_string());
     let (order, not_before) = match tracker.poll(&key).await? {
-        Some(Refreshed { order, look, announced, news }) => {
+        Some(Refreshed { order, look, announced, news, .. }) => {
             let not_before = match look {
                 Look::NotAdmitted { until, .. } => Some(until),
                 Look::NotMade | Look::Answered | Look::Failed(_) => None,
@@ -124,9 +124,8 @@ async fn tick(tracker: &Tracker, input: &Value) -> Result<Tick, PollerError> {
             summary = summary
                 .count("looks", usize::from(matches!(look, Look::Answered | Look::Failed(_))))
                 .count("not_admitted", usize::from(not_before.is_some()))
-                .with("events", announced)
-                .count("overdue_reviews", news.overdue_reviews)
-                .count("unrecognised_statuses", news.unrecognised_statuses);
+                .with("events", announced);
+            summary = news.add_to(summary);
             (tracker.complete(order, reference).await?, not_before)
         }
         None => (tracker.track(&key, reference, TrackedBy::Poller).await?.1, None),

@@ -6,7 +6,7 @@ use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use shared::{
     order::{Order, OrderKey, Trigger},
-    refresh::{Lists, Round, Tracker},
+    refresh::{Lists, News, Round, Tracker},
     store::StoreError,
 };
 
@@ -117,5 +117,6 @@ async fn left_for_later(tracker: &Tracker, order: Order, now: Timestamp, left: &
 
 fn failed(error: &StoreError) -> Report {
     tracing::error!(%error, "an order could not be seen to");
-    Report { failed: 1, ..Report::default() }
+    let news = News { failed_store: 1, ..News::default() };
+    Report { failed: 1, news, ..Report::default() }
 }

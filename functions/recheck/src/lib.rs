@@ -10,7 +10,7 @@ use lambda_runtime::Diagnostic;
 use serde::Serialize;
 use shared::{
     order::{OrderKey, Phase, Trigger},
-    refresh::{Look, Refreshed, Tracker},
+    refresh::{Look, News, Refreshed, Tracker},
     store::{Due, StoreError},
     telemetry::{Summary, Unit},
 };
@@ -41,12 +41,12 @@ pub struct Report {
     pub not_admitted: usize,
     /// Orders that were due and are left for the next tick.
     pub remaining: usize,
-    /// Reviews because an order is overdue. For the metrics.
+    /// What the looks brought, for the metrics.
     #[serde(skip)]
-    pub overdue_reviews: usize,
-    /// Reviews because a status is not known. For the metrics.
+    pub news: News,
+    /// When the oldest event happened that could not be published.
     #[serde(skip)]
-    pub unrecognised_statuses: usize,
+    pub unpublished_since: Option<Timestamp>,
 }
 
 /// The table could not even be asked what is due.
@@ -72,7 +72,7 @@ pub async fn handle(tracker: &Tracker, deadline: SystemTime) -> Result<Report, R
     let due = tracker.store.due(began, MOST_AT_ONCE).await;
     let mut due = due.inspect_err(|error| tracing::error!(%error, "the sweep could not begin"))?;
     let oldest = due.oldest;
-    let mut report = Report { announced: announce_keys(tracker, &due).await, ..Report::default() };
+    let mut report = announce_keys(tracker, &due).await;
     loop {
         let part = match &tracker.lists {
             Some(lists) => match bulk::see_to_all(tracker, lists, &due.keys, began, stop_at).await {
@@ -105,8 +105,10 @@ pub async fn handle(tracker: &Tracker, deadline: SystemTime) -> Result<Report, R
         false
     });
     let oldest = oldest.map_or(0, |oldest| began.duration_since(oldest).as_secs().max(0));
+    let age = |since: Timestamp| tracker.clock.now().duration_since(since).as_secs().max(0).unsigned_abs();
     summary(&report)
         .count("sweeps", 1)
+        .gauge("oldest_unpublished_seconds", report.unpublished_since.map_or(0, age), Unit::Seconds)
         .gauge("suspended", u64::from(suspended), Unit::Count)
         .gauge("oldest_due_seconds", oldest.unsigned_abs(), Unit::Seconds)
         .log(tracker.clock.now());
@@ -122,16 +124,18 @@ async fn is_suspended(tracker: &Tracker) -> Result<bool, StoreError> {
     Ok(tracker.usage().await?.suspended_until.is_some())
 }
 
-/// Announces what there is to say about the vendor's keys; answers how many events went out.
-async fn announce_keys(tracker: &Tracker, due: &Due) -> usize {
-    let mut announced = 0;
+/// Announces what there is to say about the vendor's keys.
+async fn announce_keys(tracker: &Tracker, due: &Due) -> Report {
+    let mut report = Report::default();
     for key in &due.vendor_keys {
         match tracker.announce_key(key).await {
-            Ok(count) => announced += count,
+            Ok((announced, unpublished_since)) => {
+                report = report.and(Report { announced, unpublished_since, ..Report::default() });
+            }
             Err(error) => tracing::error!(%key, %error, "events about the key stay in the outbox"),
         }
     }
-    announced
+    report
 }
 
 /// Sees to these orders, one call each. First whatever needs no leave to call: nothing that is only to be announced stands behind
@@ -206,7 +210,8 @@ async fn give_up(tracker: &Tracker, key: &OrderKey, error: &StoreError) -> Repor
             tracing::error!(order = %key, %error, "nor could it be moved on");
         }
     }
-    Report { failed: 1, ..Report::default() }
+    let news = News { failed_store: 1, ..News::default() };
+    Report { failed: 1, news, ..Report::default() }
 }
 
 impl Report {
@@ -219,8 +224,8 @@ impl Report {
             became_final: refreshed.news.became_final,
             still_parked: usize::from(looked && matches!(refreshed.order.phase, Phase::Parked { .. })),
             failed: usize::from(matches!(refreshed.look, Look::Failed(_))),
-            overdue_reviews: refreshed.news.overdue_reviews,
-            unrecognised_statuses: refreshed.news.unrecognised_statuses,
+            news: refreshed.news,
+            unpublished_since: refreshed.unpublished_since,
             ..Self::default()
         }
     }
@@ -235,22 +240,20 @@ impl Report {
             failed: self.failed + one.failed,
             not_admitted: self.not_admitted + one.not_admitted,
             remaining: self.remaining + one.remaining,
-            overdue_reviews: self.overdue_reviews + one.overdue_reviews,
-            unrecognised_statuses: self.unrecognised_statuses + one.unrecognised_statuses,
+            news: self.news.and(one.news),
+            unpublished_since: self.unpublished_since.into_iter().chain(one.unpublished_since).min(),
         }
     }
 }
 
 fn summary(report: &Report) -> Summary {
-    Summary::new("recheck")
+    let summary = Summary::new("recheck")
         .with("due", report.due)
         .with("announced", report.announced)
         .count("looks", report.looked)
-        .count("became_final", report.became_final)
         .with("still_parked", report.still_parked)
         .count("failed", report.failed)
         .count("not_admitted", report.not_admitted)
-        .with("remaining", report.remaining)
-        .count("overdue_reviews", report.overdue_reviews)
-        .count("unrecognised_statuses", report.unrecognised_statuses)
+        .with("remaining", report.remaining);
+    report.news.add_to(summary)
 }

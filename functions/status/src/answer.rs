@@ -9,13 +9,13 @@ use aws_lambda_events::{
 };
 use serde::Serialize;
 use serde_json::json;
-use shared::refresh::{Look, Refreshed};
+use shared::refresh::{Look, News, Refreshed};
 
 /// An answer in the making. Its body may be a card code, so it does not print.
 pub(crate) struct Answer {
     pub(crate) status: u16,
     /// What is worth a metric.
-    pub(crate) met: Met,
+    pub(crate) met: Box<Met>,
     body: String,
     problem: bool,
     header: Option<(HeaderName, HeaderValue)>,
@@ -26,8 +26,7 @@ pub(crate) struct Answer {
 pub(crate) struct Met {
     pub(crate) looked: bool,
     pub(crate) not_admitted: bool,
-    pub(crate) overdue: bool,
-    pub(crate) unrecognised: bool,
+    pub(crate) news: News,
 }
 
 impl From<&Refreshed> for Met {
@@ -35,8 +34,7 @@ impl From<&Refreshed> for Met {
         Self {
             looked: matches!(refreshed.look, Look::Answered | Look::Failed(_)),
             not_admitted: matches!(refreshed.look, Look::NotAdmitted { .. }),
-            overdue: refreshed.news.overdue_reviews > 0,
-            unrecognised: refreshed.news.unrecognised_statuses > 0,
+            news: refreshed.news,
         }
     }
 }
@@ -50,7 +48,7 @@ impl fmt::Debug for Answer {
 impl Answer {
     pub(crate) fn json(status: u16, body: &impl Serialize) -> Self {
         match serde_json::to_string(body) {
-            Ok(body) => Self { status, met: Met::default(), body, problem: false, header: None },
+            Ok(body) => Self { status, met: Box::default(), body, problem: false, header: None },
             Err(_) => Self::problem(500, None, "the answer could not be written".to_owned()),
         }
     }
@@ -60,7 +58,7 @@ impl Answer {
     }
 
     pub(crate) fn met(self, met: Met) -> Self {
-        Self { met, ..self }
+        Self { met: Box::new(met), ..self }
     }
 
     /// A problem; `field` names what in the request it is about.
@@ -70,7 +68,7 @@ impl Answer {
         if let (Some(field), Some(members)) = (field, body.as_object_mut()) {
             members.insert("field".to_owned(), field.into());
         }
-        Self { status, met: Met::default(), body: body.to_string(), problem: true, header: None }
+        Self { status, met: Box::default(), body: body.to_string(), problem: true, header: None }
     }
 
     pub(crate) fn unauthorized() -> Self {

@@ -21,7 +21,7 @@ pub async fn handle(tracker: &Tracker, request: ApiGatewayV2httpRequest) -> ApiG
     let path = request.raw_path.clone().unwrap_or_default();
     let answer = answer(tracker, &request, method.as_str(), &path).await;
     let called = route::parse(method.as_str(), &path).ok();
-    Summary::new("status")
+    let summary = Summary::new("status")
         .with("method", method.as_str())
         // A path can hold anything: what is no call of ours is not repeated in the log.
         .with("call", called.as_ref().map(Call::name))
@@ -29,10 +29,8 @@ pub async fn handle(tracker: &Tracker, request: ApiGatewayV2httpRequest) -> ApiG
         .with("http", answer.status)
         .count("requests", 1)
         .count("looks", usize::from(answer.met.looked))
-        .count("not_admitted", usize::from(answer.met.not_admitted))
-        .count("overdue_reviews", usize::from(answer.met.overdue))
-        .count("unrecognised_statuses", usize::from(answer.met.unrecognised))
-        .log(tracker.clock.now());
+        .count("not_admitted", usize::from(answer.met.not_admitted));
+    answer.met.news.add_to(summary).log(tracker.clock.now());
     answer.into_response()
 }
 

@@ -161,6 +161,7 @@ impl Tracker {
                     look,
                     announced: 0,
                     news: News::default(),
+                    unpublished_since: None,
                 })
             }
         }
@@ -255,7 +256,13 @@ impl Tracker {
                     self.ask(order, trigger, &admitted, now, 0).await?
                 } else {
                     // Somebody else is just asking for it.
-                    Refreshed { order, look: Look::NotMade, announced: 0, news: News::default() }
+                    Refreshed {
+                        order,
+                        look: Look::NotMade,
+                        announced: 0,
+                        news: News::default(),
+                        unpublished_since: None,
+                    }
                 };
                 Ok(Round::Made(vec![one]))
             }

@@ -2,6 +2,7 @@
 //! differ only in how they pick the order and in what they answer.
 
 mod bulk;
+mod news;
 
 use std::{borrow::Cow, collections::BTreeSet};
 
@@ -10,6 +11,7 @@ use secrecy::SecretString;
 use tokio::time::timeout;
 
 pub use bulk::{Lists, Round};
+pub use news::News;
 
 use crate::{
     admission::{Admission, Admitted, Class, Closed, Leave, Usage, Verdict},
@@ -131,35 +133,8 @@ pub struct Refreshed {
     pub announced: usize,
     /// What this look brought.
     pub news: News,
-}
-
-/// What is worth a metric in the events that a look brought.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct News {
-    /// Outcomes.
-    pub became_final: usize,
-    /// Reviews because an order is overdue.
-    pub overdue_reviews: usize,
-    /// Reviews because a status is not known.
-    pub unrecognised_statuses: usize,
-    /// Reviews because checks go on failing: unreadable, rejected, vanished, refused by the table.
-    pub failing_reviews: usize,
-    /// Fields of the vendor's answers that could not be taken as they came.
-    pub odd_fields: usize,
-}
-
-impl News {
-    /// Both.
-    #[must_use]
-    pub fn and(self, other: Self) -> Self {
-        Self {
-            became_final: self.became_final + other.became_final,
-            overdue_reviews: self.overdue_reviews + other.overdue_reviews,
-            unrecognised_statuses: self.unrecognised_statuses + other.unrecognised_statuses,
-            failing_reviews: self.failing_reviews + other.failing_reviews,
-            odd_fields: self.odd_fields + other.odd_fields,
-        }
-    }
+    /// When the oldest event happened that could not be published just now; `None`: all are out, or it was not tried.
+    pub unpublished_since: Option<Timestamp>,
 }
 
 /// Somebody else commits all the time; after so many lost races a look is given up. The ladder brings the next.
@@ -250,7 +225,7 @@ impl Tracker {
             let (order, event) = new(now);
             let due_at = self.schedule.due_at(&order, now);
             if self.store.register(&order, &event, due_at).await? == Registration::Tracked {
-                let (order, _) = self.announce(order, &[event]).await;
+                let Published { order, .. } = self.announce(order, &[event]).await;
                 return Ok((Registration::Tracked, order));
             }
             // Nothing is there yet if the one we lost to is still at it, or lost too: try again.
@@ -288,12 +263,18 @@ impl Tracker {
 
     /// The path for an order that was just loaded.
     async fn walk(&self, mut order: Order, trigger: Trigger) -> Result<Refreshed, StoreError> {
-        let mut announced = 0;
+        let (mut announced, mut unpublished_since) = (0, None);
         if trigger == Trigger::Recheck {
-            (order, announced) = self.announce(order, &[]).await;
+            Published { order, count: announced, unpublished_since } = self.announce(order, &[]).await;
         }
         let now = self.clock.now();
-        let not_made = |order| Refreshed { order, look: Look::NotMade, announced, news: News::default() };
+        let not_made = |order| Refreshed {
+            order,
+            look: Look::NotMade,
+            announced,
+            news: News::default(),
+            unpublished_since,
+        };
         if !order.wants_look(trigger, now, &self.schedule) {
             if trigger == Trigger::Recheck {
                 self.put_off(&order, now).await?;
@@ -380,19 +361,23 @@ impl Tracker {
         Ok(Found::Unknown)
     }
 
-    /// Announces what there is to say about a key; answers how many events went out.
+    /// Announces what there is to say about a key; answers how many events went out, and when the first happened that did not.
     ///
     /// # Errors
     /// If the table fails.
-    pub async fn announce_key(&self, key: &Fingerprint) -> Result<usize, StoreError> {
+    pub async fn announce_key(&self, key: &Fingerprint) -> Result<(usize, Option<Timestamp>), StoreError> {
         let events = self.store.vendor_events(key).await?;
         let result = self.announcer.announce(&events).await;
         if let Some(why) = &result.stopped {
             tracing::warn!(%key, why, "events about the key stay in the outbox");
-        } else if let Some(last) = events.last() {
+            let is_out = |seq: u32| result.up_to.is_some_and(|up_to| seq <= up_to);
+            let first = events.iter().find(|event| !is_out(event.seq));
+            return Ok((result.count, first.map(|event| event.occurred_at)));
+        }
+        if let Some(last) = events.last() {
             self.store.mark_vendor_announced(key, last.seq).await?;
         }
-        Ok(result.count)
+        Ok((result.count, None))
     }
 
     /// What is known of the vendor's key that is in use.
@@ -515,7 +500,7 @@ impl Tracker {
         let reviews = |reasons: &[ReviewReason]| -> usize {
             reasons.iter().map(|reason| reviews(&reviewed, &order, reason)).sum()
         };
-        let news = News {
+        let mut news = News {
             became_final: usize::from(order.phase.is_final() && !was_final),
             overdue_reviews: reviews(&[ReviewReason::Overdue]),
             unrecognised_statuses: reviews(&[ReviewReason::UnrecognisedStatus]),
@@ -525,10 +510,13 @@ impl Tracker {
                 ReviewReason::Vanished,
                 ReviewReason::StoreRefuses,
             ]),
-            odd_fields: 0,
+            ..News::default()
         };
-        let (order, more) = self.announce(order, &events).await;
-        Ok(Refreshed { order, look, announced: announced + more, news })
+        if let Look::Failed(error) = &look {
+            news.failed(error);
+        }
+        let Published { order, count, unpublished_since } = self.announce(order, &events).await;
+        Ok(Refreshed { order, look, announced: announced + count, news, unpublished_since })
     }
 
     /// Decides and commits until it holds, or is overtaken. What the table refuses for good is not tried again: it is noted instead that it
@@ -581,10 +569,10 @@ impl Tracker {
 
     /// Announces what is in the outbox, then tracks the orders that this one lives on under. `fresh` are the events just
     /// committed; others are read from the history. What fails is due soon, so it is logged and no error.
-    async fn announce(&self, mut order: Order, fresh: &[Event]) -> (Order, usize) {
-        let count = self.try_announce(&mut order, fresh).await.unwrap_or_else(|error| {
+    async fn announce(&self, mut order: Order, fresh: &[Event]) -> Published {
+        let (count, unpublished_since) = self.try_announce(&mut order, fresh).await.unwrap_or_else(|error| {
             tracing::warn!(order = %order.key, %error, "events stay in the outbox");
-            0
+            (0, None)
         });
         for link in order.links_to_track() {
             // Boxed: the order that is tracked is announced in its turn, though it has no links yet.
@@ -592,7 +580,7 @@ impl Tracker {
                 tracing::warn!(order = %order.key, %error, "a linked order is tracked later");
             }
         }
-        (order, count)
+        Published { order, count, unpublished_since }
     }
 
     /// Tracks an order that `order` lives on under; both name each other. Any step may be repeated.
@@ -614,9 +602,14 @@ impl Tracker {
         self.store.put_off(order, self.schedule.due_at(order, now)).await
     }
 
-    async fn try_announce(&self, order: &mut Order, fresh: &[Event]) -> Result<usize, StoreError> {
+    /// Answers how many events went out, and when the first happened that did not.
+    async fn try_announce(
+        &self,
+        order: &mut Order,
+        fresh: &[Event],
+    ) -> Result<(usize, Option<Timestamp>), StoreError> {
         if order.announced >= order.seq {
-            return Ok(0);
+            return Ok((0, None));
         }
         let stored;
         let complete = fresh.first().is_some_and(|first| first.seq == order.announced.saturating_add(1));
@@ -630,7 +623,9 @@ impl Tracker {
         if let Some(why) = &result.stopped {
             tracing::warn!(order = %order.key, why, "events stay in the outbox");
         }
-        let Some(up_to) = result.up_to else { return Ok(0) };
+        let is_out = |event: &&Event| result.up_to.is_some_and(|up_to| event.seq <= up_to);
+        let unpublished_since = events.iter().find(|event| !is_out(event)).map(|event| event.occurred_at);
+        let Some(up_to) = result.up_to else { return Ok((0, unpublished_since)) };
         let before = std::mem::replace(&mut order.announced, up_to);
         let due_at = self.schedule.due_at(order, self.clock.now());
         if let Err(error) = self.store.mark_announced(order, up_to, due_at).await {
@@ -638,8 +633,17 @@ impl Tracker {
             order.announced = before;
             return Err(error);
         }
-        Ok(result.count)
+        Ok((result.count, unpublished_since))
     }
+}
+
+/// What became of an order's outbox.
+struct Published {
+    order: Order,
+    /// How many events went out.
+    count: usize,
+    /// When the first event happened that did not go out.
+    unpublished_since: Option<Timestamp>,
 }
 
 /// What became of a look-up by reference.
