@@ -24,4 +24,4 @@ pub use order::TestOrder;
 pub use process::{HoldingProxy, RuntimeApi};
 pub use sandbox::Sandbox;
 pub use stack::{Stack, setting, wait_until};
-pub use test_bed::{OwnPlace, TestBed};
+pub use test_bed::{ASKED_ID, OwnPlace, TestBed};

@@ -112,6 +112,17 @@ impl OwnPlace {
         read.key("sk", AttributeValue::S("ORDER".to_owned())).send().await.unwrap().item.unwrap_or_default()
     }
 
+    /// Sets an attribute of an order's item behind the tracker's back.
+    pub async fn set(&self, stack: &Stack, key: &OrderKey, name: &str, value: AttributeValue) {
+        let write = stack.dynamodb().update_item().table_name(&self.name);
+        let write = write.key("pk", AttributeValue::S(format!("{}#{}", key.product, key.id)));
+        let write =
+            write.key("sk", AttributeValue::S("ORDER".to_owned())).update_expression("SET #name = :value");
+        let write =
+            write.condition_expression("attribute_exists(pk)").expression_attribute_names("#name", name);
+        write.expression_attribute_values(":value", value).send().await.unwrap();
+    }
+
     /// Takes both away.
     pub async fn delete(self, stack: &Stack) {
         stack.dynamodb().delete_table().table_name(&self.name).send().await.unwrap();
@@ -250,6 +261,9 @@ struct VendorDoor {
     next: AtomicUsize,
 }
 
+/// In a gate's answer for the vendor, this stands for the id that was asked for.
+pub const ASKED_ID: &str = "@the id that was asked for@";
+
 type Gates = Arc<Mutex<HashMap<usize, Arc<dyn Gate>>>>;
 
 impl VendorDoor {
@@ -275,5 +289,5 @@ async fn check(
     let asked = Request { operation: "check-id".to_owned(), text: format!("{product}/{id}") };
     let Passage::Answered(answer) = gate.before(&asked).await else { panic!("nobody is behind the vendor") };
     gate.after(&asked, &answer).await;
-    (StatusCode::from_u16(answer.status).unwrap(), answer.text).into_response()
+    (StatusCode::from_u16(answer.status).unwrap(), answer.text.replace(ASKED_ID, &id)).into_response()
 }

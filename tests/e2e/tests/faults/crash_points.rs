@@ -27,7 +27,7 @@ use shared::{
 };
 use tokio::sync::Notify;
 
-use crate::{START, failing, not_found, say, shown};
+use crate::{START, failing, not_found, odd, rejected, say, shown};
 
 /// A row of the table: an order is brought where it stands, and then one more step is taken, in which it crashes.
 struct Transition {
@@ -67,12 +67,17 @@ enum Says {
     Names(&'static str, &'static str),
     NoStatus,
     NotFound,
+    Odd,
+    Rejects,
     Fails,
 }
-use Says::{Fails, Names, NoStatus, NotFound, Stated, WithCard};
+use Says::{Fails, Names, NoStatus, NotFound, Odd, Rejects, Stated, WithCard};
 
-/// Overdue and the last card are one wait away: fewer steps to get there.
-const SETTINGS: [(&str, &str); 5] = [
+/// Overdue, the last card and the review of an order whose checks fail are one wait away: fewer steps to get there.
+const SETTINGS: [(&str, &str); 8] = [
+    ("OVERDUE_DELAYED", "4m"),
+    ("REVIEW_FAILURES", "2"),
+    ("REVIEW_FAILING_FOR", "1s"),
     ("RECHECK_QUEUED", "60h,12h"),
     ("RECHECK_UNCERTAIN", "1h,30h"),
     ("RECHECK_CARD", "1m,4m"),
@@ -101,6 +106,9 @@ fn transitions() -> Vec<Transition> {
     let not_known = || vec![track, look(120, Poller, NotFound)];
     let without_card = || after_first_look(Stated("FULFILLED"));
     let daily_card = || [without_card(), vec![recheck(Stated("FULFILLED"))]].concat();
+    let refunded = || after_first_look(Stated("REFUNDED"));
+    let checked_late = || [refunded(), vec![recheck(Stated("REFUNDED"))]].concat();
+    let then = |before: Vec<Step>, step| [before, vec![step]].concat();
     let row = |name, product, before, then| Transition { name, product, before, then };
     vec![
         row("nothing: tracked", Mobile, vec![], track),
@@ -170,6 +178,27 @@ fn transitions() -> Vec<Transition> {
         row("fulfilled: no card for long", Internet, daily_card(), recheck(Stated("FULFILLED"))),
         row("fulfilled: contradiction", Internet, without_card(), recheck(Stated("REFUNDED"))),
         row("fulfilled: failed look", Internet, without_card(), recheck(Fails)),
+        row(
+            "in flight: unreadable again",
+            Mobile,
+            then(in_flight(), look(11, Poller, Odd)),
+            look(14, Poller, Odd),
+        ),
+        row("in flight: unreadable at the deadline", Mobile, in_flight(), look(280, Poller, Odd)),
+        row("delayed: rejected again", Mobile, then(delayed(), recheck(Rejects)), recheck(Rejects)),
+        row("uncertain: vanished", Mobile, then(uncertain(), recheck(NotFound)), recheck(NotFound)),
+        row("fulfilled: its card cannot be read", Internet, then(without_card(), recheck(Odd)), recheck(Odd)),
+        row("refunded: checked late", Mobile, refunded(), recheck(Stated("REFUNDED"))),
+        row("refunded: checked late, for the last time", Mobile, checked_late(), recheck(Stated("REFUNDED"))),
+        row("refunded: tried again later", Mobile, refunded(), recheck(Names("REFUNDED", "retry_orderid"))),
+        row(
+            "refunded: redirected later",
+            Mobile,
+            checked_late(),
+            recheck(Names("REFUNDED", "follow_orderid")),
+        ),
+        row("refunded: the late check fails", Mobile, refunded(), recheck(Fails)),
+        row("refunded: the late check cannot be read", Mobile, refunded(), recheck(Odd)),
     ]
 }
 
@@ -261,6 +290,8 @@ impl Story<'_> {
             }
             NoStatus => shown(self.key.product, None, false),
             NotFound => not_found(),
+            Odd => odd(),
+            Rejects => rejected(),
             Fails => failing(),
         };
         *self.vendor.lock().unwrap() = answer;
@@ -399,7 +430,7 @@ fn is_in_flight(item: &BTreeMap<String, AttributeValue>) -> bool {
 }
 
 fn is_time(name: &str) -> bool {
-    name.ends_with("_at") || name.ends_with("_since")
+    name.ends_with("_at") || name.ends_with("_since") || name == "first_parked"
 }
 
 /// A crash delays, and nothing else: of times only whether they are there.

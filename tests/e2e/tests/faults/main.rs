@@ -4,6 +4,7 @@
 
 use std::io::Write;
 
+use e2e::ASKED_ID;
 use jiff::Timestamp;
 use shared::order::Product;
 
@@ -20,8 +21,9 @@ fn say(line: &str) {
 
 /// The vendor's answer 200 about an order; a card code comes with internet orders only.
 fn shown(product: Product, status: Option<&str>, card: bool) -> e2e::Answer {
-    let mut data =
-        serde_json::json!({"ref": "shop-1", "topup_amount": 500, "created_at": "2026-11-01T10:00:00.000Z"});
+    let mut data = serde_json::json!({
+        "_id": ASKED_ID, "ref": "shop-1", "topup_amount": 500, "created_at": "2026-11-01T10:00:00.000Z",
+    });
     if let Some(status) = status {
         data["status"] = status.into();
     }
@@ -44,6 +46,17 @@ fn shown(product: Product, status: Option<&str>, card: bool) -> e2e::Answer {
 fn not_found() -> e2e::Answer {
     let text = r#"{"success": false, "error": {"code": "NOT_FOUND", "message": "no such order"}}"#;
     e2e::Answer { status: 404, text: text.to_owned() }
+}
+
+/// An answer that cannot be read.
+fn odd() -> e2e::Answer {
+    e2e::Answer { status: 200, text: "<html>welcome</html>".to_owned() }
+}
+
+/// The vendor rejects the call.
+fn rejected() -> e2e::Answer {
+    let text = r#"{"success": false, "error": {"code": "ERR_VALIDATION", "message": "no such form"}}"#;
+    e2e::Answer { status: 400, text: text.to_owned() }
 }
 
 /// The vendor is not well.

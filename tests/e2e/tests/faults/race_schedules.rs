@@ -29,14 +29,20 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::{START, failing, not_found, say, shown};
+use crate::{START, failing, not_found, odd, rejected, say, shown};
 
 /// Schedules at once: the local AWS is what they wait for.
 const THREADS: usize = 8;
 /// So many orders share a table.
 const SCHEDULES_PER_TABLE: usize = 100;
 /// The key's limit is not what is tried here.
-const SETTINGS: [(&str, &str); 2] = [("VENDOR_CALLS_PER_MINUTE", "6000"), ("VENDOR_CALLS_BURST", "1000")];
+const SETTINGS: [(&str, &str); 4] = [
+    ("VENDOR_CALLS_PER_MINUTE", "6000"),
+    ("VENDOR_CALLS_BURST", "1000"),
+    // Checks that fail again and again are reviewed within a schedule.
+    ("REVIEW_FAILURES", "2"),
+    ("REVIEW_FAILING_FOR", "5s"),
+];
 /// After so many rechecks every order has come to rest.
 const MOST_RECHECKS: usize = 60;
 
@@ -425,23 +431,27 @@ impl<'a> Schedule<'a> {
             11..=13 => Some("FULFILLED"),
             14..=15 => Some("REFUNDED"),
             16 => Some(["EN_COURS", "FAILED", "SUCCESS"][self.rng.usize(..3)]),
-            17 => None,
-            18 => {
-                self.note("  the vendor does not know it".to_owned());
-                self.heard.insert(actor, None);
-                return not_found();
-            }
-            _ => {
-                self.note("  the vendor fails".to_owned());
-                self.heard.insert(actor, None);
-                return failing();
-            }
+            other => return self.says_nothing(actor, other),
         };
         let card = self.key.product == Product::Internet && status == Some("FULFILLED") && !self.one_in(3);
         self.note(format!("  the vendor says {status:?}, card: {card}"));
-        self.heard.insert(actor, Some(status.unwrap_or_default().to_owned()));
+        self.heard.insert(actor, status.map(str::to_owned));
         self.stated.extend(status.map(str::to_owned));
         shown(self.key.product, status, card)
+    }
+
+    /// An answer that says nothing of the order.
+    fn says_nothing(&mut self, actor: usize, which: u32) -> Answer {
+        self.heard.insert(actor, None);
+        let (what, answer) = match (which, self.rng.u32(..3)) {
+            (17, 0) => ("states no status", shown(self.key.product, None, false)),
+            (17, 1) => ("answers what cannot be read", odd()),
+            (17, _) => ("rejects the call", rejected()),
+            (18, _) => ("does not know it", not_found()),
+            _ => ("fails", failing()),
+        };
+        self.note(format!("  the vendor {what}"));
+        answer
     }
 
     /// Reads the order, and checks what must hold after every write.

@@ -15,6 +15,7 @@ mod bulk;
 mod crash;
 mod documented;
 mod links;
+mod odd_answers;
 mod privileges;
 mod races;
 mod redrive;
