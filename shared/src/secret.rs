@@ -194,7 +194,10 @@ pub struct Vault {
 #[derive(Debug)]
 struct Held {
     secrets: Arc<Secrets>,
+    /// When reading was last tried.
     read_at: Timestamp,
+    /// When it last succeeded.
+    known_at: Timestamp,
 }
 
 impl Vault {
@@ -209,7 +212,11 @@ impl Vault {
     ) -> Result<Self, SecretError> {
         let manager = manager.into();
         let secrets = Arc::new(Secrets::read(&source, &manager).await?);
-        Ok(Self { source, manager, held: Arc::new(Mutex::new(Held { secrets, read_at: now })) })
+        Ok(Self {
+            source,
+            manager,
+            held: Arc::new(Mutex::new(Held { secrets, read_at: now, known_at: now })),
+        })
     }
 
     /// The secrets as last read.
@@ -237,7 +244,8 @@ impl Vault {
         match Secrets::read(&self.source, &self.manager).await {
             Ok(secrets) => {
                 let secrets = Arc::new(secrets);
-                self.held().secrets = secrets.clone();
+                let mut held = self.held();
+                (held.secrets, held.known_at) = (secrets.clone(), now);
                 secrets
             }
             Err(error) => {
@@ -245,6 +253,15 @@ impl Vault {
                 self.secrets()
             }
         }
+    }
+
+    /// The secrets as they were within the last minute, read again if need be; `None` where they cannot be had: what is held may have
+    /// been replaced since.
+    pub async fn of_this_minute(&self, now: Timestamp) -> Option<Arc<Secrets>> {
+        self.read_again(now).await;
+        let held = self.held();
+        let is_recent = now.duration_since(held.known_at).unsigned_abs() < READ_AGAIN_AFTER;
+        is_recent.then(|| held.secrets.clone())
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {

@@ -10,24 +10,28 @@ use shared::{
     store::StoreError,
 };
 
-use super::{AT_ONCE, Report, see_to_each};
+use super::{AT_ONCE, Report, give_up, see_to_each};
 
 /// So many calls that come to nothing, one after the other, end the sweep: the next minute tries again.
 const MOST_IN_VAIN: usize = 3;
 
-/// Sees to these orders; `began`: the sweep.
-///
-/// # Errors
-/// If the table fails.
+/// Sees to these orders; `began`: the sweep. Where they cannot be read together, each is read by itself, so that one that cannot be read
+/// is the only one.
 pub(super) async fn see_to_all(
     tracker: &Tracker,
     lists: &Lists,
     keys: &[OrderKey],
     began: Timestamp,
     stop_at: Timestamp,
-) -> Result<Report, StoreError> {
+) -> Report {
     let now = tracker.clock.now();
-    let loaded = tracker.store.load_many(keys).await?;
+    let loaded = match tracker.store.load_many(keys).await {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            tracing::error!(%error, "orders could not be read together");
+            return see_to_each(tracker, keys, stop_at).await;
+        }
+    };
     let of = |orders: &[Order]| orders.iter().map(|order| order.key.clone()).collect::<HashSet<OrderKey>>();
     // What a page has shown before, and the index still holds: nothing is left to do.
     let is_seen = |order: &Order| order.checked_at.is_some_and(|checked| (began..=now).contains(&checked));
@@ -67,9 +71,15 @@ pub(super) async fn see_to_all(
                     stays
                 });
             }
-            Round::Failed(_) => {
+            Round::Failed(error) => {
                 report.failed += 1;
+                report.news.failed(&error);
                 in_vain += 1;
+            }
+            // Its own trouble: the others' checks go on.
+            Round::Stuck(key, error) => {
+                report = report.and(give_up(tracker, &key, &error).await);
+                pool.retain(|order| order.key != key);
             }
             Round::NotAdmitted { until, .. } if until >= stop_at => open = false,
             Round::NotAdmitted { until, .. } => tracker.clock.wait_until(until).await,
@@ -82,7 +92,7 @@ pub(super) async fn see_to_all(
     let left = Left { worth_it, closed: !open, stop_at };
     let left =
         stream::iter(pool).map(|order| left_for_later(tracker, order, now, &left)).buffer_unordered(AT_ONCE);
-    Ok(left.fold(report, async |report, one| report.and(one)).await)
+    left.fold(report, async |report, one| report.and(one)).await
 }
 
 /// Why orders are left.

@@ -75,13 +75,7 @@ pub async fn handle(tracker: &Tracker, deadline: SystemTime) -> Result<Report, R
     let mut report = announce_keys(tracker, &due).await;
     loop {
         let part = match &tracker.lists {
-            Some(lists) => match bulk::see_to_all(tracker, lists, &due.keys, began, stop_at).await {
-                Ok(part) => part,
-                Err(error) => {
-                    tracing::error!(%error, "a part of the sweep could not be seen to");
-                    Report { failed: due.keys.len(), ..Report::default() }
-                }
-            },
+            Some(lists) => bulk::see_to_all(tracker, lists, &due.keys, began, stop_at).await,
             None => see_to_each(tracker, &due.keys, stop_at).await,
         };
         let went_on = part.looked + part.announced > 0 && part.not_admitted == 0;
@@ -124,15 +118,15 @@ async fn is_suspended(tracker: &Tracker) -> Result<bool, StoreError> {
     Ok(tracker.usage().await?.suspended_until.is_some())
 }
 
-/// Announces what there is to say about the vendor's keys.
+/// Publishes what there is to say about the vendor's keys, and forgets those that are not in use any more.
 async fn announce_keys(tracker: &Tracker, due: &Due) -> Report {
     let mut report = Report::default();
     for key in &due.vendor_keys {
-        match tracker.announce_key(key).await {
+        match tracker.refresh_key(key).await {
             Ok((announced, unpublished_since)) => {
                 report = report.and(Report { announced, unpublished_since, ..Report::default() });
             }
-            Err(error) => tracing::error!(%key, %error, "events about the key stay in the outbox"),
+            Err(error) => tracing::error!(%key, %error, "a key of the vendor's could not be processed"),
         }
     }
     report

@@ -5,6 +5,9 @@ use serde::Serialize;
 
 use crate::secret::Fingerprint;
 
+/// The reason of a `Vendor Resumed` that no probe has brought about.
+const KEY_REPLACED: &str = "key_replaced";
+
 /// What happened to a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VendorEventKind<'a> {
@@ -17,6 +20,8 @@ pub enum VendorEventKind<'a> {
     },
     /// A probe was answered.
     Resumed,
+    /// The key was suspended, and another is in use now: nobody waits for a probe of this one. `Vendor Resumed` with a reason.
+    Replaced,
     /// A list is not what it is documented to be: orders are looked at one by one.
     NeedsReview {
         /// What is wrong with it.
@@ -60,6 +65,7 @@ impl VendorEvent {
                 ("Vendor Suspended", Some(reason), Some(suspended_until), None)
             }
             VendorEventKind::Resumed => ("Vendor Resumed", None, None, None),
+            VendorEventKind::Replaced => ("Vendor Resumed", Some(KEY_REPLACED), None, None),
             VendorEventKind::NeedsReview { reason, product } => {
                 ("Vendor Needs Review", Some(reason), None, Some(product))
             }
@@ -81,5 +87,25 @@ impl VendorEvent {
             // Strings, numbers and times only: writing them cannot fail.
             detail: serde_json::to_string(&detail).unwrap_or_default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_suspension_says_whether_the_key_was_replaced() {
+        let key = Fingerprint::stored("1f2e3d4c5b6a7988");
+        let reason = |kind| {
+            let event = VendorEvent::new(&key, 2, kind, Timestamp::UNIX_EPOCH);
+            assert_eq!(event.detail_type, "Vendor Resumed");
+            let detail: serde_json::Value = serde_json::from_str(&event.detail).unwrap();
+            assert_eq!(detail["event_id"], "vendor/1f2e3d4c5b6a7988#2");
+            assert_eq!(detail["suspended_until"], serde_json::Value::Null);
+            detail["reason"].clone()
+        };
+        assert_eq!(reason(VendorEventKind::Replaced), "key_replaced");
+        assert_eq!(reason(VendorEventKind::Resumed), serde_json::Value::Null);
     }
 }

@@ -16,8 +16,9 @@ use jiff::Timestamp;
 
 pub use event::{VendorEvent, VendorEventKind};
 pub use rule::{
-    Budget, Class, Closed, FIRST_PROBE, InvalidBudget, LAST_PROBE, LONGEST_PAUSE, ListTrust, MOST_REFUSALS,
-    Move, Plan, Take, USUAL_PAUSE, Usage, doubled, pause_until, plan, still_under_way, unbelievable_pause,
+    Budget, Class, Closed, FIRST_PROBE, GiveBack, InvalidBudget, LAST_PROBE, LONGEST_PAUSE, ListTrust,
+    MAX_LIST_FAILURES, MOST_REFUSALS, Move, Plan, Restore, Take, USUAL_PAUSE, Usage, doubled, pause_until,
+    plan, still_under_way, unbelievable_pause,
 };
 
 use crate::{
@@ -28,7 +29,7 @@ use crate::{
     store::{Store, StoreError, Taken},
 };
 
-/// An admission that was not used for so long is given up: the rate is counted from when it was given.
+/// An admission that is older is not used but given back: the rate is counted from when it was given.
 const VALID: Duration = Duration::from_secs(1);
 /// What is known of a key is good for so long where a call is to be planned with it: others call too.
 const FRESH_FOR: Duration = Duration::from_millis(500);
@@ -51,14 +52,29 @@ pub struct Admission {
     seen: Arc<Mutex<HashMap<Fingerprint, (Usage, Timestamp)>>>,
 }
 
-/// Leave to make one call, now.
+/// Leave to make one call, now, with the key that it was asked for.
 #[derive(Clone, Debug)]
 pub struct Admitted {
     key: Fingerprint,
+    /// The moment from which the rate counts the call.
+    at: Timestamp,
     /// Refusals in a row before this call.
     refusals: u32,
     /// If this is the probe of a suspended key: what it armed.
     probe: Option<Timestamp>,
+    /// How to give it back; a probe is not given back, since the next one is armed.
+    give_back: Option<(Class, GiveBack)>,
+    /// The page that is on record with it.
+    page: Option<OnRecord>,
+}
+
+/// A page that is on record.
+#[derive(Clone, Debug)]
+struct OnRecord {
+    page: UnderWay,
+    /// The other pages that were on record with it, and the turn since then.
+    others: Vec<UnderWay>,
+    turn: i64,
 }
 
 impl Admitted {
@@ -150,7 +166,8 @@ impl Admission {
     }
 
     /// What this process knows already: until when there is no leave, without asking the table. Pauses and slots only move on, so
-    /// what is known of them holds; of a suspension it is known for a while.
+    /// what is known of them holds (a call that another process gives back makes it a call's time too late); of a suspension it is
+    /// known for a while.
     pub fn closed(&self, key: &Fingerprint, class: Class) -> Option<(Timestamp, Closed)> {
         match plan(&self.last_seen(key), class, self.clock.now(), self.budget) {
             Plan::Wait { until, why } => Some((until, why)),
@@ -190,40 +207,57 @@ impl Admission {
                 return Ok(Chosen::Refused { until, why });
             }
             let Some((chosen, page)) = choose(&usage, now) else { return Ok(Chosen::NotWorthIt) };
-            let taken = match planned {
+            let page = page.map(|page| UnderWay { page, at: now });
+            let (taken, took) = match planned {
                 Plan::Wait { until, why } => return Ok(Chosen::Refused { until, why }),
                 Plan::Take(take) => {
                     let pages = page.map(|page| {
                         let mut pages = still_under_way(&usage.pages, now);
-                        pages.push(UnderWay { page, at: now });
+                        pages.push(page);
                         (pages, usage.page_turn)
                     });
-                    self.store.take_slot(key, class, &take, pages, now).await?
+                    (self.store.take_slot(key, class, &take, pages, now).await?, Some(take))
                 }
                 Plan::Probe { armed, next } => {
                     let taken = self.store.arm_probe(key, armed, next).await?;
                     if let Taken::Yes(after) = taken {
                         self.remember(key, &after);
-                        let admitted =
-                            Admitted { key: key.clone(), refusals: after.refusals, probe: Some(next) };
-                        return Ok(Chosen::Given(admitted, chosen));
+                        let admitted = Admitted {
+                            key: key.clone(),
+                            at: now,
+                            refusals: after.refusals,
+                            probe: Some(next),
+                            give_back: None,
+                            page: None,
+                        };
+                        return self.given(admitted, chosen).await;
                     }
-                    taken
+                    (taken, None)
                 }
                 Plan::Suspend => {
                     self.suspend(key, &usage, "refused", now).await?;
-                    Taken::No(self.store.usage(key).await?)
+                    (Taken::No(self.store.usage(key).await?), None)
                 }
             };
             match taken {
                 Taken::Yes(after) => {
                     self.remember(key, &after);
-                    if self.clock.now().duration_since(now) > VALID.try_into().unwrap_or_default() {
-                        tracing::warn!(%key, "an admission came too late to be used");
-                        return Ok(Chosen::Refused { until: self.clock.now(), why: Closed::Rate });
-                    }
-                    let admitted = Admitted { key: key.clone(), refusals: after.refusals, probe: None };
-                    return Ok(Chosen::Given(admitted, chosen));
+                    let give_back = took
+                        .and_then(|take| GiveBack::of(&take, class, &after, now))
+                        .map(|give_back| (class, give_back));
+                    let admitted = Admitted {
+                        key: key.clone(),
+                        at: now,
+                        refusals: after.refusals,
+                        probe: None,
+                        give_back,
+                        page: page.map(|page| OnRecord {
+                            page,
+                            others: without(&after.pages, page),
+                            turn: after.page_turn,
+                        }),
+                    };
+                    return self.given(admitted, chosen).await;
                 }
                 Taken::No(instead) => {
                     self.remember(key, &instead);
@@ -232,6 +266,54 @@ impl Admission {
             }
         }
         Ok(Chosen::Refused { until: rule::later(self.clock.now(), VALID), why: Closed::Rate })
+    }
+
+    /// Hands an admission out, unless the table took so long that it is too old by now.
+    async fn given<T>(&self, admitted: Admitted, chosen: T) -> Result<Chosen<T>, StoreError> {
+        Ok(match self.give_back_if_old(&admitted).await {
+            Some((until, why)) => Chosen::Refused { until, why },
+            None => Chosen::Given(admitted, chosen),
+        })
+    }
+
+    /// Whether an admission is too old to be used; it is given back then, and must not be used. Answers when to ask again. To be asked
+    /// right before the call, whenever anything was awaited since the admission. The probe of a suspended key is not given back: the
+    /// next one is armed, and comes then.
+    pub async fn give_back_if_old(&self, admitted: &Admitted) -> Option<(Timestamp, Closed)> {
+        let now = self.clock.now();
+        if now.duration_since(admitted.at) <= VALID.try_into().unwrap_or_default() {
+            return None;
+        }
+        tracing::warn!(key = %admitted.key, "an admission came too late to be used");
+        if let Err(error) = self.give_back(admitted).await {
+            tracing::warn!(key = %admitted.key, %error, "an admission could not be given back");
+        }
+        Some(admitted.probe.map_or((now, Closed::Rate), |next| (next.max(now), Closed::Suspended)))
+    }
+
+    /// Gives an admission back that no call was made for, with the page that is on record with it: one call less of the rate is used up,
+    /// if nobody was admitted since (see [`GiveBack`]).
+    ///
+    /// # Errors
+    /// If the table fails; the call counts as made then.
+    pub async fn give_back(&self, admitted: &Admitted) -> Result<(), StoreError> {
+        let Some((class, give_back)) = &admitted.give_back else { return Ok(()) };
+        let key = &admitted.key;
+        let page = admitted.page.as_ref();
+        let left = page.map(|on_record| (on_record.others.clone(), on_record.turn));
+        let after = match (self.store.give_back(key, *class, give_back, left).await?, page) {
+            (Taken::Yes(after), _) => after,
+            // The call counts as made; its page is not on the way all the same.
+            (Taken::No(instead), Some(OnRecord { page, .. })) if instead.pages.contains(page) => {
+                let left = without(&instead.pages, *page);
+                match self.store.forget_page(key, &left, instead.page_turn).await? {
+                    Taken::Yes(after) | Taken::No(after) => after,
+                }
+            }
+            (Taken::No(instead), _) => instead,
+        };
+        self.remember(key, &after);
+        Ok(())
     }
 
     /// What is known of a key for planning a call: read from the table unless it was just seen.
@@ -262,9 +344,18 @@ impl Admission {
         product: Product,
         trouble: ListTrouble,
     ) -> Result<bool, StoreError> {
+        self.turn_list_off(key, product, trouble, rule::later(self.clock.now(), trouble.off_for())).await
+    }
+
+    async fn turn_list_off(
+        &self,
+        key: &Fingerprint,
+        product: Product,
+        trouble: ListTrouble,
+        until: Timestamp,
+    ) -> Result<bool, StoreError> {
         let now = self.clock.now();
         let usage = self.usage(key).await?;
-        let until = rule::later(now, trouble.off_for());
         tracing::warn!(%key, %product, trouble = trouble.as_str(), %until, "the vendor's list is not asked until then");
         let is_new = usage.list(product).said.as_deref() != Some(trouble.as_str());
         let event = is_new.then(|| {
@@ -277,16 +368,77 @@ impl Admission {
         Ok(said && is_new)
     }
 
-    /// A list that was said to be in trouble has answered well.
+    /// Counts that a product's list has failed, refused the key or limited it, for all processes together; `verdict` is what its answer
+    /// would say about the key. It says nothing about single checks: no refusal is counted and no pause begins. A limit turns the list off
+    /// for as long as the vendor says, within the bounds of a pause; [`MAX_LIST_FAILURES`] in a row turn it off for some minutes. Answers
+    /// whether there is an event to announce.
+    ///
+    /// # Errors
+    /// If the table fails.
+    pub async fn list_failed(
+        &self,
+        admitted: &Admitted,
+        product: Product,
+        verdict: &Verdict,
+    ) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        let key = &admitted.key;
+        let usage = self.store.count_list_failure(key, product).await?;
+        self.remember(key, &usage);
+        let limited_until = match verdict {
+            Verdict::Throttled(retry_after) => Some(pause_until(*retry_after, now)),
+            Verdict::Accepted | Verdict::Refused(_) | Verdict::Silent => None,
+        };
+        if usage.list(product).failures >= MAX_LIST_FAILURES {
+            let until = rule::later(now, LIST_FAILED_FOR).max(limited_until.unwrap_or(now));
+            return self.turn_list_off(key, product, ListTrouble::Fails, until).await;
+        }
+        if let Some(until) = limited_until {
+            tracing::warn!(%key, %product, %until, "the vendor limits its list: it is not asked until then");
+            self.store.pause_list(key, product, until).await?;
+            self.refresh_memory(key).await?;
+        }
+        Ok(false)
+    }
+
+    /// A product's list has answered well: earlier failures and what was said to be wrong with it are forgotten, unless it was turned off
+    /// while the answer was on its way.
     ///
     /// # Errors
     /// If the table fails.
     pub async fn trust_list(&self, key: &Fingerprint, product: Product) -> Result<(), StoreError> {
-        if self.last_seen(key).list(product).said.is_some() {
-            self.store.trust_list(key, product).await?;
+        let known = self.last_seen(key);
+        let known = known.list(product);
+        if known.said.is_some() || known.failures > 0 {
+            self.store.trust_list(key, product, self.clock.now()).await?;
             self.refresh_memory(key).await?;
         }
         Ok(())
+    }
+
+    /// Forgets what was held against a key that is not in use any more: refusals that were counted, and a suspension, with an event that
+    /// says that it is over. Answers whether there is an event to announce; of several who do it at once one is told so.
+    ///
+    /// # Errors
+    /// If the table fails.
+    pub async fn replaced(&self, key: &Fingerprint) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        let usage = self.store.usage(key).await?;
+        let flipped = if usage.suspended_until.is_some() {
+            let seq = usage.event_seq.saturating_add(1);
+            let event = VendorEvent::new(key, seq, VendorEventKind::Replaced, now);
+            self.store.end_suspension(key, &event, now).await?
+        } else {
+            if usage.refusals > 0 {
+                self.store.drop_refusals(key).await?;
+            }
+            false
+        };
+        if flipped {
+            tracing::warn!(%key, "a suspended key is not in use any more: its suspension is over");
+        }
+        self.refresh_memory(key).await?;
+        Ok(flipped)
     }
 
     /// Takes in what the answer to an admitted call says about the key; answers whether the key's state flipped, so that
@@ -390,4 +542,8 @@ impl Admission {
     fn seen(&self) -> MutexGuard<'_, HashMap<Fingerprint, (Usage, Timestamp)>> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn without(pages: &[UnderWay], page: UnderWay) -> Vec<UnderWay> {
+    pages.iter().copied().filter(|asked| *asked != page).collect()
 }

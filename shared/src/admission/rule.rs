@@ -26,6 +26,8 @@ const YIELD: i64 = 500;
 const CALL: i64 = 1000;
 /// So many refusals in a row suspend the key.
 pub const MOST_REFUSALS: u32 = 3;
+/// A list that fails so often in a row, whichever processes asked for it, is turned off for a while.
+pub const MAX_LIST_FAILURES: u32 = 3;
 /// The first probe of a suspended key: the vendor's lock-out takes about 15 min.
 pub const FIRST_PROBE: Duration = Duration::from_secs(16 * 60);
 /// Probes are never further apart.
@@ -212,6 +214,8 @@ pub struct Usage {
     pub page_turn: i64,
     /// How far each product's list is trusted: mobile, internet.
     pub lists: [ListTrust; 2],
+    /// Counts every change of the buckets: calls admitted and calls given back.
+    pub permits: i64,
 }
 
 /// How far a product's list is trusted.
@@ -221,6 +225,8 @@ pub struct ListTrust {
     pub off_until: Option<Timestamp>,
     /// What was said to be wrong with it; said once, until it is well again.
     pub said: Option<String>,
+    /// Failures in a row, over all processes; 0 after a good answer.
+    pub failures: u32,
 }
 
 impl Usage {
@@ -231,6 +237,12 @@ impl Usage {
             Product::Mobile => mobile,
             Product::Internet => internet,
         }
+    }
+
+    /// Whether this product's list may be asked now. While the key is suspended it may not: the one probe is a single check, since a
+    /// list may be refused where single checks are not, and the other way round.
+    pub fn may_ask_list(&self, product: Product, now: Timestamp) -> bool {
+        self.suspended_until.is_none() && self.list(product).off_until.is_none_or(|until| until <= now)
     }
 
     fn own_slot(&self, class: Class) -> Option<i64> {
@@ -314,6 +326,57 @@ pub enum Move {
         /// What is not believed.
         too_far: i64,
     },
+}
+
+/// What giving a call back does to the buckets that it moved: the exact inverse of its [`Take`], under the condition that nothing has
+/// happened to them since.
+///
+/// Invariant 8 holds with it. All that the rule remembers of earlier calls is the two numbers in the buckets. [`Usage::permits`]
+/// changes with every call that is admitted and with every one that is given back, so if it is still what this call made of it, the
+/// numbers are still those that this call left, and no later call was admitted because of them. Setting them to what they were before
+/// leaves the very state of a history in which the call was never admitted; what follows are decisions of that history, in which no
+/// window holds more calls than the limit. (A slot that had passed is set to the moment of the call, which has passed too: whether a
+/// call is admitted does not depend on which.)
+///
+/// Nothing less than "nothing since" would do. Subtracting the period whenever the slot is still ahead frees too much: with a period
+/// of 1 s, a call admitted at 0 s and given back at 0.9 s, and another made at 0.5 s, the slot would be 1.0 s, where a history with
+/// the second call alone has 1.5 s. A call that cannot be given back is lost, which costs rate and breaks nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GiveBack {
+    /// What [`Usage::permits`] must still be.
+    pub permits: i64,
+    /// The slot of all calls.
+    pub all: Restore,
+    /// The slot of the class's own bucket, where it covered the call.
+    pub own: Option<Restore>,
+}
+
+/// One slot that is set back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restore {
+    /// What it must still be; microseconds since 1970.
+    pub after: i64,
+    /// What it was before, or a moment that has passed.
+    pub before: i64,
+}
+
+impl GiveBack {
+    /// Of a call of `class` that was admitted at `now` by `take`, which left `after`. `None`: the slots are not there.
+    pub fn of(take: &Take, class: Class, after: &Usage, now: Timestamp) -> Option<Self> {
+        let restore = |how: Move, after: Option<i64>| {
+            let after = after?;
+            let before = match how {
+                Move::Busy { period, .. } => after.saturating_sub(period),
+                Move::Idle { .. } => now.as_microsecond(),
+            };
+            Some(Restore { after, before })
+        };
+        let own = match take.own {
+            Some(own) => Some(restore(own, after.own_slot(class))?),
+            None => None,
+        };
+        Some(Self { permits: after.permits, all: restore(take.all, after.slot)?, own })
+    }
 }
 
 /// What follows from what is known, for a call of `class` at `now`.

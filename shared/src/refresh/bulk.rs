@@ -13,16 +13,21 @@ use jiff::Timestamp;
 use super::{Look, LookError, News, Refreshed, Tracker};
 use crate::{
     admission::{Admitted, Chosen, Class, Closed, ListTrouble, Usage, Verdict, still_under_way},
-    looks::{Call, List, Page, Planned, Waiting, plan},
+    looks::{Call, Chances, List, MOST_ROWS, Page, Planned, Waiting, plan},
     order::{Order, OrderKey, Phase, Product, Saw, Trigger},
+    secret::VendorKey,
     store::{Learnt, StoreError},
     vendor::{Listing, ShownOrder, VendorError},
 };
 
 /// What was learnt is read again after so long.
 const LEARNT_FOR: Duration = Duration::from_secs(60);
-/// A list that fails so often in a row is not asked for a while.
-const MOST_FAILURES: u32 = 3;
+/// Of the orders that a list says are in a window, beyond those that a full page showed: no more than so many times these are believed …
+const MAX_BELIEVED_FULL: u64 = 10;
+/// … and so many times where the page was not full, unless the vendor's pages are smaller than what is asked for.
+const MAX_BELIEVED: u64 = 2;
+/// A density that was never confirmed by a page that showed its whole window is believed half after so long.
+const HALF_BELIEVED_AFTER: Duration = Duration::from_secs(60);
 /// A poller's page shows so many orders along with its own that are the sweep's to look at: what it shows, the sweep need not ask for.
 const MOST_DUE: usize = 150;
 /// Rows of a page that are seen to at once.
@@ -37,8 +42,7 @@ pub struct Lists {
 #[derive(Debug, Default)]
 struct Known {
     learnt: Option<(Learnt, Timestamp)>,
-    rows_per_second: f64,
-    failures: u32,
+    density: Density,
     /// The last page of a sweep that showed all there is in its window.
     swept: Option<Page>,
 }
@@ -57,6 +61,9 @@ pub enum Round {
         /// Why.
         why: Closed,
     },
+    /// The call was to be about this order alone, and its record could not be read or written. That is its own trouble, not that of the
+    /// others who wait.
+    Stuck(OrderKey, StoreError),
     /// Everything was just looked at.
     NotWorthIt,
 }
@@ -67,28 +74,61 @@ impl Lists {
     }
 
     fn list(&self, product: Product, usage: &Usage, now: Timestamp) -> List {
-        let rows_per_second = self.known().get(&product).map_or(0.0, |known| known.rows_per_second);
-        List { usable: usage.list(product).off_until.is_none_or(|until| until <= now), rows_per_second }
+        let rows_per_second = self.known().get(&product).map_or(0.0, |known| known.density.at(now));
+        List { usable: usage.may_ask_list(product, now), rows_per_second }
     }
 
     fn swept(&self, product: Product) -> Option<Page> {
         self.known().get(&product).and_then(|known| known.swept)
     }
 
-    fn answered(&self, page: &Page, rows_per_second: f64) {
+    /// Takes in what a page says about how many orders its list holds.
+    fn answered(&self, page: &Page, shown: usize, total: u64, complete: bool, now: Timestamp) {
         let mut known = self.known();
-        let known = known.entry(page.product).or_default();
-        known.failures = 0;
-        // A crowded window is believed at once, an empty one slowly: a page that overflows shows too little.
-        known.rows_per_second = rows_per_second.max(known.rows_per_second * 0.7);
+        let density = &mut known.entry(page.product).or_default().density;
+        if !density.learn(page, shown, total, complete, now) {
+            tracing::warn!(product = %page.product, shown, total, "a list's total is not about its window");
+        }
+    }
+}
+
+/// How many orders a list holds in a second of creation time. The vendor's totals are believed within bounds only: one that does not
+/// depend on the window would make windows narrower and narrower, until no page is worth a call.
+#[derive(Clone, Copy, Debug, Default)]
+struct Density {
+    rows_per_second: f64,
+    /// When it was learnt, if no page has confirmed it by showing its whole window.
+    guessed_at: Option<Timestamp>,
+    /// The most rows that a page of this list has shown.
+    fullest: u64,
+}
+
+impl Density {
+    /// Rows in a second, as believed at `now`.
+    fn at(&self, now: Timestamp) -> f64 {
+        let Some(guessed_at) = self.guessed_at else { return self.rows_per_second };
+        let age = now.duration_since(guessed_at).unsigned_abs().as_secs_f64();
+        self.rows_per_second * 0.5_f64.powf(age / HALF_BELIEVED_AFTER.as_secs_f64())
     }
 
-    /// Notes that a list failed; whether it has done so too often.
-    fn failed(&self, product: Product) -> bool {
-        let mut known = self.known();
-        let known = known.entry(product).or_default();
-        known.failures += 1;
-        known.failures.is_multiple_of(MOST_FAILURES)
+    /// Learns from a page that showed so many rows of `total`; false if the total cannot be about the page's window.
+    fn learn(&mut self, page: &Page, shown: usize, total: u64, complete: bool, now: Timestamp) -> bool {
+        let rows = shown as u64;
+        // A page that is a quarter emptier than others have been had room for all that there is.
+        let had_room = !complete && (rows == 0 || rows * 4 < self.fullest * 3);
+        let most = if rows >= u64::from(MOST_ROWS) { MAX_BELIEVED_FULL } else { MAX_BELIEVED };
+        let (total, is_whole) = match (complete, had_room) {
+            (true, _) => (total.min(MOST_ROWS.into()).max(rows), true),
+            (false, true) => (rows, true),
+            (false, false) => (total.min(rows.saturating_mul(most)), false),
+        };
+        // A crowded window is believed at once, an empty one slowly: a page that overflows shows too little.
+        let before = if had_room { 0.0 } else { self.at(now) * 0.7 };
+        self.rows_per_second = page.rows_per_second(shown, total, is_whole).max(before);
+        self.guessed_at = (!is_whole).then_some(now);
+        // Forgotten little by little: the vendor may make its pages smaller.
+        self.fullest = rows.max(self.fullest * 9 / 10);
+        !had_room
     }
 }
 
@@ -123,14 +163,23 @@ impl Tracker {
         now: Timestamp,
     ) -> Result<Refreshed, StoreError> {
         let key = order.key.clone();
-        let (mut keys, due) = try_join(self.store.in_flight(now), self.store.due(now, MOST_DUE)).await?;
-        keys.extend(due.keys);
-        keys.retain(|other| *other != key);
-        let mut orders = self.store.load_many(&keys).await?;
+        let mut orders = match self.others(&key, now).await {
+            Ok(orders) => orders,
+            Err(error) => {
+                tracing::warn!(order = %key, %error, "who else waits is not known: one order is looked at by itself");
+                return self.walk(order, Trigger::Poller).await;
+            }
+        };
         orders.push(order);
+        let vendor_key = self.vault.secrets().vendor_key.fingerprint().clone();
         let round = self.look_at_best(lists, &orders, Trigger::Poller).await?;
         let Some(order) = orders.pop() else { return Err(super::vanished(&key)) };
         match round {
+            Round::Stuck(stuck, error) if stuck == key => Err(error),
+            Round::Stuck(stuck, error) => {
+                tracing::error!(order = %stuck, %error, "another order could not be seen to");
+                self.time_passed(order, now).await
+            }
             Round::Made(all) => {
                 let (announced, news) = all.iter().fold((0, News::default()), |(announced, news), one| {
                     (announced + one.announced, news.and(one.news))
@@ -149,10 +198,14 @@ impl Tracker {
                 }
             }
             Round::NotAdmitted { until, why } => {
-                let look = self.not_admitted(until, why).await;
+                let look = self.not_admitted(&vendor_key, until, why).await;
                 self.settled(order, now, Saw::NotAsked, look, 0).await
             }
-            Round::Failed(_) => self.time_passed(order, now).await,
+            Round::Failed(error) => {
+                let mut own = self.time_passed(order, now).await?;
+                own.news.failed(&error);
+                Ok(own)
+            }
             // Somebody is just asking for it: it comes back when the ladder says so, and not at once.
             Round::NotWorthIt => {
                 let look = Look::NotMade;
@@ -165,6 +218,14 @@ impl Tracker {
                 })
             }
         }
+    }
+
+    /// All orders in flight, and some that are due, but this one.
+    async fn others(&self, key: &OrderKey, now: Timestamp) -> Result<Vec<Order>, StoreError> {
+        let (mut keys, due) = try_join(self.store.in_flight(now), self.store.due(now, MOST_DUE)).await?;
+        keys.extend(due.keys);
+        keys.retain(|other| other != key);
+        self.store.load_many(&keys).await
     }
 
     /// The call was another order's: this one waits for the next.
@@ -200,7 +261,8 @@ impl Tracker {
     /// Makes the one call that is worth most to `orders`, if there is leave for it.
     ///
     /// # Errors
-    /// If the table fails. A vendor that fails is no error.
+    /// If there is no telling whether there is leave. Neither a vendor that fails nor an order whose record cannot be read or written is
+    /// one: see [`Round::Stuck`].
     pub async fn look_at_best(
         &self,
         lists: &Lists,
@@ -208,14 +270,13 @@ impl Tracker {
         trigger: Trigger,
     ) -> Result<Round, StoreError> {
         let now = self.clock.now();
-        let chances =
-            [self.learnt(lists, Product::Mobile).await?, self.learnt(lists, Product::Internet).await?];
-        let [mobile, internet] = &chances;
+        let mobile = self.learnt_or_documented(lists, Product::Mobile).await;
+        let internet = self.learnt_or_documented(lists, Product::Internet).await;
         let waiting: Vec<Waiting> = orders
             .iter()
             .filter_map(|order| {
-                let learnt = if order.key.product == Product::Mobile { mobile } else { internet };
-                let waiting = Waiting::of(order, &learnt.chances, now, &self.schedule)?;
+                let chances = if order.key.product == Product::Mobile { &mobile } else { &internet };
+                let waiting = Waiting::of(order, chances, now, &self.schedule)?;
                 let along = trigger == Trigger::Poller && !waiting.in_flight;
                 Some(if along { waiting.along_with_others() } else { waiting })
             })
@@ -247,31 +308,49 @@ impl Tracker {
                 let Some(order) = orders.iter().find(|order| order.key == *key).cloned() else {
                     return Ok(Round::NotWorthIt);
                 };
-                let now = self.clock.now();
-                let due_at =
-                    (trigger == Trigger::Recheck).then(|| order.due_after_claim(now, &self.schedule));
-                let claimed = self.store.claim(&order, now, due_at).await?;
-                let order = Order { asked_at: Some(now), ..order };
-                let one = if claimed {
-                    self.ask(order, trigger, &admitted, now, 0).await?
-                } else {
-                    // Somebody else is just asking for it.
-                    Refreshed {
-                        order,
-                        look: Look::NotMade,
-                        announced: 0,
-                        news: News::default(),
-                        unpublished_since: None,
+                Ok(match self.look_at_one(order, trigger, &vendor_key, &admitted).await {
+                    Ok(Refreshed { look: Look::NotAdmitted { until, why }, .. }) => {
+                        Round::NotAdmitted { until, why }
                     }
-                };
-                Ok(Round::Made(vec![one]))
+                    Ok(one) => Round::Made(vec![one]),
+                    Err(error) => Round::Stuck(key.clone(), error),
+                })
             }
             Call::Page(page) => {
                 let about: HashSet<&OrderKey> =
                     planned.covers.iter().filter_map(|index| Some(&waiting.get(*index)?.key)).collect();
-                self.page(lists, page, &about, orders, trigger, &admitted, &planned).await
+                Ok(self.page(lists, page, &about, orders, trigger, (&vendor_key, &admitted), &planned).await)
             }
         }
+    }
+
+    /// Claims one order and looks at it. An admission that no call is made for is given back.
+    async fn look_at_one(
+        &self,
+        order: Order,
+        trigger: Trigger,
+        vendor_key: &VendorKey,
+        admitted: &Admitted,
+    ) -> Result<Refreshed, StoreError> {
+        let now = self.clock.now();
+        let due_at = (trigger == Trigger::Recheck).then(|| order.due_after_claim(now, &self.schedule));
+        let claimed = self.store.claim(&order, now, due_at).await;
+        if let Ok(true) = claimed {
+            return self.ask(order, trigger, (vendor_key, admitted), now, 0).await;
+        }
+        if let Err(error) = self.admission.give_back(admitted).await {
+            tracing::warn!(%error, "an admission could not be given back");
+        }
+        claimed?;
+        // Somebody else is just asking for it.
+        let order = Order { asked_at: Some(now), ..order };
+        Ok(Refreshed {
+            order,
+            look: Look::NotMade,
+            announced: 0,
+            news: News::default(),
+            unpublished_since: None,
+        })
     }
 
     #[allow(clippy::too_many_arguments, reason = "one call, with what it was planned from")]
@@ -282,29 +361,25 @@ impl Tracker {
         about: &HashSet<&OrderKey>,
         orders: &[Order],
         trigger: Trigger,
-        admitted: &Admitted,
+        (vendor_key, admitted): (&VendorKey, &Admitted),
         planned: &Planned,
-    ) -> Result<Round, StoreError> {
+    ) -> Round {
         let asked_at = self.clock.now();
-        let vendor_key = self.vault.secrets().vendor_key.clone();
-        let answer = self.vendor.list(&vendor_key, page).await;
-        self.learn(admitted, answer.as_ref().map_or_else(VendorError::verdict, |_| Verdict::Accepted)).await;
+        let answer = self.vendor.list(vendor_key, page).await;
         let product = page.product;
         let Listing { rows, complete, total, outside, request_id, odd } = match answer {
             Ok(listing) => listing,
             Err(error) => {
                 tracing::warn!(%product, ?trigger, kind = error.name(), %error, "a page failed");
-                // Whatever it says: where only the list is refused or limited, single looks go on.
-                if lists.failed(product) {
-                    self.distrust(admitted, product, ListTrouble::Fails).await;
-                }
-                return Ok(Round::Failed(error.into()));
+                self.list_failed(admitted, product, &error).await;
+                return Round::Failed(error.into());
             }
         };
         if odd.count() > 0 {
             tracing::warn!(%product, odd_fields = odd.count(), fields = %odd, "the vendor's list has odd fields");
         }
-        lists.answered(page, page.rows_per_second(rows.len(), total, complete));
+        self.learn(admitted, Verdict::Accepted).await;
+        lists.answered(page, rows.len(), total, complete, asked_at);
         if trigger == Trigger::Recheck && complete {
             lists.known().entry(product).or_default().swept = Some(*page);
         }
@@ -329,8 +404,11 @@ impl Tracker {
         if trigger == Trigger::Recheck {
             // Others that are parked may be shown too; those that are final have nothing to learn from it.
             let keys: Vec<OrderKey> = by_key.keys().cloned().collect();
-            let others = self.store.load_many(&keys).await?.into_iter();
-            let others = others.filter(|order| matches!(order.phase, Phase::Parked { .. }));
+            let others = self.store.load_many(&keys).await.unwrap_or_else(|error| {
+                tracing::warn!(%product, %error, "what else a page shows is left out");
+                Vec::new()
+            });
+            let others = others.into_iter().filter(|order| matches!(order.phase, Phase::Parked { .. }));
             found.extend(others.filter_map(|order| by_key.remove(&order.key).map(|row| (order, Some(row)))));
         }
         // What has changed comes first: somebody waits for it.
@@ -350,7 +428,11 @@ impl Tracker {
             .await;
         let ended = seen_to.iter().filter_map(|(before, after)| ended_between(before, after, asked_at));
         self.learn_ends(lists, product, ended.collect()).await;
-        Ok(Round::Made(seen_to.into_iter().map(|(_, after)| after).collect()))
+        let mut seen_to: Vec<Refreshed> = seen_to.into_iter().map(|(_, after)| after).collect();
+        if let Some(first) = seen_to.first_mut() {
+            first.news.odd_fields += odd.count();
+        }
+        Round::Made(seen_to)
     }
 
     /// Takes one order of a page down the rest of the path; answers it as it was and as it is. What fails costs the others nothing.
@@ -387,6 +469,23 @@ impl Tracker {
         }
     }
 
+    /// Whatever a list's answer would say about the key, it says it of the list: where only that is refused or limited, single checks go on.
+    async fn list_failed(&self, admitted: &Admitted, product: Product, error: &VendorError) {
+        let verdict = error.verdict();
+        if matches!(verdict, Verdict::Refused(_)) {
+            // It may be the key all the same, and another may be in use by now.
+            self.vault.read_again(self.clock.now()).await;
+        }
+        let told = match self.admission.list_failed(admitted, product, &verdict).await {
+            Ok(true) => self.announce_key(admitted.key()).await.map(drop),
+            Ok(false) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = told {
+            tracing::error!(%product, %error, "that a list has failed could not be kept");
+        }
+    }
+
     async fn distrust(&self, admitted: &Admitted, product: Product, trouble: ListTrouble) {
         let told = match self.admission.distrust_list(admitted.key(), product, trouble).await {
             Ok(true) => self.announce_key(admitted.key()).await.map(drop),
@@ -395,6 +494,17 @@ impl Tracker {
         };
         if let Err(error) = told {
             tracing::error!(%product, %error, "what is wrong with a list could not be kept");
+        }
+    }
+
+    /// The chances to plan with: where what was learnt cannot be read, the documented ones will do.
+    async fn learnt_or_documented(&self, lists: &Lists, product: Product) -> Chances {
+        match self.learnt(lists, product).await {
+            Ok(learnt) => learnt.chances,
+            Err(error) => {
+                tracing::warn!(%product, %error, "what was learnt of when orders end is left out");
+                Chances::documented(product)
+            }
         }
     }
 
@@ -445,3 +555,6 @@ fn ended_between(before: &Order, after: &Refreshed, asked_at: Timestamp) -> Opti
     let age = |moment: Timestamp| Duration::try_from(moment.duration_since(since)).unwrap_or_default();
     ended.then(|| (before.checked_at.map(age).unwrap_or_default(), age(asked_at)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 //! differ only in how they pick the order and in what they answer.
 
 mod bulk;
+mod keys;
 mod news;
 
 use std::{borrow::Cow, collections::BTreeSet};
@@ -25,8 +26,8 @@ use crate::{
         Decision, Event, Jitter, Observation, Order, OrderId, OrderKey, Place, Product, Ref, ReviewReason,
         Saw, Schedule, Seen, TrackedBy, Trigger, Trouble, decide,
     },
-    secret::{Fingerprint, SecretError, Vault},
-    store::{Commit, Registration, Store, StoreError},
+    secret::{Fingerprint, SecretError, Vault, VendorKey},
+    store::{Commit, Registration, Store, StoreError, VendorOutbox},
     vendor::{Oddities, ShownOrder, Vendor, VendorError, without_prefix},
 };
 
@@ -283,7 +284,7 @@ impl Tracker {
         }
         let vendor_key = self.vault.secrets().vendor_key.clone();
         if let Some((until, why)) = self.admission.closed(vendor_key.fingerprint(), trigger.into()) {
-            let look = self.not_admitted(until, why).await;
+            let look = self.not_admitted(vendor_key.fingerprint(), until, why).await;
             return self.settled(order, now, Saw::NotAsked, look, announced).await;
         }
         let due_at = (trigger == Trigger::Recheck).then(|| order.due_after_claim(now, &self.schedule));
@@ -293,27 +294,30 @@ impl Tracker {
         }
         let leave = self.admission.admit(vendor_key.fingerprint(), trigger.into()).await;
         let Ok(Leave::Given(admitted)) = leave else {
-            // Nobody looks: the claim is given back, and what was due is due still.
-            let due_at = due_at.map(|_| self.schedule.due_at(&order, now));
-            self.store.unclaim(&order, now, due_at).await?;
+            self.unclaim(&order, trigger, now).await?;
             let Leave::Refused { until, why } = leave? else { return Ok(not_made(order)) };
-            let look = self.not_admitted(until, why).await;
+            let look = self.not_admitted(vendor_key.fingerprint(), until, why).await;
             return self.settled(order, now, Saw::NotAsked, look, announced).await;
         };
-        self.ask(Order { asked_at: Some(now), ..order }, trigger, &admitted, now, announced).await
+        self.ask(order, trigger, (&vendor_key, &admitted), now, announced).await
     }
 
-    /// The look itself, claimed at `now` and admitted.
+    /// The look itself at an order that was claimed at `now`, as it was before, with the key that was admitted for it.
     async fn ask(
         &self,
-        claimed: Order,
+        order: Order,
         trigger: Trigger,
-        admitted: &Admitted,
+        (vendor_key, admitted): (&VendorKey, &Admitted),
         now: Timestamp,
         announced: usize,
     ) -> Result<Refreshed, StoreError> {
-        let vendor_key = self.vault.secrets().vendor_key.clone();
-        let answer = self.vendor.check_id(&vendor_key, &claimed.key).await;
+        if let Some((until, why)) = self.admission.give_back_if_old(admitted).await {
+            self.unclaim(&order, trigger, now).await?;
+            let look = Look::NotAdmitted { until, why };
+            return self.settled(order, now, Saw::NotAsked, look, announced).await;
+        }
+        let claimed = Order { asked_at: Some(now), ..order };
+        let answer = self.vendor.check_id(vendor_key, &claimed.key).await;
         let odd_fields = answer.as_ref().map_or(0, |answer| answer.odd.count());
         let (saw, look) = self.observe(&claimed, trigger, admitted, answer).await;
         let mut refreshed = self.settled(claimed, now, saw, look, announced).await?;
@@ -331,7 +335,7 @@ impl Tracker {
             let admitted = match self.admission.admit(vendor_key.fingerprint(), Class::Status).await? {
                 Leave::Given(admitted) => admitted,
                 Leave::Refused { until, why } => {
-                    self.not_admitted(until, why).await;
+                    self.not_admitted(vendor_key.fingerprint(), until, why).await;
                     return Ok(Found::NotAdmitted { until, why });
                 }
             };
@@ -361,12 +365,13 @@ impl Tracker {
         Ok(Found::Unknown)
     }
 
-    /// Announces what there is to say about a key; answers how many events went out, and when the first happened that did not.
+    /// Announces what there is to say about a key; answers how many events went out, and when the first happened that did not. A key that is
+    /// suspended is due again soon.
     ///
     /// # Errors
     /// If the table fails.
     pub async fn announce_key(&self, key: &Fingerprint) -> Result<(usize, Option<Timestamp>), StoreError> {
-        let events = self.store.vendor_events(key).await?;
+        let VendorOutbox { events, usage } = self.store.vendor_outbox(key).await?;
         let result = self.announcer.announce(&events).await;
         if let Some(why) = &result.stopped {
             tracing::warn!(%key, why, "events about the key stay in the outbox");
@@ -374,8 +379,9 @@ impl Tracker {
             let first = events.iter().find(|event| !is_out(event.seq));
             return Ok((result.count, first.map(|event| event.occurred_at)));
         }
-        if let Some(last) = events.last() {
-            self.store.mark_vendor_announced(key, last.seq).await?;
+        if usage.event_seq > 0 {
+            let is_suspended = usage.suspended_until.is_some();
+            self.store.mark_vendor_announced(key, usage.event_seq, is_suspended, self.clock.now()).await?;
         }
         Ok((result.count, None))
     }
@@ -414,10 +420,13 @@ impl Tracker {
         Err(too_many_races("record a reading").into())
     }
 
-    /// There was no leave to call. A suspended key may have been changed meanwhile.
-    async fn not_admitted(&self, until: Timestamp, why: Closed) -> Look {
+    /// There was no leave to call with `key`. A suspended key may have been changed meanwhile: another has leave at once.
+    async fn not_admitted(&self, key: &Fingerprint, until: Timestamp, why: Closed) -> Look {
         if why == Closed::Suspended {
-            self.vault.read_again(self.clock.now()).await;
+            let now = self.clock.now();
+            if self.vault.read_again(now).await.vendor_key.fingerprint() != key {
+                return Look::NotAdmitted { until: now, why: Closed::Rate };
+            }
         }
         Look::NotAdmitted { until, why }
     }
@@ -463,16 +472,22 @@ impl Tracker {
 
     /// Takes in what an answer says about the key; what goes wrong here costs no order its look.
     async fn learn(&self, admitted: &Admitted, verdict: Verdict) {
-        if matches!(verdict, Verdict::Refused(_)) {
-            self.vault.read_again(self.clock.now()).await;
-        }
-        let told = match self.admission.learn(admitted, &verdict).await {
-            Ok(true) => self.announce_key(admitted.key()).await.map(drop),
+        let key = admitted.key();
+        let is_replaced = matches!(verdict, Verdict::Refused(_))
+            && self.vault.read_again(self.clock.now()).await.vendor_key.fingerprint() != key;
+        let told = if is_replaced {
+            // It was refused because it is not in use any more.
+            self.admission.replaced(key).await
+        } else {
+            self.admission.learn(admitted, &verdict).await
+        };
+        let told = match told {
+            Ok(true) => self.announce_key(key).await.map(drop),
             Ok(false) => Ok(()),
             Err(error) => Err(error),
         };
         if let Err(error) = told {
-            tracing::error!(key = %admitted.key(), %error, "what the vendor said about the key could not be kept");
+            tracing::error!(%key, %error, "what the vendor said about the key could not be kept");
         }
     }
 

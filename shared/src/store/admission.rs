@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::{Item, Store, StoreError, item::millis, lost_update};
 use crate::{
-    admission::{Class, ListTrust, MOST_REFUSALS, Move, Take, Usage, VendorEvent},
+    admission::{Class, GiveBack, ListTrust, MOST_REFUSALS, Move, Take, Usage, VendorEvent},
     looks::{Page, UnderWay},
     order::Product,
     secret::Fingerprint,
@@ -23,6 +23,9 @@ pub(super) const PREFIX: &str = "ADMISSION#";
 const SHARD: &str = "0";
 /// An event about a key that was stored but not announced is due after so long.
 const OUTBOX_DUE: Duration = Duration::from_secs(30);
+/// A suspended key of which everything is said stays in the due index, so that its end can be said even if it is not used again: it is
+/// due again after so long.
+const SUSPENDED_DUE: Duration = Duration::from_secs(60);
 
 /// Whether an update took hold.
 #[derive(Clone, Debug)]
@@ -31,6 +34,15 @@ pub enum Taken {
     Yes(Usage),
     /// Something was in the way; this is known instead.
     No(Usage),
+}
+
+/// What is known of a key, with the events about it that are not out yet.
+#[derive(Clone, Debug, Default)]
+pub struct VendorOutbox {
+    /// Its events, ascending.
+    pub events: Vec<VendorEvent>,
+    /// Its use.
+    pub usage: Usage,
 }
 
 /// An update in the making.
@@ -64,6 +76,23 @@ impl Change {
     fn value(mut self, name: impl Into<String>, value: AttributeValue) -> Self {
         self.values.insert(name.into(), value);
         self
+    }
+
+    /// Counts a change of the buckets.
+    fn one_permit(self) -> Self {
+        self.set("permits = if_not_exists(permits, :no_permits) + :one_permit")
+            .value(":no_permits", number(0))
+            .value(":one_permit", number(1))
+    }
+
+    /// Puts these pages on record, if those that were known at this turn are still all there are.
+    fn pages(self, pages: &[UnderWay], turn: i64) -> Self {
+        self.set("pages = :pages")
+            .set("page_turn = :next_turn")
+            .only_if("attribute_not_exists(page_turn) OR page_turn = :turn")
+            .value(":pages", AttributeValue::S(write_pages(pages)))
+            .value(":turn", number(turn))
+            .value(":next_turn", number(turn.saturating_add(1)))
     }
 
     /// Moves a slot on, under the condition that belongs to it.
@@ -113,20 +142,61 @@ impl Store {
             .value(":now", millis(now))
             .value(":no_pause", millis(crate::admission::unbelievable_pause(now)))
             .value(":at", number(now.as_microsecond()))
+            .one_permit()
             .slot("slot", take.all);
         if let Some(own) = take.own {
             change = change.slot(&format!("slot_{}", class.as_str()), own);
         }
         if let Some((pages, turn)) = pages {
-            change = change
-                .set("pages = :pages")
-                .set("page_turn = :next_turn")
-                .only_if("attribute_not_exists(page_turn) OR page_turn = :turn")
-                .value(":pages", AttributeValue::S(write_pages(&pages)))
-                .value(":turn", number(turn))
-                .value(":next_turn", number(turn.saturating_add(1)));
+            change = change.pages(&pages, turn);
         }
         self.change(key, "admit a call", change).await
+    }
+
+    /// Sets the slots back that a call of `class` has moved, unless they have been moved since; with it the pages on record, if given:
+    /// those that are left, and the turn at which they were known.
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn give_back(
+        &self,
+        key: &Fingerprint,
+        class: Class,
+        give_back: &GiveBack,
+        pages: Option<(Vec<UnderWay>, i64)>,
+    ) -> Result<Taken, StoreError> {
+        let mut change = Change::new()
+            .one_permit()
+            .set("slot = :before")
+            .only_if("permits = :permits AND slot = :after")
+            .value(":permits", number(give_back.permits))
+            .value(":before", number(give_back.all.before))
+            .value(":after", number(give_back.all.after));
+        if let Some(own) = give_back.own {
+            let name = format!("slot_{}", class.as_str());
+            change = change
+                .set(format!("{name} = :own_before"))
+                .only_if(format!("{name} = :own_after"))
+                .value(":own_before", number(own.before))
+                .value(":own_after", number(own.after));
+        }
+        if let Some((pages, turn)) = pages {
+            change = change.pages(&pages, turn);
+        }
+        self.change(key, "give an admission back", change).await
+    }
+
+    /// Keeps only these pages on record, if they are known as of this turn.
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn forget_page(
+        &self,
+        key: &Fingerprint,
+        pages: &[UnderWay],
+        turn: i64,
+    ) -> Result<Taken, StoreError> {
+        self.change(key, "take a page off the record", Change::new().pages(pages, turn)).await
     }
 
     /// Takes the one probe of a suspended key, and arms the next in the same update.
@@ -237,6 +307,68 @@ impl Store {
         self.flip(key, "resume a key", change, event, now).await
     }
 
+    /// Ends the suspension of a key that is not in use any more, with the event that says so; true for the one who did it.
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn end_suspension(
+        &self,
+        key: &Fingerprint,
+        event: &VendorEvent,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let change = Change::new()
+            .remove("suspended_until")
+            .remove("probe_wait")
+            .remove("refusals")
+            .only_if("attribute_exists(suspended_until)");
+        self.flip(key, "end a suspension", change, event, now).await
+    }
+
+    /// Drops the refusals that were counted of a key that is not in use any more, unless it is suspended.
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn drop_refusals(&self, key: &Fingerprint) -> Result<(), StoreError> {
+        let change = Change::new().remove("refusals").only_if("attribute_not_exists(suspended_until)");
+        self.change(key, "drop refusals", change).await.map(drop)
+    }
+
+    /// Removes what is known of a key that is not in use any more, if it is not suspended, has nothing to announce, and would be admitted
+    /// a call at once all the same: no pause is on, and its slot has passed. The number of its last event stays, so that no number comes
+    /// twice should the key come back.
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn forget_key(&self, key: &Fingerprint, now: Timestamp) -> Result<(), StoreError> {
+        let mut change = Change::new()
+            .only_if("attribute_exists(event_seq)")
+            .only_if("attribute_not_exists(suspended_until) AND attribute_not_exists(events)")
+            .only_if("attribute_not_exists(paused_until) OR paused_until <= :now")
+            .only_if("attribute_not_exists(slot) OR slot < :at")
+            .value(":now", millis(now))
+            .value(":at", number(now.as_microsecond()));
+        let of_lists = [Product::Mobile, Product::Internet].into_iter().flat_map(|product| {
+            ["off_until", "said", "failures"].map(|name| format!("list_{product}_{name}"))
+        });
+        let own_slots = Class::ALL.map(|class| format!("slot_{}", class.as_str()));
+        let others = [
+            "slot",
+            "permits",
+            "refusals",
+            "probe_wait",
+            "paused_until",
+            "pages",
+            "page_turn",
+            "due_at",
+            "due_shard",
+        ];
+        for name in of_lists.chain(own_slots).chain(others.map(str::to_owned)) {
+            change = change.remove(name);
+        }
+        self.change(key, "forget a key", change).await.map(drop)
+    }
+
     /// Turns a product's list off until then, with the event that says so, if it is to be said; false if somebody else was faster.
     ///
     /// # Errors
@@ -263,15 +395,58 @@ impl Store {
         }
     }
 
-    /// Forgets what was said to be wrong with a product's list.
+    /// Turns a product's list off until then; never shortens that.
     ///
     /// # Errors
     /// If DynamoDB fails.
-    pub async fn trust_list(&self, key: &Fingerprint, product: Product) -> Result<(), StoreError> {
+    pub async fn pause_list(
+        &self,
+        key: &Fingerprint,
+        product: Product,
+        until: Timestamp,
+    ) -> Result<(), StoreError> {
+        let off = format!("list_{product}_off_until");
         let change = Change::new()
-            .remove(format!("list_{product}_off_until"))
-            .remove(format!("list_{product}_said"))
-            .only_if(format!("attribute_exists(list_{product}_said)"));
+            .set(format!("{off} = :until"))
+            .only_if(format!("attribute_not_exists({off}) OR {off} < :until"))
+            .value(":until", millis(until));
+        self.change(key, "pause a list", change).await.map(drop)
+    }
+
+    /// Counts a failure of a product's list; answers what is known then.
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn count_list_failure(&self, key: &Fingerprint, product: Product) -> Result<Usage, StoreError> {
+        let failures = format!("list_{product}_failures");
+        let change = Change::new()
+            .set(format!("{failures} = if_not_exists({failures}, :none) + :one"))
+            .value(":none", number(0))
+            .value(":one", number(1));
+        match self.change(key, "count a failure of a list", change).await? {
+            Taken::Yes(usage) | Taken::No(usage) => Ok(usage),
+        }
+    }
+
+    /// Forgets what was held against a product's list, unless it is turned off at `now`.
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn trust_list(
+        &self,
+        key: &Fingerprint,
+        product: Product,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let [off, said, failures] =
+            ["off_until", "said", "failures"].map(|name| format!("list_{product}_{name}"));
+        let change = Change::new()
+            .only_if(format!("attribute_exists({said}) OR attribute_exists({failures})"))
+            .only_if(format!("attribute_not_exists({off}) OR {off} <= :now"))
+            .value(":now", millis(now))
+            .remove(off)
+            .remove(said)
+            .remove(failures);
         self.change(key, "turn a list on", change).await.map(drop)
     }
 
@@ -301,22 +476,43 @@ impl Store {
     /// # Errors
     /// If DynamoDB fails.
     pub async fn vendor_events(&self, key: &Fingerprint) -> Result<Vec<VendorEvent>, StoreError> {
-        let item = self.admission(key).await?.unwrap_or_default();
-        let events = item.get("events").and_then(|events| events.as_l().ok());
-        Ok(events.into_iter().flatten().filter_map(|event| read_event(event.as_m().ok()?)).collect())
+        Ok(self.vendor_outbox(key).await?.events)
     }
 
-    /// Notes that the events up to number `seq` are out, unless another has come since: then they are announced again.
+    /// The same, with what is known of the key at that moment.
     ///
     /// # Errors
     /// If DynamoDB fails.
-    pub async fn mark_vendor_announced(&self, key: &Fingerprint, seq: u32) -> Result<(), StoreError> {
-        let change = Change::new()
-            .remove("events")
-            .remove("due_at")
-            .remove("due_shard")
-            .only_if("event_seq = :seq")
-            .value(":seq", number(seq.into()));
+    pub async fn vendor_outbox(&self, key: &Fingerprint) -> Result<VendorOutbox, StoreError> {
+        let item = self.admission(key).await?.unwrap_or_default();
+        let events = item.get("events").and_then(|events| events.as_l().ok());
+        let events = events.into_iter().flatten().filter_map(|event| read_event(event.as_m().ok()?));
+        Ok(VendorOutbox { events: events.collect(), usage: read_usage(&item) })
+    }
+
+    /// Notes that the events up to number `seq` are out, unless another has come since: then they are announced again. A key that is
+    /// suspended (which no update changes without an event) is due again soon, any other leaves the due index.
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn mark_vendor_announced(
+        &self,
+        key: &Fingerprint,
+        seq: u32,
+        is_suspended: bool,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let change =
+            Change::new().remove("events").only_if("event_seq = :seq").value(":seq", number(seq.into()));
+        let change = if is_suspended {
+            change
+                .set("due_at = :due")
+                .set("due_shard = :shard")
+                .value(":due", millis(now.checked_add(SUSPENDED_DUE).unwrap_or(now)))
+                .value(":shard", AttributeValue::S(SHARD.to_owned()))
+        } else {
+            change.remove("due_at").remove("due_shard")
+        };
         self.change(key, "mark events about the key", change).await.map(drop)
     }
 
@@ -375,7 +571,9 @@ impl Store {
             .table_name(&self.table)
             .set_key(Some(item_key(key)))
             .update_expression([sets, removes].into_iter().flatten().collect::<Vec<_>>().join(" "))
-            .condition_expression(change.conditions.join(" AND "))
+            .set_condition_expression(
+                (!change.conditions.is_empty()).then(|| change.conditions.join(" AND ")),
+            )
             .set_expression_attribute_values(Some(change.values).filter(|values| !values.is_empty()))
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
@@ -432,7 +630,9 @@ fn read_usage(item: &Item) -> Usage {
         lists: [Product::Mobile, Product::Internet].map(|product| ListTrust {
             off_until: time(&format!("list_{product}_off_until")),
             said: item.get(&format!("list_{product}_said")).and_then(|text| text.as_s().ok()).cloned(),
+            failures: count(&format!("list_{product}_failures")),
         }),
+        permits: number("permits").unwrap_or_default(),
     }
 }
 

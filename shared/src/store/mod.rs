@@ -21,7 +21,7 @@ use aws_sdk_dynamodb::{
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use jiff::Timestamp;
 
-pub use admission::Taken;
+pub use admission::{Taken, VendorOutbox};
 pub use commit::Commit;
 pub use due::Due;
 pub use item::{read_order, write_order};

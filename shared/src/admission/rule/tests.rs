@@ -19,6 +19,22 @@ fn apply(usage: &mut Usage, class: Class, take: &Take) {
     if let Some(own) = take.own {
         moved(&mut usage.own_slots[index], own);
     }
+    usage.permits += 1;
+}
+
+/// The same for a call that is given back; whether it was.
+fn give_back(usage: &mut Usage, class: Class, back: &GiveBack) -> bool {
+    let index = Class::ALL.iter().position(|other| *other == class).unwrap();
+    let own_is_still = back.own.is_none_or(|own| usage.own_slots[index] == Some(own.after));
+    if usage.permits != back.permits || usage.slot != Some(back.all.after) || !own_is_still {
+        return false;
+    }
+    usage.slot = Some(back.all.before);
+    if let Some(own) = back.own {
+        usage.own_slots[index] = Some(own.before);
+    }
+    usage.permits += 1;
+    true
 }
 
 fn admitted(usage: &mut Usage, class: Class, now: Timestamp, budget: Budget) -> bool {
@@ -63,6 +79,80 @@ proptest! {
             }
         }
         prop_assert!(most_in_any(61_000_000, &calls) <= per_minute as usize);
+    }
+
+    /// Invariant 8 where calls are given back: admissions are used up to a second later, or come too late and are given back, in any
+    /// order, tried twice, and while others are admitted. What is given back leaves no trace that a later call could use.
+    #[test]
+    fn calls_that_are_given_back_free_no_more_than_they_took(
+        (per_minute, burst) in (5u32..400).prop_flat_map(|limit| (Just(limit), 1..limit)),
+        asks in proptest::collection::vec((0.0f64..2.0, class(), 1usize..8, 0.0f64..4.0), 1..300),
+    ) {
+        let budget = Budget::new(per_minute, burst).unwrap();
+        let (mut usage, mut now, mut calls) = (Usage::default(), 0.0, Vec::new());
+        // When each call was admitted, and whether it was not given back; those that come too late, by when that is noticed.
+        let (mut admitted, mut late, mut returned) = (Vec::new(), Vec::<(f64, usize, Class, GiveBack)>::new(), 0);
+        for (pause, class, times, delay) in asks.into_iter().chain([(10.0, Class::Status, 0, 0.0)]) {
+            now += pause;
+            late.sort_by(|one, other| one.0.total_cmp(&other.0));
+            while late.first().is_some_and(|one| one.0 <= now) {
+                let (_, index, class, back) = late.remove(0);
+                if give_back(&mut usage, class, &back) {
+                    returned += 1;
+                    let (_, is_kept) = &mut admitted[index];
+                    *is_kept = false;
+                }
+                // A request that is sent again, since its answer was lost.
+                prop_assert!(!give_back(&mut usage, class, &back));
+            }
+            for _ in 0..times {
+                let Plan::Take(take) = plan(&usage, class, at(now), budget) else { break };
+                apply(&mut usage, class, &take);
+                if delay <= 1.0 {
+                    calls.push(at(now + delay).as_microsecond());
+                } else {
+                    let back = GiveBack::of(&take, class, &usage, at(now)).unwrap();
+                    late.push((now + delay, admitted.len(), class, back));
+                }
+                admitted.push((at(now).as_microsecond(), true));
+            }
+        }
+        // The slot is never before the one of a history without the calls that were given back.
+        let kept = admitted.iter().filter(|(_, is_kept)| *is_kept);
+        let alone = kept.fold(i64::MIN, |slot, (moment, _)| slot.max(*moment) + budget.all().period);
+        prop_assert!(usage.slot.unwrap_or(i64::MIN) >= alone, "{returned} given back");
+        prop_assert!(most_in_any(60_000_000, &calls) <= per_minute as usize, "{returned} given back");
+    }
+
+    /// What a call that is given back leaves is what was there before it, as far as any decision can tell.
+    #[test]
+    fn a_call_that_is_given_back_at_once_was_never_admitted(
+        burst in 1u32..20,
+        asks in proptest::collection::vec((0.0f64..1.0, class()), 0..60),
+        mine in class(),
+        after in proptest::collection::vec((0.0f64..1.0, class()), 1..20),
+    ) {
+        let budget = Budget::new(60, burst).unwrap();
+        let (mut usage, mut now) = (Usage::default(), 0.0);
+        for (pause, class) in asks {
+            now += pause;
+            admitted(&mut usage, class, at(now), budget);
+        }
+        let mut without = usage.clone();
+        if let Plan::Take(take) = plan(&usage, mine, at(now), budget) {
+            apply(&mut usage, mine, &take);
+            let back = GiveBack::of(&take, mine, &usage, at(now)).unwrap();
+            prop_assert!(give_back(&mut usage, mine, &back));
+        }
+        for (pause, class) in after.into_iter().filter(|(_, class)| *class != Class::Recheck) {
+            now += pause;
+            // A sweep yields to pollers that were admitted lately, though none has called.
+            prop_assert_eq!(
+                admitted(&mut usage, class, at(now), budget),
+                admitted(&mut without, class, at(now), budget)
+            );
+            prop_assert_eq!(usage.slot, without.slot);
+        }
     }
 
     /// Whoever is told to come back at a moment gets through then, if nobody else does before.
