@@ -23,6 +23,8 @@ use crate::{
 
 /// A whole call: connect, ask, read. The functions' own limits are longer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(8);
+/// Who asks, for the vendor's logs.
+const USER_AGENT: &str = concat!("topup-tracker/", env!("CARGO_PKG_VERSION"));
 /// An order's answer is a few hundred bytes; nothing longer than this is read to its end.
 const MOST_BODY: usize = 1024 * 1024;
 /// Everything but letters, digits and what RFC 3986 leaves alone: a `ref` comes back with `+`.
@@ -97,7 +99,7 @@ impl Vendor {
         read_answer(product, answer.status(), retry_after(answer.headers()), answer.body())
     }
 
-    /// One call, no repeat; `path` is below the base address.
+    /// One call; `path` is below the base address.
     pub(super) async fn get(
         &self,
         token: &VendorKey,
@@ -111,13 +113,15 @@ impl Vendor {
         token.set_sensitive(true);
         let request = Request::get(url)
             .header(header::ACCEPT, "application/json")
+            .header(header::ACCEPT_ENCODING, "identity")
+            .header(header::USER_AGENT, USER_AGENT)
             .header("X-Access-Token", token)
-            .body(Bytes::new())
+            .body(())
             .map_err(|_| VendorError::Unavailable {
                 what: "no URL can be made".to_owned(),
                 retry_after: None,
             })?;
-        self.http.call(request, CALL_TIMEOUT, most_body).await.map_err(|error| on_the_way(error, most_body))
+        self.http.ask(request, CALL_TIMEOUT, most_body).await.map_err(|error| on_the_way(error, most_body))
     }
 }
 
@@ -145,6 +149,9 @@ pub fn read_answer(
 fn on_the_way(error: CallError, most_body: usize) -> VendorError {
     match error {
         CallError::TooLong => VendorError::unreadable(".", &format!("longer than {} KiB", most_body / 1024)),
+        CallError::Undecodable => {
+            VendorError::unreadable(".", "a content encoding that is not gzip or deflate, or broken")
+        }
         other => VendorError::Unavailable { what: other.to_string(), retry_after: None },
     }
 }
