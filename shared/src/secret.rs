@@ -8,7 +8,8 @@ use std::{
 
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use subtle::ConstantTimeEq;
 
 use crate::aws::{Later, describe};
@@ -16,8 +17,14 @@ use crate::aws::{Later, describe};
 /// A secret is read again at most so often, whoever presents whatever.
 const READ_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
-/// A token that was taken out of the secret is let in for so long at most.
+/// A token that was taken out of the secret is let in for so long at most: what was read longer ago says nothing about tokens.
 const BELIEVED_FOR: Duration = Duration::from_secs(300);
+
+/// Tokens that were read so long ago are read again, so that a secret that cannot be read for a minute is not felt.
+const FRESH_FOR: Duration = Duration::from_secs(240);
+
+/// While tokens are to be read again and cannot be, it is tried again so often.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// What a token is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -91,9 +98,33 @@ pub struct Secrets {
     /// The vendor's key.
     #[serde(rename = "oneclickdz_api_key")]
     pub vendor_key: VendorKey,
-    /// Who may ask us.
-    #[serde(default)]
+    /// Who may ask us. An entry that is no token is left out, and said: it costs the others nothing.
+    #[serde(default, deserialize_with = "good_tokens")]
     api_tokens: Vec<ApiToken>,
+}
+
+/// The secret could not be read for so long that what is known of tokens is not believed any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("tokens cannot be checked: the secret could not be read for five minutes")]
+pub struct TokensUnknown;
+
+fn good_tokens<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<ApiToken>, D::Error> {
+    let entries: Vec<Box<RawValue>> = Vec::deserialize(from)?;
+    let token = |(index, entry): (usize, Box<RawValue>)| {
+        let mut json = serde_json::Deserializer::from_str(entry.get());
+        let read: Result<ApiToken, _> = serde_path_to_error::deserialize(&mut json);
+        let wrong = match &read {
+            Ok(known) if known.token.expose_secret().len() < 16 => {
+                "token: fewer than 16 characters".to_owned()
+            }
+            Ok(_) => return read.ok(),
+            // Never the library's own words: they repeat what stands there.
+            Err(error) => error.path().to_string(),
+        };
+        tracing::error!(entry = index, wrong, "an entry of api_tokens is no token, and is left out");
+        None
+    };
+    Ok(entries.into_iter().enumerate().filter_map(token).collect())
 }
 
 /// Where the secrets are.
@@ -176,9 +207,6 @@ impl Secrets {
         if secrets.vendor_key.expose_secret().is_empty() {
             return Err(unreadable("oneclickdz_api_key".to_owned()));
         }
-        if secrets.api_tokens.iter().any(|known| known.token.expose_secret().len() < 16) {
-            return Err(unreadable("api_tokens: a token of fewer than 16 characters".to_owned()));
-        }
         Ok(secrets)
     }
 }
@@ -224,16 +252,34 @@ impl Vault {
         self.held().secrets.clone()
     }
 
-    /// The secrets, read again if they were last read some minutes ago: what was taken out of them is good for no longer.
-    pub async fn recent(&self, now: Timestamp) -> Arc<Secrets> {
-        let held_for = now.duration_since(self.held().read_at).unsigned_abs();
-        if held_for >= BELIEVED_FOR { self.read_again(now).await } else { self.secrets() }
+    /// The secrets for checking a token. What was taken out of them is good for five minutes at most: if they cannot be read for so long,
+    /// nobody's token is. The vendor's key goes on being used; it is the vendor who says whether it is good.
+    ///
+    /// # Errors
+    /// [`TokensUnknown`].
+    pub async fn tokens(&self, now: Timestamp) -> Result<Arc<Secrets>, TokensUnknown> {
+        if self.known_for(now) >= FRESH_FOR {
+            self.read_unless_tried_within(RETRY_AFTER, now).await;
+        }
+        if self.known_for(now) < BELIEVED_FOR { Ok(self.secrets()) } else { Err(TokensUnknown) }
+    }
+
+    /// How old what is held is. Secrets of the environment are never old.
+    fn known_for(&self, now: Timestamp) -> Duration {
+        match self.source {
+            SecretSource::Environment(_) => Duration::ZERO,
+            SecretSource::Manager { .. } => now.duration_since(self.held().known_at).unsigned_abs(),
+        }
     }
 
     /// Reads the secrets again, unless somebody has within the last minute; for a key that is refused or a token that nobody
     /// knows. Where they cannot be had, the old ones stay.
     pub async fn read_again(&self, now: Timestamp) -> Arc<Secrets> {
-        let wait = |held: &Held| now.duration_since(held.read_at).unsigned_abs() < READ_AGAIN_AFTER;
+        self.read_unless_tried_within(READ_AGAIN_AFTER, now).await
+    }
+
+    async fn read_unless_tried_within(&self, gap: Duration, now: Timestamp) -> Arc<Secrets> {
+        let wait = |held: &Held| now.duration_since(held.read_at).unsigned_abs() < gap;
         {
             let mut held = self.held();
             if wait(&held) {
@@ -299,17 +345,38 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_that_is_no_token_costs_the_others_nothing() {
+        for bad in [
+            r#"{"token":"too-short","scopes":["orders"]}"#,
+            r#"{"token":"a-token-of-all-0123456789","scopes":["all"]}"#,
+            r#"{"token":"a-token-of-all-0123456789","scopes":"orders"}"#,
+            r#"{"token":4711471147114711,"scopes":["orders"]}"#,
+            r#"{"scopes":["orders"]}"#,
+            "7",
+            "null",
+            "[]",
+        ] {
+            let text = SECRET.replacen('[', &format!("[{bad},"), 1);
+            let secrets = Secrets::parse("s", &text).unwrap();
+            assert_eq!(
+                secrets.scopes_of("orders-only-0123456789"),
+                Some([Scope::Orders].as_slice()),
+                "{bad}"
+            );
+            assert_eq!(secrets.scopes_of("a-token-of-all-0123456789"), None, "{bad}");
+            assert_eq!(secrets.api_tokens.len(), 2, "{bad}");
+        }
+    }
+
+    #[test]
     fn a_secret_in_another_form_is_refused_by_field_and_without_its_text() {
         for (text, path) in [
             ("", "."),
             ("swordfish", "."),
             (r#"{"oneclickdz_api_key":7}"#, "oneclickdz_api_key"),
             (r#"{"oneclickdz_api_key":""}"#, "oneclickdz_api_key"),
-            (
-                r#"{"oneclickdz_api_key":"k","api_tokens":[{"token":"swordfish-0123456789","scopes":["all"]}]}"#,
-                "api_tokens[0].scopes[0]",
-            ),
-            (r#"{"oneclickdz_api_key":"k","api_tokens":[{"token":"swordfish","scopes":[]}]}"#, "api_tokens"),
+            (r#"{"oneclickdz_api_key":"k","api_tokens":"swordfish"}"#, "api_tokens"),
+            (r#"{"oneclickdz_api_key":"k","api_tokens":{"token":"swordfish-0123456789"}}"#, "api_tokens"),
         ] {
             let error = Secrets::parse("s", text).unwrap_err().to_string();
             assert!(error.contains(&format!(": {path}")), "{text}: {error}");

@@ -80,11 +80,22 @@ struct Input {
     reference: Value,
 }
 
-/// The order that a tick is about.
+/// The order that a tick is about, and its reference. A reference that is no good costs the order nothing: it is tracked without.
+#[derive(Debug)]
+pub struct Told {
+    /// Which order.
+    pub key: OrderKey,
+    /// The merchant's reference.
+    pub reference: Option<Ref>,
+    /// What is wrong with the reference that came, if it was left out.
+    pub ref_ignored: Option<&'static str>,
+}
+
+/// Reads a tick's input.
 ///
 /// # Errors
-/// [`PollerError::InvalidInput`].
-pub fn parse(input: &Value) -> Result<(OrderKey, Option<Ref>), PollerError> {
+/// [`PollerError::InvalidInput`]: product or id.
+pub fn parse(input: &Value) -> Result<Told, PollerError> {
     let invalid = |field: &str, why: &str| PollerError::InvalidInput { field: field.into(), why: why.into() };
     let input: Input =
         Input::deserialize(input).map_err(|_| invalid("input", "must be an object with product and id"))?;
@@ -95,13 +106,19 @@ pub fn parse(input: &Value) -> Result<(OrderKey, Option<Ref>), PollerError> {
     let product: Product =
         text("product", input.product)?.parse().map_err(|error| invalid("product", &format!("{error}")))?;
     let id = OrderId::try_from(text("id", input.id)?).map_err(|error| invalid("id", &error.to_string()))?;
-    let reference = match input.reference {
-        Value::Null => None,
-        given => {
-            Some(Ref::try_from(text("ref", given)?).map_err(|error| invalid("ref", &error.to_string()))?)
+    let (reference, ref_ignored) = match input.reference {
+        Value::Null => (None, None),
+        Value::String(text) => match Ref::try_from(text) {
+            Ok(reference) => (Some(reference), None),
+            Err(_) => (None, Some("not 1 to 200 characters without control characters")),
+        },
+        // Many shops number their orders.
+        Value::Number(number) if number.is_i64() || number.is_u64() => {
+            (Ref::try_from(number.to_string()).ok(), None)
         }
+        _ => (None, Some("no text")),
     };
-    Ok((OrderKey { product, id }, reference))
+    Ok(Told { key: OrderKey { product, id }, reference, ref_ignored })
 }
 
 /// Looks at the order if the ladder says that it is time, registering it first if it is not known.
@@ -113,8 +130,13 @@ pub async fn handle(tracker: &Tracker, input: &Value) -> Result<Tick, PollerErro
 }
 
 async fn tick(tracker: &Tracker, input: &Value) -> Result<Tick, PollerError> {
-    let (key, reference) = parse(input)?;
-    let mut summary = Summary::new("poller").with("order", key.to_string());
+    let Told { key, reference, ref_ignored } = parse(input)?;
+    if let Some(why) = ref_ignored {
+        tracing::warn!(order = %key, field = "ref", why, "the order is tracked without the ref that came with it");
+    }
+    let mut summary = Summary::new("poller")
+        .with("order", key.to_string())
+        .count("refs_ignored", usize::from(ref_ignored.is_some()));
     let (order, not_before) = match tracker.poll(&key).await? {
         Some(Refreshed { order, look, announced, news, .. }) => {
             let not_before = match look {
@@ -126,10 +148,13 @@ async fn tick(tracker: &Tracker, input: &Value) -> Result<Tick, PollerError> {
                 .count("not_admitted", usize::from(not_before.is_some()))
                 .with("events", announced);
             summary = news.add_to(summary);
-            (tracker.complete(order, reference).await?, not_before)
+            (tracker.complete(order, reference.clone()).await?, not_before)
         }
-        None => (tracker.track(&key, reference, TrackedBy::Poller).await?.1, None),
+        None => (tracker.track(&key, reference.clone(), TrackedBy::Poller).await?.1, None),
     };
+    if reference.is_some() && order.reference != reference {
+        tracing::warn!(order = %key, field = "ref", "the order is tracked with another ref, and keeps it");
+    }
     let now = tracker.clock.now();
     let jitter = Duration::from_millis(fastrand::u64(..=1000));
     let tick = next_tick(&tracker.schedule, &order, not_before.map(|moment| (moment, jitter)), now);

@@ -33,8 +33,6 @@ fn an_input_that_cannot_be_read_is_named_by_field() {
         (json!({"product": "mobile", "id": 1}), "id"),
         (json!({"product": "mobile", "id": "a b"}), "id"),
         (json!({"product": "mobile", "id": long}), "id"),
-        (json!({"product": "mobile", "id": "1", "ref": 7}), "ref"),
-        (json!({"product": "mobile", "id": "1", "ref": ""}), "ref"),
     ];
     for (input, field) in rows {
         let diagnostic = Diagnostic::from(parse(&input).unwrap_err());
@@ -60,11 +58,33 @@ fn a_tick_a_top_up_sent_and_an_order_of_ours_are_inputs() {
         (&tracked["detail"]["order"], "mobile/6901616fe9e88196b4eb64b0"),
         (&resumed["detail"]["order"], "internet/6901616fe9e88196b4eb64b2"),
     ] {
-        let (key, reference) = parse(input).unwrap();
+        let Told { key, reference, .. } = parse(input).unwrap();
         assert_eq!(key.to_string(), order);
         assert_eq!(reference.unwrap().as_str(), "order-12345");
     }
-    assert_eq!(parse(&json!({"product": "mobile", "id": "1", "ref": null})).unwrap().1, None);
+}
+
+#[test]
+fn a_ref_that_is_no_good_never_costs_the_tracking() {
+    for (reference, kept, is_ignored) in [
+        (json!(null), None, false),
+        (json!("order-1"), Some("order-1"), false),
+        (json!(12345), Some("12345"), false),
+        (json!(-7), Some("-7"), false),
+        (json!(""), None, true),
+        (json!("a\nb"), None, true),
+        (json!("x".repeat(201)), None, true),
+        (json!(1.5), None, true),
+        (json!(true), None, true),
+        (json!({"a": 1}), None, true),
+        (json!(["order-1"]), None, true),
+    ] {
+        let told = parse(&json!({"product": "mobile", "id": "1", "ref": reference})).unwrap();
+        assert_eq!(told.key.to_string(), "mobile/1", "{reference}");
+        assert_eq!(told.reference.as_ref().map(Ref::as_str), kept, "{reference}");
+        assert_eq!(told.ref_ignored.is_some(), is_ignored, "{reference}");
+    }
+    assert_eq!(parse(&json!({"product": "mobile", "id": "1"})).unwrap().reference, None);
 }
 
 #[tokio::test]

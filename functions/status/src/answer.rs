@@ -87,6 +87,12 @@ impl Answer {
         problem.with(header::RETRY_AFTER, HeaderValue::from_static("1"))
     }
 
+    /// The secret could not be read for so long that nobody knows which tokens are good.
+    pub(crate) fn tokens_unknown() -> Self {
+        let detail = "tokens cannot be checked now: the secret that holds them cannot be read; try again";
+        Self::problem(503, None, detail.to_owned()).retry_after(10)
+    }
+
     /// Try again after so many seconds.
     pub(crate) fn retry_after(self, seconds: u64) -> Self {
         self.with(header::RETRY_AFTER, HeaderValue::from(seconds))

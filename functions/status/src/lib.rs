@@ -8,7 +8,7 @@ use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse
 use shared::{
     order::{OrderKey, Ref},
     refresh::Tracker,
-    secret::Scope,
+    secret::{Scope, TokensUnknown},
     telemetry::Summary,
 };
 
@@ -17,15 +17,14 @@ use route::Call;
 
 /// Answers one request. Whatever the request is, the answer is JSON, and an error is a problem of RFC 9457.
 pub async fn handle(tracker: &Tracker, request: ApiGatewayV2httpRequest) -> ApiGatewayV2httpResponse {
-    let method = request.request_context.http.method.clone();
-    let path = request.raw_path.clone().unwrap_or_default();
-    let answer = answer(tracker, &request, method.as_str(), &path).await;
-    let called = route::parse(method.as_str(), &path).ok();
+    let call = route::parse(&request);
+    // A path can hold anything: what is no call of ours is not repeated in the log.
     let summary = Summary::new("status")
-        .with("method", method.as_str())
-        // A path can hold anything: what is no call of ours is not repeated in the log.
-        .with("call", called.as_ref().map(Call::name))
-        .with("order", called.as_ref().and_then(Call::order).map(ToString::to_string))
+        .with("method", request.request_context.http.method.as_str())
+        .with("call", call.as_ref().ok().map(Call::name))
+        .with("order", call.as_ref().ok().and_then(Call::order).map(ToString::to_string));
+    let answer = answer(tracker, &request, call).await;
+    let summary = summary
         .with("http", answer.status)
         .count("requests", 1)
         .count("looks", usize::from(answer.met.looked))
@@ -42,57 +41,55 @@ pub async fn handle(tracker: &Tracker, request: ApiGatewayV2httpRequest) -> ApiG
 pub fn parse(
     request: &ApiGatewayV2httpRequest,
 ) -> Result<(Option<OrderKey>, Option<Ref>), Box<ApiGatewayV2httpResponse>> {
-    let method = &request.request_context.http.method;
-    let path = request.raw_path.as_deref().unwrap_or_default();
     let refused = |problem: Answer| Box::new(problem.into_response());
-    match route::parse(method.as_str(), path).map_err(refused)? {
+    match route::parse(request).map_err(refused)? {
+        Call::Health => Ok((None, None)),
         Call::Track(key) => Ok((Some(key), route::body(request).map_err(refused)?)),
-        Call::Show(key) | Call::History(key) | Call::Card(key) => Ok((Some(key), None)),
-        Call::Find(_, reference) => Ok((None, Some(reference))),
+        Call::Show(key) | Call::History(key, _) | Call::Card(key) => Ok((Some(key), None)),
+        Call::Lookup(_) => Ok((None, Some(route::reference(request).map_err(refused)?))),
     }
 }
 
-async fn answer(tracker: &Tracker, request: &ApiGatewayV2httpRequest, method: &str, path: &str) -> Answer {
-    if path == "/health" && method == "GET" {
+async fn answer(tracker: &Tracker, request: &ApiGatewayV2httpRequest, call: Result<Call, Answer>) -> Answer {
+    if matches!(call, Ok(Call::Health)) {
         return Answer::ok(&serde_json::json!({"ok": true}));
     }
     let Some(token) = bearer(request) else { return Answer::unauthorized() };
-    let call = route::parse(method, path);
     let needed = if matches!(call, Ok(Call::Card(_))) { Scope::Cards } else { Scope::Orders };
-    let scopes = scopes(tracker, token, needed).await;
-    let call = match (scopes, call) {
-        (None, _) => return Answer::unauthorized(),
+    let call = match (scopes(tracker, token, needed).await, call) {
+        (Err(TokensUnknown), _) => return Answer::tokens_unknown(),
+        (Ok(None), _) => return Answer::unauthorized(),
         (_, Err(problem)) => return problem,
-        (Some(scopes), Ok(_)) if !scopes.contains(&needed) => {
-            return Answer::problem(
-                403,
-                None,
-                format!("this token has not the scope {}", scope_name(needed)),
-            );
+        (Ok(Some(scopes)), Ok(_)) if !scopes.contains(&needed) => {
+            return Answer::problem(403, None, format!("this token lacks the scope {}", scope_name(needed)));
         }
-        (_, Ok(call)) => call,
+        (Ok(Some(_)), Ok(call)) => call,
     };
     match call {
+        Call::Health => Answer::ok(&serde_json::json!({"ok": true})),
         Call::Track(key) => match route::body(request) {
             Ok(reference) => orders::track(tracker, &key, reference).await,
             Err(problem) => problem,
         },
         Call::Show(key) => orders::show(tracker, &key).await,
-        Call::History(key) => orders::history(tracker, &key).await,
+        Call::History(key, page) => orders::history(tracker, &key, page).await,
         Call::Card(key) => orders::card(tracker, &key).await,
-        Call::Find(product, reference) => orders::find(tracker, product, &reference).await,
+        Call::Lookup(product) => match route::reference(request) {
+            Ok(reference) => orders::find(tracker, product, &reference).await,
+            Err(problem) => problem,
+        },
     }
 }
 
 /// The scopes of a token. One that nobody knows, or that is not good for this, may have been changed: the secret is read again,
 /// now and then.
-async fn scopes(tracker: &Tracker, token: &str, needed: Scope) -> Option<Vec<Scope>> {
+async fn scopes(tracker: &Tracker, token: &str, needed: Scope) -> Result<Option<Vec<Scope>>, TokensUnknown> {
     let now = tracker.clock.now();
-    let known = tracker.vault.recent(now).await;
+    let known = tracker.vault.tokens(now).await?;
     if let Some(scopes) = known.scopes_of(token).filter(|scopes| scopes.contains(&needed)) {
-        return Some(scopes.to_vec());
+        return Ok(Some(scopes.to_vec()));
     }
-    tracker.vault.read_again(now).await.scopes_of(token).map(<[Scope]>::to_vec)
+    Ok(tracker.vault.read_again(now).await.scopes_of(token).map(<[Scope]>::to_vec))
 }
 
 fn bearer(request: &ApiGatewayV2httpRequest) -> Option<&str> {

@@ -9,17 +9,27 @@ use shared::{
     store::{Registration, StoreError},
 };
 
-use crate::answer::{Answer, Met};
+use crate::{
+    answer::{Answer, Met},
+    route::HistoryPage,
+};
 
 /// A ref that the vendor does not know may be known a little later: ours, the vendor says nothing.
 const ASK_AGAIN_SECONDS: u64 = 10;
 
 /// `PUT /orders/{product}/{id}`.
 pub(crate) async fn track(tracker: &Tracker, key: &OrderKey, reference: Option<Ref>) -> Answer {
-    match tracker.track(key, reference, TrackedBy::Put).await {
-        Ok((Registration::Tracked, order)) => view(tracker, 201, &order),
-        Ok((Registration::AlreadyTracked, order)) => view(tracker, 200, &order),
-        Err(error) => failed(key, &error),
+    let (registration, order) = match tracker.track(key, reference.clone(), TrackedBy::Put).await {
+        Ok(tracked) => tracked,
+        Err(error) => return failed(key, &error),
+    };
+    match (&order.reference, reference) {
+        (Some(stored), Some(given)) if *stored != given => Answer::problem(
+            409,
+            Some("ref"),
+            format!("{key} is tracked with the ref {:?}, and keeps it", stored.as_str()),
+        ),
+        _ => view(tracker, if registration == Registration::Tracked { 201 } else { 200 }, &order),
     }
 }
 
@@ -32,7 +42,7 @@ pub(crate) async fn show(tracker: &Tracker, key: &OrderKey) -> Answer {
     }
 }
 
-/// `PUT /refs/{product}/{ref}`: for a send that was never answered. The vendor is asked for the order by the merchant's reference,
+/// `POST /orders/{product}/lookup`: for a send that was never answered. The vendor is asked for the order by the merchant's reference,
 /// and what is found is tracked.
 pub(crate) async fn find(tracker: &Tracker, product: Product, reference: &Ref) -> Answer {
     match tracker.find(product, reference).await {
@@ -62,19 +72,27 @@ pub(crate) async fn find(tracker: &Tracker, product: Product, reference: &Ref) -
     }
 }
 
-/// `GET /orders/{product}/{id}/history`: the details as they were or will be announced, ascending.
-pub(crate) async fn history(tracker: &Tracker, key: &OrderKey) -> Answer {
+/// `GET /orders/{product}/{id}/history`: a page of the details as they were or will be announced, ascending. `next` is the `after` of
+/// the next page, `null` on the last.
+pub(crate) async fn history(tracker: &Tracker, key: &OrderKey, page: HistoryPage) -> Answer {
     #[derive(Serialize)]
     struct History {
         events: Vec<Box<RawValue>>,
+        next: Option<u32>,
     }
-    let events = match tracker.store.events_after(key, 0).await {
-        Ok(events) if events.is_empty() => return not_tracked(key),
-        Ok(events) => events,
+    let (events, next) = match tracker.store.events_page(key, page.after, page.limit).await {
+        Ok(found) => found,
         Err(error) => return failed(key, &error),
     };
+    if events.is_empty() {
+        match tracker.store.load(key).await {
+            Ok(Some(_)) => {}
+            Ok(None) => return not_tracked(key),
+            Err(error) => return failed(key, &error),
+        }
+    }
     match events.into_iter().map(|event| RawValue::from_string(event.detail)).collect() {
-        Ok(events) => Answer::ok(&History { events }),
+        Ok(events) => Answer::ok(&History { events, next }),
         Err(_) => {
             failed(key, &StoreError::Corrupt { key: key.clone(), why: "an event is not JSON".to_owned() })
         }

@@ -2,7 +2,6 @@
 
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use base64::{Engine, engine::general_purpose::STANDARD};
-use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use shared::order::{OrderKey, Product, Ref};
 
@@ -11,84 +10,116 @@ use crate::answer::Answer;
 /// A call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
+    Health,
     Track(OrderKey),
     Show(OrderKey),
-    History(OrderKey),
+    History(OrderKey, HistoryPage),
     Card(OrderKey),
-    Find(Product, Ref),
+    Lookup(Product),
+}
+
+/// Which events of a history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HistoryPage {
+    /// Those after this number; 0: from the first.
+    pub(crate) after: u32,
+    /// So many at most, from 1 to 100.
+    pub(crate) limit: u32,
+}
+
+impl HistoryPage {
+    const MAX: u32 = 100;
 }
 
 impl Call {
     /// In logs.
     pub(crate) fn name(&self) -> &'static str {
         match self {
+            Self::Health => "health",
             Self::Track(_) => "track",
             Self::Show(_) => "show",
-            Self::History(_) => "history",
+            Self::History(..) => "history",
             Self::Card(_) => "card",
-            Self::Find(..) => "find",
+            Self::Lookup(_) => "lookup",
         }
     }
 
     /// Which order it is about.
     pub(crate) fn order(&self) -> Option<&OrderKey> {
         match self {
-            Self::Track(key) | Self::Show(key) | Self::History(key) | Self::Card(key) => Some(key),
-            Self::Find(..) => None,
+            Self::Track(key) | Self::Show(key) | Self::History(key, _) | Self::Card(key) => Some(key),
+            Self::Health | Self::Lookup(_) => None,
         }
     }
 }
 
-type Make = fn(OrderKey) -> Call;
-
 /// The only body that we take is `{"ref": "…"}`.
 const MOST_BODY: usize = 16 * 1024;
 
-pub(crate) fn parse(method: &str, path: &str) -> Result<Call, Answer> {
-    // A ref may hold a slash: what follows the product is the ref, whole.
-    if let Some((product, reference)) = path.strip_prefix("/refs/").and_then(|rest| rest.split_once('/')) {
-        return match method {
-            "PUT" => Ok(Call::Find(parse_product(product)?, parse_ref(reference)?)),
-            _ => Err(Answer::method_not_allowed("PUT")),
-        };
-    }
+/// The call that a request is: its method, path and query, not its body.
+///
+/// API Gateway has decoded the path already, so nothing in it is decoded here; a ref, which may hold anything, is never part of a path.
+pub(crate) fn parse(request: &ApiGatewayV2httpRequest) -> Result<Call, Answer> {
+    let method = request.request_context.http.method.as_str();
+    let path = request.raw_path.as_deref().unwrap_or_default();
     let segments: Vec<&str> = path.trim_end_matches('/').split('/').skip(1).collect();
-    let (product, id, rest) = match segments.as_slice() {
-        ["health"] => return Err(Answer::method_not_allowed("GET")),
-        ["orders", product, id, rest @ ..] => (*product, *id, rest),
-        _ => return Err(no_route()),
-    };
-    let product = parse_product(product)?;
-    let (call, allowed): (Option<Make>, _) = match (method, rest) {
-        ("PUT", []) => (Some(Call::Track), "GET, PUT"),
-        ("GET", []) => (Some(Call::Show), "GET, PUT"),
-        (_, []) => (None, "GET, PUT"),
-        ("GET", ["history"]) => (Some(Call::History), "GET"),
-        ("GET", ["card"]) => (Some(Call::Card), "GET"),
-        (_, ["history" | "card"]) => (None, "GET"),
-        _ => return Err(no_route()),
-    };
-    let call = call.ok_or_else(|| Answer::method_not_allowed(allowed))?;
-    let id = id.parse().map_err(|error| Answer::problem(400, Some("id"), format!("{error}")))?;
-    Ok(call(OrderKey { product, id }))
+    match (segments.as_slice(), method) {
+        (["health"], "GET") => Ok(Call::Health),
+        (["health"], _) => Err(Answer::method_not_allowed("GET")),
+        (["orders", product, "lookup"], "POST") => Ok(Call::Lookup(parse_product(product)?)),
+        (["orders", product, id, rest @ ..], _) => {
+            let key = OrderKey { product: parse_product(product)?, id: parse_id(id)? };
+            of_order(method, key, rest, request.raw_query_string.as_deref().unwrap_or_default())
+        }
+        _ => Err(no_route()),
+    }
+}
+
+fn of_order(method: &str, key: OrderKey, rest: &[&str], query: &str) -> Result<Call, Answer> {
+    match (method, rest) {
+        ("PUT", []) => Ok(Call::Track(key)),
+        ("GET", []) => Ok(Call::Show(key)),
+        ("GET", ["history"]) => Ok(Call::History(key, history_page(query)?)),
+        ("GET", ["card"]) => Ok(Call::Card(key)),
+        // An order may have any id: `lookup` too.
+        (_, []) if key.id.as_str() == "lookup" => Err(Answer::method_not_allowed("GET, POST, PUT")),
+        (_, []) => Err(Answer::method_not_allowed("GET, PUT")),
+        (_, ["history" | "card"]) => Err(Answer::method_not_allowed("GET")),
+        _ => Err(no_route()),
+    }
 }
 
 fn parse_product(text: &str) -> Result<Product, Answer> {
     text.parse().map_err(|error| Answer::problem(404, Some("product"), format!("{error}")))
 }
 
-/// Raw or percent-encoded, whatever stands before us made of it; `+` is a plus.
-fn parse_ref(text: &str) -> Result<Ref, Answer> {
-    let decoded = percent_decode_str(text).decode_utf8();
-    let decoded = decoded.map_err(|_| Answer::problem(400, Some("ref"), "ref is not UTF-8".to_owned()))?;
-    Ref::try_from(decoded.into_owned()).map_err(|error| Answer::problem(400, Some("ref"), error.to_string()))
+fn parse_id(text: &str) -> Result<shared::order::OrderId, Answer> {
+    text.parse().map_err(|error| Answer::problem(400, Some("id"), format!("{error}")))
+}
+
+/// `after` and `limit` of a query; other parameters are passed over, and of one that comes twice the last counts.
+fn history_page(query: &str) -> Result<HistoryPage, Answer> {
+    let mut page = HistoryPage { after: 0, limit: HistoryPage::MAX };
+    for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+        let number = value.parse::<u32>().ok().filter(|_| value.bytes().all(|byte| byte.is_ascii_digit()));
+        let bad = |why: &str| Answer::problem(400, Some(name), format!("{name} must be {why}"));
+        match name {
+            "after" => page.after = number.ok_or_else(|| bad("the number of an event, as in `next`"))?,
+            "limit" => {
+                let limit = number.filter(|limit| (1..=HistoryPage::MAX).contains(limit));
+                page.limit = limit.ok_or_else(|| bad("a whole number from 1 to 100"))?;
+            }
+            _ => {}
+        }
+    }
+    Ok(page)
 }
 
 fn no_route() -> Answer {
     Answer::problem(
         404,
         None,
-        "there is nothing here; see /orders/{product}/{id} and /refs/{product}/{ref}".to_owned(),
+        "there is nothing here; see /orders/{product}/{id} and POST /orders/{product}/lookup".to_owned(),
     )
 }
 
@@ -123,4 +154,11 @@ pub(crate) fn body(request: &ApiGatewayV2httpRequest) -> Result<Option<Ref>, Ans
         }
         Some(_) => Err(bad("ref", "ref must be a string".to_owned())),
     }
+}
+
+/// The reference that a lookup is about.
+pub(crate) fn reference(request: &ApiGatewayV2httpRequest) -> Result<Ref, Answer> {
+    let missing =
+        || Answer::problem(400, Some("ref"), "ref is missing: send {\"ref\": \"order-123\"}".to_owned());
+    body(request)?.ok_or_else(missing)
 }

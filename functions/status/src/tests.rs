@@ -2,7 +2,7 @@ use aws_lambda_events::encodings::Body;
 use serde_json::{Value, json};
 use shared::{
     config::Config,
-    order::{OrderKey, Product, Ref},
+    order::{OrderKey, Product},
     secret::{SecretSource, Secrets},
 };
 
@@ -86,16 +86,90 @@ async fn what_is_wrong_with_a_request_is_said() {
         ("DELETE", "/orders/mobile/1", 405, None),
         ("PUT", "/orders/mobile/1/history", 405, None),
         ("POST", "/orders/internet/1/card", 405, None),
-        ("PUT", "/refs", 404, None),
-        ("PUT", "/refs/mobile", 404, None),
-        ("PUT", "/refs/mobile/", 400, Some("ref")),
-        ("PUT", "/refs/fax/abc", 404, Some("product")),
-        ("GET", "/refs/mobile/abc", 405, None),
-        ("PUT", "/refs/mobile/%ff", 400, Some("ref")),
-        ("PUT", &format!("/refs/mobile/{}", "x".repeat(201)), 400, Some("ref")),
+        ("POST", "/orders/fax/lookup", 404, Some("product")),
+        ("DELETE", "/orders/mobile/lookup", 405, None),
+        ("POST", "/orders/mobile/lookup/abc", 404, None),
+        ("PUT", "/refs/mobile/abc", 404, None),
+        ("PUT", "/health", 405, None),
+        ("PUT", "/health/", 405, None),
+        ("GET", "/health/x", 404, None),
     ];
     for (method, path, status, field) in rows {
         assert_problem(asks(method, path), status, field, &format!("{method} {path}")).await;
+    }
+}
+
+#[tokio::test]
+async fn what_may_be_asked_of_a_path_is_said() {
+    for (method, path, allowed) in [
+        ("POST", "/orders/mobile/1", "GET, PUT"),
+        ("DELETE", "/orders/mobile/lookup", "GET, POST, PUT"),
+        ("PUT", "/orders/mobile/1/history", "GET"),
+        ("POST", "/health", "GET"),
+    ] {
+        let response = handle(&tracker().await, asks(method, path)).await;
+        assert_eq!(response.headers["allow"], allowed, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn the_page_of_a_history_is_asked_for_by_numbers() {
+    let page = |query: &str| {
+        let mut request = asks("GET", "/orders/mobile/1/history");
+        request.raw_query_string = Some(query.to_owned());
+        request
+    };
+    let parsed = |query: &str| match route::parse(&page(query)) {
+        Ok(Call::History(_, page)) => (page.after, page.limit),
+        other => panic!("{other:?}"),
+    };
+    for (query, after, limit) in [
+        ("", 0, 100),
+        ("after=7", 7, 100),
+        ("limit=1&after=4294967295", 4_294_967_295, 1),
+        ("limit=5&limit=9&other=x&after=0", 0, 9),
+    ] {
+        assert_eq!(parsed(query), (after, limit), "{query}");
+    }
+    for (query, field) in [
+        ("after=x", "after"),
+        ("after=-1", "after"),
+        ("after=+1", "after"),
+        ("after=", "after"),
+        ("after=4294967296", "after"),
+        ("limit=0", "limit"),
+        ("limit=101", "limit"),
+        ("limit=all", "limit"),
+    ] {
+        assert_problem(page(query), 400, Some(field), query).await;
+    }
+}
+
+#[tokio::test]
+async fn health_needs_no_token_with_a_slash_or_without() {
+    for path in ["/health", "/health/"] {
+        for token in [None, Some("Bearer sample-token-0123456789"), Some("Bearer nonsense")] {
+            let mut request = asks("GET", path);
+            request.headers.remove("authorization");
+            request.headers.extend(token.map(|token| (http::header::AUTHORIZATION, token.parse().unwrap())));
+            assert_eq!(answers(request).await.0, 200, "{path} {token:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_lookup_needs_a_ref() {
+    const LOOKUP: &str = include_str!("../../../events/http/lookup.json");
+    for (body, status, field) in [
+        ("", 400, "ref"),
+        ("{}", 400, "ref"),
+        (r#"{"ref": null}"#, 400, "ref"),
+        (r#"{"ref": 7}"#, 400, "ref"),
+        (r#"{"ref": "a\nb"}"#, 400, "ref"),
+        ("nonsense", 400, "body"),
+        (&" ".repeat(16 * 1024 + 1), 413, "body"),
+    ] {
+        assert_problem(request(LOOKUP, |event| event["body"] = body.into()), status, Some(field), body).await;
     }
 }
 
@@ -157,7 +231,7 @@ async fn every_route_of_the_samples_is_one() {
     for sample in [
         PUT,
         GET,
-        include_str!("../../../events/http/put-ref.json"),
+        include_str!("../../../events/http/lookup.json"),
         include_str!("../../../events/http/get-history.json"),
         include_str!("../../../events/http/get-card.json"),
     ] {
@@ -192,22 +266,11 @@ fn a_body_may_be_base64_and_a_ref_may_be_missing() {
 }
 
 #[test]
-fn a_ref_in_a_path_may_be_raw_or_encoded() {
-    let found = |path: &str| route::parse("PUT", path).unwrap();
-    let find = |text: &str| Call::Find(Product::Mobile, Ref::try_from(text.to_owned()).unwrap());
-    for (path, reference) in [
-        ("/refs/mobile/order-123", "order-123"),
-        ("/refs/mobile/API-+213665983439-abc", "API-+213665983439-abc"),
-        ("/refs/mobile/API-%2B213665983439-abc", "API-+213665983439-abc"),
-        ("/refs/mobile/a%20b", "a b"),
-        ("/refs/mobile/a b", "a b"),
-        ("/refs/mobile/a%2Fb", "a/b"),
-        ("/refs/mobile/a/b", "a/b"),
-        ("/refs/mobile/100%", "100%"),
-        ("/refs/mobile/%D8%B7", "ط"),
-    ] {
-        assert_eq!(found(path), find(reference), "{path}");
-    }
-    let key = OrderKey { product: Product::Mobile, id: "1".parse().unwrap() };
-    assert_eq!(found("/orders/mobile/1"), Call::Track(key));
+fn an_order_may_have_any_id_and_a_lookup_takes_none() {
+    let parsed = |method: &str, path: &str| route::parse(&asks(method, path)).unwrap();
+    let key = OrderKey { product: Product::Mobile, id: "lookup".parse().unwrap() };
+    assert_eq!(parsed("POST", "/orders/mobile/lookup"), Call::Lookup(Product::Mobile));
+    assert_eq!(parsed("POST", "/orders/internet/lookup/"), Call::Lookup(Product::Internet));
+    assert_eq!(parsed("GET", "/orders/mobile/lookup"), Call::Show(key.clone()));
+    assert_eq!(parsed("PUT", "/orders/mobile/lookup"), Call::Track(key));
 }

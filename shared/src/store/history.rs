@@ -42,28 +42,52 @@ impl Store {
     /// If DynamoDB fails, or an event cannot be read.
     pub async fn events_after(&self, key: &OrderKey, after: u32) -> Result<Vec<Event>, StoreError> {
         let mut events = Vec::new();
-        let mut next: Option<Item> = None;
-        loop {
-            let page = self
-                .client
-                .query()
-                .table_name(&self.table)
-                .key_condition_expression("pk = :pk AND sk BETWEEN :first AND :last")
-                .expression_attribute_values(":pk", AttributeValue::S(item::partition(key)))
-                .expression_attribute_values(":first", AttributeValue::S(sort_key(after.saturating_add(1))))
-                .expression_attribute_values(":last", AttributeValue::S("EVENT#~".to_owned()))
-                .consistent_read(true)
-                .set_exclusive_start_key(next)
-                .send()
-                .await
-                .map_err(|error| StoreError::unavailable("read a history", &error))?;
-            for item in page.items() {
-                events.push(read_event(key, item)?);
-            }
-            next = page.last_evaluated_key;
-            if next.is_none() {
-                return Ok(events);
-            }
+        let mut from = Some(after);
+        while let Some(after) = from {
+            let (page, next) = self.query_events(key, after, None).await?;
+            events.extend(page);
+            from = next;
         }
+        Ok(events)
+    }
+
+    /// A page of the events after number `after`: `limit` at most, and no more than DynamoDB reads at once (1 MB), ascending; with the
+    /// number to go on after, if there are more.
+    ///
+    /// # Errors
+    /// If DynamoDB fails, or an event cannot be read.
+    pub async fn events_page(
+        &self,
+        key: &OrderKey,
+        after: u32,
+        limit: u32,
+    ) -> Result<(Vec<Event>, Option<u32>), StoreError> {
+        self.query_events(key, after, Some(limit)).await
+    }
+
+    async fn query_events(
+        &self,
+        key: &OrderKey,
+        after: u32,
+        limit: Option<u32>,
+    ) -> Result<(Vec<Event>, Option<u32>), StoreError> {
+        let page = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("pk = :pk AND sk BETWEEN :first AND :last")
+            .expression_attribute_values(":pk", AttributeValue::S(item::partition(key)))
+            .expression_attribute_values(":first", AttributeValue::S(sort_key(after.saturating_add(1))))
+            .expression_attribute_values(":last", AttributeValue::S("EVENT#~".to_owned()))
+            .consistent_read(true)
+            .set_limit(limit.map(|limit| i32::try_from(limit).unwrap_or(i32::MAX)))
+            .send()
+            .await
+            .map_err(|error| StoreError::unavailable("read a history", &error))?;
+        let events = page.items().iter().map(|item| read_event(key, item));
+        let events = events.collect::<Result<Vec<Event>, _>>()?;
+        let more = page.last_evaluated_key.is_some();
+        let next = events.last().map(|event| event.seq).filter(|_| more);
+        Ok((events, next))
     }
 }

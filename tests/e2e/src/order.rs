@@ -40,13 +40,19 @@ impl TestOrder<'_> {
         serde_json::from_str(&self.get_text().await).unwrap()
     }
 
-    /// `GET …/history`: the events.
+    /// `GET …/history`: the events, of all pages.
     pub async fn history(&self) -> Vec<Value> {
-        let (status, _, text) =
-            self.stack.request("GET", &format!("/orders/{}/history", self.key()), None).await;
-        assert_eq!(status, 200, "{text}");
-        let history: Value = serde_json::from_str(&text).unwrap();
-        history["events"].as_array().unwrap().clone()
+        let mut events = Vec::new();
+        let mut after = Some(0);
+        while let Some(number) = after {
+            let path = format!("/orders/{}/history?after={number}", self.key());
+            let (status, _, text) = self.stack.request("GET", &path, None).await;
+            assert_eq!(status, 200, "{text}");
+            let mut page: Value = serde_json::from_str(&text).unwrap();
+            events.append(page["events"].as_array_mut().unwrap());
+            after = page["next"].as_u64();
+        }
+        events
     }
 
     /// `GET …/card`: status and answer.

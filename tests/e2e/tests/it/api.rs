@@ -50,16 +50,84 @@ async fn tracking_twice_tracks_once_and_a_ref_that_comes_later_is_kept() {
     let path = format!("/orders/mobile/{id}");
     let order = stack.order("mobile", &id);
     order.track().await;
-    for (body, reference) in
-        [("{\"ref\": \"mine\"}", "mine"), ("{\"ref\": \"another\"}", "mine"), ("", "mine")]
-    {
+    for body in ["{\"ref\": \"mine\"}", "{\"ref\": \"mine\"}", ""] {
         let (status, _, text) = stack.request("PUT", &path, Some(body)).await;
         assert_eq!(status, 200, "{text}");
-        assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["ref"], reference);
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["ref"], "mine");
     }
+    let before = stack.item("mobile", &id).await;
+    let (status, kind, text) = stack.request("PUT", &path, Some("{\"ref\": \"another\"}")).await;
+    assert_eq!((status, kind.as_str()), (409, "application/problem+json"), "{text}");
+    let problem: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(problem["field"], "ref");
+    assert!(problem["detail"].as_str().unwrap().contains("\"mine\""), "the stored ref is named: {text}");
+    assert_eq!(stack.item("mobile", &id).await["ref"], before["ref"], "and kept");
     order.wait_for("Order Fulfilled", 60).await;
     order.assert_events(&["Order Tracked", "Order Fulfilled"]).await;
     assert_eq!(order.card().await.0, 404, "a mobile order has no card to come");
+}
+
+#[tokio::test]
+async fn of_two_puts_with_different_refs_one_is_taken() {
+    let stack = Stack::express();
+    let id = stack.sandbox.send_mobile("0770000014").await;
+    let path = format!("/orders/mobile/{id}");
+    let put = async |reference: &str| {
+        let body = json!({"ref": reference}).to_string();
+        (stack.request("PUT", &path, Some(&body)).await.0, reference.to_owned())
+    };
+    let (one, other) = tokio::join!(put("one"), put("other"));
+    let taken: Vec<&str> = [&one, &other]
+        .into_iter()
+        .filter(|(status, _)| *status < 300)
+        .map(|(_, text)| text.as_str())
+        .collect();
+    let refused = [&one, &other].into_iter().filter(|(status, _)| *status == 409).count();
+    assert_eq!((taken.len(), refused), (1, 1), "{one:?} {other:?}");
+    assert_eq!(stack.order("mobile", &id).get().await["ref"], taken[0]);
+}
+
+#[tokio::test]
+async fn a_ref_that_is_no_good_costs_no_tracking() {
+    let stack = Stack::express();
+    for reference in [json!("a\nb"), json!(""), json!({"a": 1}), json!(4711)] {
+        let id = stack.sandbox.send_mobile("0770000015").await;
+        stack.put_event("Top-up Sent", &json!({"product": "mobile", "id": id, "ref": reference})).await;
+        let order = stack.order("mobile", &id);
+        let tracked = order.wait_for("Order Tracked", 60).await;
+        let kept = if reference.is_number() { json!("4711") } else { Value::Null };
+        assert_eq!(tracked.detail["order"]["ref"], kept, "{reference}");
+    }
+    wait_until("the warning", Duration::from_secs(30), || async {
+        stack.logs().contains("without the ref that came with it").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_history_has_pages() {
+    let stack = Stack::express();
+    let id = stack.sandbox.send_mobile("0600000001").await;
+    let order = stack.order("mobile", &id);
+    order.track().await;
+    order.wait_for("Order Refunded", 60).await;
+    let page = async |query: &str| {
+        let path = format!("/orders/mobile/{id}/history{query}");
+        let (status, _, text) = stack.request("GET", &path, None).await;
+        (status, serde_json::from_str::<Value>(&text).unwrap())
+    };
+    let (status, all) = page("").await;
+    assert_eq!((status, all["events"].as_array().unwrap().len(), &all["next"]), (200, 2, &Value::Null));
+    let (_, first) = page("?limit=1").await;
+    assert_eq!((&first["events"][0], &first["next"]), (&all["events"][0], &json!(1)));
+    let (_, second) = page("?after=1&limit=5").await;
+    assert_eq!((&second["events"][0], &second["next"]), (&all["events"][1], &Value::Null));
+    let (status, beyond) = page("?after=99").await;
+    assert_eq!((status, beyond), (200, json!({"events": [], "next": null})));
+    let (status, problem) = page("?limit=1000").await;
+    assert_eq!((status, &problem["field"]), (400, &json!("limit")));
+    let (status, _, _) = stack.request("GET", "/orders/mobile/never-tracked/history?after=5", None).await;
+    assert_eq!(status, 404);
 }
 
 #[tokio::test]

@@ -15,8 +15,11 @@ async fn a_send_that_was_never_answered_is_found_by_its_ref_and_tracked() {
         json!({"plan_code": "PREPAID_DJEZZY", "MSSIDN": "0778037340", "amount": 500, "ref": reference});
     assert!(stack.sandbox.try_send("mobile", body).await.is_none(), "the answer is lost");
 
-    let path = format!("/refs/mobile/{}", reference.replace(' ', "%20"));
-    let (status, _, text) = stack.request("PUT", &path, None).await;
+    let lookup = async |reference: &str| {
+        let body = json!({"ref": reference}).to_string();
+        stack.request("POST", "/orders/mobile/lookup", Some(&body)).await
+    };
+    let (status, _, text) = lookup(&reference).await;
     assert_eq!(status, 201, "{text}");
     let found: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(found["ref"], reference);
@@ -24,12 +27,15 @@ async fn a_send_that_was_never_answered_is_found_by_its_ref_and_tracked() {
     let vendor_ref = found["vendor_ref"].as_str().unwrap().to_owned();
     assert!(vendor_ref.starts_with("API-+213") && vendor_ref.ends_with(&reference), "{vendor_ref}");
 
-    // By the ref as it comes back, raw and encoded: the same order, tracked already.
-    for path in [vendor_ref.replace(' ', "%20"), vendor_ref.replace('+', "%2B").replace(' ', "%20")] {
-        let (status, _, text) = stack.request("PUT", &format!("/refs/mobile/{path}"), None).await;
-        assert_eq!(status, 200, "{path}: {text}");
-        assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["id"], order.id.as_str());
-    }
+    // By the ref as it comes back: the same order, tracked already.
+    let (status, _, text) = lookup(&vendor_ref).await;
+    assert_eq!(status, 200, "{text}");
+    assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["id"], order.id.as_str());
+    // With another prefix it is another order's.
+    let another = format!("API-+213000000000-{reference}");
+    assert_ne!(another, vendor_ref);
+    let (status, _, text) = lookup(&another).await;
+    assert!(matches!(status, 404 | 502), "{status}: {text}");
     order.wait_for("Order Fulfilled", 90).await;
     order.assert_events(&["Order Tracked", "Order Fulfilled"]).await;
 }
@@ -39,8 +45,9 @@ async fn a_ref_that_the_vendor_does_not_know_is_no_failure() {
     let stack = Stack::express();
     let reference = format!("later-{}", Clock::System.now().as_microsecond());
     let ask = async || {
-        let path = format!("/refs/internet/{reference}");
-        let answer = stack.send(Some(stack.env("API_TOKEN")), "PUT", &path, None).await;
+        let body = json!({"ref": reference}).to_string();
+        let answer =
+            stack.send(Some(stack.env("API_TOKEN")), "POST", "/orders/internet/lookup", Some(&body)).await;
         let retry_after = answer.headers().get("retry-after").map(|wait| wait.to_str().unwrap().to_owned());
         (answer.status().as_u16(), retry_after, answer.text().await.unwrap())
     };

@@ -9,7 +9,7 @@ use shared::{
     config::Config,
     order::{OrderKey, Product, TrackedBy, Trigger},
     refresh::{Look, Tracker},
-    secret::{SecretSource, Vault},
+    secret::{SecretSource, TokensUnknown, Vault},
 };
 use wiremock::{
     Mock, MockServer, ResponseTemplate,
@@ -93,9 +93,44 @@ async fn a_token_that_is_taken_out_is_good_for_five_minutes_at_most() {
     manager.put_secret_value().secret_id(&name).secret_string(secret(json!([]))).send().await.unwrap();
     let is_known = async |seconds: u64| {
         let now = start.checked_add(Duration::from_secs(seconds)).unwrap();
-        vault.recent(now).await.scopes_of(token).is_some()
+        vault.tokens(now).await.unwrap().scopes_of(token).is_some()
     };
-    assert!(is_known(299).await, "not read again at every request");
-    assert!(!is_known(300).await);
+    assert!(is_known(239).await, "not read again at every request");
+    assert!(!is_known(240).await);
+    manager.delete_secret().secret_id(&name).force_delete_without_recovery(true).send().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_secret_that_cannot_be_read_again_is_believed_for_five_minutes() {
+    let stack = Stack::fast();
+    let start = Clock::System.now();
+    let name = format!("away-{}", start.as_microsecond());
+    let token = "a-token-for-a-while-0123456789";
+    let secret =
+        |tokens: serde_json::Value| json!({"oneclickdz_api_key": "key", "api_tokens": tokens}).to_string();
+    let known = json!([{"token": token, "scopes": ["orders"]}, {"token": "short", "scopes": []}, 7]);
+    let manager = stack.secrets_manager();
+    manager.create_secret().name(&name).secret_string(secret(known.clone())).send().await.unwrap();
+    let source = SecretSource::Manager { id: name.clone() };
+    let vault = Vault::open(source, manager.clone(), start).await.unwrap();
+    manager.delete_secret().secret_id(&name).force_delete_without_recovery(true).send().await.unwrap();
+    let is_known = async |seconds: u64| {
+        let now = start.checked_add(Duration::from_secs(seconds)).unwrap();
+        vault.tokens(now).await.map(|secrets| secrets.scopes_of(token).is_some())
+    };
+    for (seconds, expected) in [
+        (239, Ok(true)),
+        (240, Ok(true)),
+        (299, Ok(true)),
+        (300, Err(TokensUnknown)),
+        (36_000, Err(TokensUnknown)),
+    ] {
+        assert_eq!(is_known(seconds).await, expected, "after {seconds} s");
+    }
+    assert_eq!(vault.secrets().vendor_key.fingerprint().to_string().len(), 16, "the vendor's key is used on");
+    // It can be read again, and the token has been taken out meanwhile.
+    manager.create_secret().name(&name).secret_string(secret(json!([]))).send().await.unwrap();
+    assert_eq!(is_known(36_009).await, Err(TokensUnknown), "not tried again at every request");
+    assert_eq!(is_known(36_010).await, Ok(false));
     manager.delete_secret().secret_id(&name).force_delete_without_recovery(true).send().await.unwrap();
 }
