@@ -105,6 +105,11 @@ impl OwnPlace {
         Tracker::open(&Config::read(all).unwrap()).await.unwrap().with_clock(clock)
     }
 
+    /// The table's name.
+    pub fn table(&self) -> &str {
+        &self.name
+    }
+
     /// An item of the table, as it is stored.
     pub async fn item(&self, stack: &Stack, key: &OrderKey) -> HashMap<String, AttributeValue> {
         let read = stack.dynamodb().get_item().table_name(&self.name).consistent_read(true);

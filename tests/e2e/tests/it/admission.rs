@@ -1,17 +1,25 @@
 //! The key's calls, over everybody who shares it: rate, parts, pause, suspension, probe. Against the DynamoDB API of the stack.
 
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, UNIX_EPOCH},
+};
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use e2e::Stack;
-use futures_util::future::join_all;
+use e2e::{Answer, Gate, OwnPlace, Passage, Request, Sandbox, Stack, TestBed};
+use futures_util::future::{BoxFuture, join_all};
 use jiff::Timestamp;
 use serde_json::json;
 use shared::{
-    admission::{Admission, Budget, Class, Closed, Leave, Verdict},
+    admission::{Admission, Budget, Chosen, Class, Closed, Leave, ListTrouble, Verdict},
     clock::Clock,
+    looks::Page,
     order::{OrderKey, Product, TrackedBy, Trigger},
-    refresh::{Look, Tracker},
+    refresh::{Look, Refreshed, Round, Tracker},
     secret::Fingerprint,
     store::Store,
 };
@@ -260,4 +268,357 @@ async fn a_claim_that_no_call_is_admitted_for_is_given_back() {
         assert_eq!(stack.item("mobile", order.id.as_str()).await, before, "{trigger:?}");
     }
     assert_eq!(calls(&vendor).await, 0);
+}
+
+/// The state of a key of the vendor's, as it is stored.
+async fn key_item(place: &OwnPlace, stack: &Stack, key: &Fingerprint) -> HashMap<String, AttributeValue> {
+    let read = stack.dynamodb().get_item().table_name(place.table()).consistent_read(true);
+    let read = read.key("pk", AttributeValue::S(format!("ADMISSION#{key}")));
+    let read = read.key("sk", AttributeValue::S("ADMISSION".to_owned()));
+    read.send().await.unwrap().item.unwrap_or_default()
+}
+
+async fn recheck_once(tracker: &Tracker) -> recheck::Report {
+    let now = tracker.clock.now().as_millisecond() as u64;
+    recheck::handle(tracker, UNIX_EPOCH + Duration::from_millis(now + 55_000)).await.unwrap()
+}
+
+/// Findings, 3: three processes that still use the old key suspend it, say so, and nobody ever said that it is over.
+#[tokio::test]
+async fn a_key_that_was_replaced_does_not_stay_suspended() {
+    let stack = Stack::fast();
+    let place = OwnPlace::create(&stack, "replaced").await;
+    let vendor = Sandbox::own().await;
+    let start = Clock::System.now();
+    let clock = Clock::fixed(start);
+    let (old, secret) =
+        (format!("old-{}", start.as_microsecond()), format!("replaced-{}", start.as_microsecond()));
+    let in_use = vendor.settings()[1].1;
+    let text = json!({"oneclickdz_api_key": in_use, "api_tokens": []}).to_string();
+    let manager = stack.secrets_manager();
+    manager.create_secret().name(&secret).secret_string(text).send().await.unwrap();
+    let on_the_bus = [("EVENT_BUS", stack.env("EVENT_BUS")), ("BULK_LOOKS", "off")];
+
+    // Three that have not heard of the new key, and hear nothing of it.
+    let settings = [on_the_bus[0], on_the_bus[1], ("ONECLICKDZ_API_KEY", old.as_str())];
+    for number in 0..3 {
+        let late = place.tracker(&stack, &vendor, clock.clone(), &settings).await;
+        let id = vendor.make("mobile", json!([{"after_seconds": 0, "status": "HANDLING"}])).await;
+        let order = OrderKey { product: Product::Mobile, id: id.parse().unwrap() };
+        late.track(&order, None, TrackedBy::Put).await.unwrap();
+        clock.set(later(clock.now(), 5.0));
+        let look = late.refresh(&order, Trigger::Status).await.unwrap().unwrap().look;
+        assert!(matches!(look, Look::Failed(_)), "{number}: {look:?}");
+    }
+    let key = old_key(&old);
+    let about = format!("vendor/{key}");
+    let heard = stack.bus.wait_for(&about, "Vendor Suspended", Duration::from_secs(20)).await;
+    assert_eq!(heard.id(), format!("{about}#1"));
+    let suspended_at = clock.now();
+
+    // Two rechecks that use the new key. Not before everything about it was said a minute ago: until then the key in use may be the one
+    // that they have not heard of.
+    let settings = [on_the_bus[0], on_the_bus[1], ("SECRET_ID", secret.as_str())];
+    let rechecks = [
+        place.tracker(&stack, &vendor, clock.clone(), &settings).await,
+        place.tracker(&stack, &vendor, clock.clone(), &settings).await,
+    ];
+    clock.set(later(suspended_at, 50.0));
+    recheck_once(&rechecks[0]).await;
+    assert!(key_item(&place, &stack, &key).await.contains_key("suspended_until"));
+    clock.set(later(suspended_at, 61.0));
+    join_all(rechecks.iter().map(recheck_once)).await;
+    let heard = stack.bus.wait_for(&about, "Vendor Resumed", Duration::from_secs(20)).await;
+    assert_eq!(
+        (heard.id(), heard.detail["reason"].as_str()),
+        (format!("{about}#2").as_str(), Some("key_replaced"))
+    );
+    clock.set(later(suspended_at, 200.0));
+    join_all(rechecks.iter().map(recheck_once)).await;
+    assert_eq!(stack.bus.kinds(&about), ["Vendor Suspended", "Vendor Resumed"], "once");
+    let mut left: Vec<_> = key_item(&place, &stack, &key).await.into_keys().collect();
+    left.sort();
+    assert_eq!(left, ["event_seq", "pk", "sk"], "and nothing of it is left");
+    manager.delete_secret().secret_id(&secret).force_delete_without_recovery(true).send().await.unwrap();
+    place.delete(&stack).await;
+}
+
+/// The fingerprint of a key.
+fn old_key(key: &str) -> Fingerprint {
+    shared::secret::VendorKey::from(secrecy::SecretString::from(key.to_owned())).fingerprint().clone()
+}
+
+/// A key that is in use and suspended is in the due index, and nobody ends its suspension but a probe; nor does it look like an order
+/// that nobody sees to.
+#[tokio::test]
+async fn a_suspended_key_that_is_in_use_stays_suspended_and_is_never_late() {
+    let stack = Stack::fast();
+    let place = OwnPlace::create(&stack, "in-use").await;
+    let vendor = Sandbox::own().await;
+    let clock = Clock::fixed(Clock::System.now());
+    let tracker = place.tracker(&stack, &vendor, clock.clone(), &[("BULK_LOOKS", "off")]).await;
+    let key = tracker.vault.secrets().vendor_key.fingerprint().clone();
+    let Leave::Given(admitted) = tracker.admission.admit(&key, Class::Status).await.unwrap() else {
+        panic!("no leave")
+    };
+    for _ in 0..3 {
+        tracker.admission.learn(&admitted, &Verdict::Refused("ERR_AUTH".to_owned())).await.unwrap();
+    }
+    for _ in 0..12 {
+        clock.set(later(clock.now(), 61.0));
+        let due = tracker.store.due(clock.now(), 100).await.unwrap();
+        assert_eq!(due.vendor_keys, [key.clone()]);
+        let late = clock.now().duration_since(due.oldest.unwrap());
+        assert!(late.as_secs() <= 61, "{late}");
+        recheck_once(&tracker).await;
+        let usage = tracker.usage().await.unwrap();
+        assert!(usage.suspended_until.is_some() && usage.event_seq == 1, "{usage:?}");
+        assert!(tracker.store.vendor_events(&key).await.unwrap().is_empty());
+    }
+    // Its probe is answered: it leaves the index.
+    clock.set(tracker.usage().await.unwrap().suspended_until.unwrap());
+    let Leave::Given(probe) = tracker.admission.admit(&key, Class::Status).await.unwrap() else {
+        panic!("no probe")
+    };
+    assert!(tracker.admission.learn(&probe, &Verdict::Accepted).await.unwrap());
+    clock.set(later(clock.now(), 61.0));
+    recheck_once(&tracker).await;
+    assert!(tracker.store.due(later(clock.now(), 3600.0), 100).await.unwrap().vendor_keys.is_empty());
+    place.delete(&stack).await;
+}
+
+/// A gate behind which every third claim takes so long; the vendor answers, and when it was asked is noted.
+#[derive(Debug)]
+struct SlowClaims {
+    clock: Clock,
+    seconds: f64,
+    claims: AtomicU64,
+    asked: Mutex<Vec<Timestamp>>,
+}
+
+impl SlowClaims {
+    fn open(clock: &Clock, seconds: f64) -> Arc<Self> {
+        let (claims, asked) = (AtomicU64::new(0), Mutex::default());
+        Arc::new(Self { clock: clock.clone(), seconds, claims, asked })
+    }
+}
+
+impl Gate for SlowClaims {
+    fn before<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Passage> {
+        Box::pin(async move {
+            if request.operation != "check-id" {
+                return Passage::Forward;
+            }
+            self.asked.lock().unwrap().push(self.clock.now());
+            let id = request.text.rsplit('/').next().unwrap();
+            let data = json!({"_id": id, "status": "HANDLING"});
+            Passage::Answered(Answer {
+                status: 200,
+                text: json!({"success": true, "data": data}).to_string(),
+            })
+        })
+    }
+
+    fn after<'a>(&'a self, request: &'a Request, _: &'a Answer) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let is_claim = request.operation == "UpdateItem" && request.text.contains("SET asked_at = :now");
+            if is_claim && self.claims.fetch_add(1, Ordering::SeqCst) % 3 == 1 {
+                self.clock.set(later(self.clock.now(), self.seconds));
+            }
+        })
+    }
+}
+
+/// Findings, 6: an admission was used up to 2.2 s after it was given, where a claim came in between.
+#[tokio::test]
+async fn an_admission_that_a_slow_claim_made_old_is_given_back() {
+    let stack = Stack::fast();
+    let place = OwnPlace::create(&stack, "slow-claims").await;
+    let bed = TestBed::open(&stack, &place).await;
+    let settings = [
+        ("VENDOR_CALLS_PER_MINUTE", "20"),
+        ("VENDOR_CALLS_BURST", "1"),
+        ("BULK_LOOKS", "on"),
+        ("POLL_DEADLINE", "1h"),
+        ("POLL_LADDER_MOBILE", "3s"),
+    ];
+    for seconds in [0.9, 2.2] {
+        let clock = Clock::fixed(Clock::System.now());
+        let gate = SlowClaims::open(&clock, seconds);
+        let door: Arc<dyn Gate> = gate.clone();
+        let name = format!("slow-{}", (seconds * 1000.0) as u64);
+        let tracker = bed.tracker(&door, clock.clone(), &name, &settings).await;
+        let key = tracker.vault.secrets().vendor_key.fingerprint().clone();
+        let lists = tracker.lists.clone().unwrap();
+        let order = OrderKey { product: Product::Mobile, id: format!("{name}-1").parse().unwrap() };
+        tracker.track(&order, None, TrackedBy::Put).await.unwrap();
+        clock.set(later(clock.now(), 9.0));
+        let (mut made, mut given_back) = (0, 0);
+        for _ in 0..90 {
+            let loaded = tracker.store.load(&order).await.unwrap().unwrap();
+            let before = bed.item(&order).await.unwrap();
+            let round = tracker.look_at_best(&lists, &[loaded], Trigger::Poller).await.unwrap();
+            match round {
+                Round::Made(seen) => {
+                    assert!(matches!(seen[..], [Refreshed { look: Look::Answered, .. }]), "{seen:?}");
+                    made += 1;
+                    clock.set(later(clock.now(), 3.1));
+                }
+                Round::NotAdmitted { until, why: Closed::Rate } => {
+                    if gate.claims.load(Ordering::SeqCst) % 3 == 2 && until == clock.now() {
+                        given_back += 1;
+                        assert_eq!(bed.item(&order).await.unwrap(), before, "the claim is given back too");
+                        let usage = tracker.admission.usage(&key).await.unwrap();
+                        assert!(usage.slot.unwrap() <= clock.now().as_microsecond(), "a call may be made");
+                    }
+                    clock.wait_until(until).await;
+                }
+                // Not yet its time.
+                Round::NotWorthIt => clock.set(later(clock.now(), 0.5)),
+                other => panic!("{other:?}"),
+            }
+        }
+        let asked = gate.asked.lock().unwrap().clone();
+        let fullest = asked
+            .iter()
+            .map(|first| asked.iter().filter(|at| (*first..later(*first, 60.0)).contains(at)).count());
+        let fullest = fullest.max().unwrap();
+        assert!(fullest <= 20, "{fullest} calls in 60 s");
+        assert_eq!(made, asked.len());
+        assert!((given_back > 0) == (seconds > 1.0), "{seconds}: {given_back} given back, {made} made");
+        let minutes = asked[asked.len() - 1].duration_since(asked[0]).as_secs_f64() / 60.0;
+        println!("{made} calls in {minutes:.1} min, {fullest} in the fullest, {given_back} given back");
+    }
+    place.delete(&stack).await;
+}
+
+#[tokio::test]
+async fn a_page_that_is_not_asked_for_after_all_is_not_on_record() {
+    let stack = Stack::fast();
+    let start = Clock::System.now();
+    let clock = Clock::fixed(start);
+    let budget = Budget::new(60, 5).unwrap();
+    let (one, key) = admission(&stack, "given-back", &clock, budget);
+    let page = Page { product: Product::Mobile, from: start, to: later(start, 20.0) };
+    let admit = async |admission: &Admission| {
+        let chosen = admission.admit_for(&key, Class::Poller, |_, _| Some(((), Some(page)))).await.unwrap();
+        let Chosen::Given(admitted, ()) = chosen else { panic!("no leave: {chosen:?}") };
+        admitted
+    };
+    let known = async || {
+        let usage = one.usage(&key).await.unwrap();
+        (usage.slot, usage.own_slots, usage.pages.len())
+    };
+    admit(&one).await;
+    let before = known().await;
+    let admitted = admit(&one).await;
+    assert_eq!(known().await.2, 2);
+    clock.set(later(start, 1.0));
+    assert!(one.give_back_if_old(&admitted).await.is_none(), "it may be used for a second");
+    clock.set(later(start, 1.001));
+    let until = one.give_back_if_old(&admitted).await;
+    assert_eq!(until, Some((clock.now(), Closed::Rate)));
+    // One page is left: both have asked for the same, at the same moment.
+    assert_eq!((known().await.0, known().await.1), (before.0, before.1));
+    let after = known().await;
+    one.give_back(&admitted).await.unwrap();
+    assert_eq!(known().await, after, "once");
+
+    // Somebody else was admitted meanwhile: the call counts as made, but nobody waits for its page.
+    clock.set(later(start, 20.0));
+    let admitted = admit(&one).await;
+    let (other, _) = admission(&stack, "", &clock, budget);
+    assert!(matches!(other.admit(&key, Class::Status).await.unwrap(), Leave::Given(_)));
+    let before = known().await;
+    assert_eq!(before.2, 1);
+    clock.set(later(start, 22.0));
+    assert!(one.give_back_if_old(&admitted).await.is_some());
+    assert_eq!(known().await, (before.0, before.1, 0));
+}
+
+/// A gate that lets no write to one order pass.
+#[derive(Debug)]
+struct Unwritable {
+    id: String,
+}
+
+impl Gate for Unwritable {
+    fn before<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Passage> {
+        Box::pin(async move {
+            let is_write = matches!(request.operation.as_str(), "UpdateItem" | "TransactWriteItems");
+            if request.operation == "check-id" {
+                let id = request.text.rsplit('/').next().unwrap();
+                let data = json!({"_id": id, "status": "HANDLING"});
+                let text = json!({"success": true, "data": data}).to_string();
+                return Passage::Answered(Answer { status: 200, text });
+            }
+            if is_write && request.text.contains(&self.id) {
+                let text =
+                    r#"{"__type": "com.amazon.coral.validate#ValidationException", "message": "too large"}"#;
+                return Passage::Answered(Answer { status: 400, text: text.to_owned() });
+            }
+            Passage::Forward
+        })
+    }
+
+    fn after<'a>(&'a self, _: &'a Request, _: &'a Answer) -> BoxFuture<'a, ()> {
+        Box::pin(async {})
+    }
+}
+
+/// Findings, 7: a tick whose call was to be about another order failed with that order's record, and its execution with it.
+#[tokio::test]
+async fn an_order_whose_record_takes_no_write_costs_no_other_order_its_tick() {
+    let stack = Stack::fast();
+    let place = OwnPlace::create(&stack, "unwritable").await;
+    let bed = TestBed::open(&stack, &place).await;
+    let clock = Clock::fixed(Clock::System.now());
+    let settings = [
+        ("VENDOR_CALLS_PER_MINUTE", "20"),
+        ("VENDOR_CALLS_BURST", "1"),
+        ("BULK_LOOKS", "on"),
+        ("POLL_DEADLINE", "60s"),
+        ("RECHECK_DELAYED", "30m"),
+    ];
+    let stuck = format!("stuck-{}", clock.now().as_millisecond());
+    let open: Arc<dyn Gate> = Arc::new(Unwritable { id: "nobody".to_owned() });
+    let gate: Arc<dyn Gate> = Arc::new(Unwritable { id: stuck.clone() });
+    let well = bed.tracker(&open, clock.clone(), "unwritable", &settings).await;
+    let tracker = bed.tracker(&gate, clock.clone(), "unwritable", &settings).await;
+    let key = tracker.vault.secrets().vendor_key.fingerprint().clone();
+    // This vendor knows no lists.
+    tracker.admission.distrust_list(&key, Product::Mobile, ListTrouble::OtherTimes).await.unwrap();
+    let order = |name: &str| OrderKey { product: Product::Mobile, id: name.parse().unwrap() };
+    let (stuck, others) = (order(&stuck), [order("a-1"), order("a-2"), order("a-3")]);
+    well.track(&stuck, None, TrackedBy::Put).await.unwrap();
+    clock.set(later(clock.now(), 2.0));
+    for other in &others {
+        well.track(other, None, TrackedBy::Put).await.unwrap();
+    }
+    let get_busy = async || {
+        let leave = tracker.admission.admit(&key, Class::Status).await.unwrap();
+        assert!(matches!(leave, Leave::Given(_)), "{leave:?}");
+        clock.set(later(clock.now(), 3.3));
+    };
+    // The others' ticks: whose call is about the one that is stuck goes on all the same, and looks at its own next time.
+    clock.set(later(clock.now(), 20.0));
+    get_busy().await;
+    for other in others.iter().cycle().take(12) {
+        tracker.poll(other).await.unwrap().unwrap();
+        clock.set(later(clock.now(), 3.3));
+    }
+    let own = tracker.poll(&stuck).await;
+    assert!(own.is_err(), "its own tick says so: {own:?}");
+
+    // The recheck: nobody is looked at because of the first, and all others are.
+    clock.set(later(clock.now(), 3600.0));
+    let before = clock.now();
+    let report = recheck_once(&tracker).await;
+    assert!(report.failed >= 1, "{report:?}");
+    for other in &others {
+        let stored = tracker.store.load(other).await.unwrap().unwrap();
+        assert!(stored.checked_at.is_some_and(|checked| checked >= before), "{other}: {report:?}");
+    }
+    assert_eq!(tracker.store.load(&stuck).await.unwrap().unwrap().checked_at, None);
+    place.delete(&stack).await;
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use shared::{
-    admission::{Class, Leave},
+    admission::{Class, Leave, ListTrust, Verdict},
     clock::Clock,
     order::{Order, OrderKey, Product, TrackedBy, Trigger},
     refresh::{Look, Refreshed, Round, Tracker},
@@ -413,26 +413,122 @@ async fn a_sweep_leaves_an_order_to_whoever_is_faster() {
 }
 
 #[tokio::test]
-async fn a_list_that_alone_is_limited_does_not_stop_single_looks() {
+async fn a_list_that_alone_is_limited_is_left_alone_for_as_long_as_the_vendor_says() {
     let shop = Shop::open("bulk-limited", &[SCARCE[0], SCARCE[1], ("POLL_DEADLINE", "1h")]).await;
-    let answers = json!([{"kind": "status", "http": 429, "repeat": "forever"}]);
+    let answers =
+        json!([{"kind": "status", "http": 429, "retry_after": 40}, {"kind": "status", "http": 429}]);
     shop.vendor.control("POST", "/lists/script", Some(json!({"answers": answers}))).await;
     let mut keys = Vec::new();
     for index in 0..6 {
         keys.push(shop.order(Product::Mobile, 20.0 - f64::from(index), is("HANDLING")).await);
     }
-    for _ in 0..6 {
-        // A 429 asks for a pause of the whole key.
-        shop.tracker.clock.set(later(shop.tracker.clock.now(), 70.0));
+    let begin = async || {
         shop.get_busy().await;
-        for key in &keys {
-            shop.poll(key).await;
-            shop.wait_for_leave();
-        }
+        shop.poll(&keys[0]).await;
+        shop.tracker.clock.now()
+    };
+    let off_for = async |since: Timestamp| {
+        let usage = shop.tracker.usage().await.unwrap();
+        assert_eq!((usage.paused_until, usage.refusals, usage.event_seq), (None, 0, 0), "nobody else waits");
+        let until = usage.list(Product::Mobile).off_until.unwrap();
+        until.duration_since(since).as_secs()
+    };
+    let since = begin().await;
+    assert_eq!((shop.calls().await, off_for(since).await), ((0, 1), 40));
+    for key in keys.iter().cycle().take(10) {
+        shop.wait_for_leave();
+        shop.poll(key).await;
     }
     let (checks, lists) = shop.calls().await;
-    assert!(lists <= 6 && checks >= 6, "{checks} by id, {lists} pages");
-    assert_eq!(shop.tracker.usage().await.unwrap().list(Product::Mobile).said.as_deref(), Some("list_fails"));
+    assert!(lists == 1 && checks >= 5, "{checks} by id, {lists} pages");
+    // It is asked again, and limited again, without a word for how long.
+    shop.tracker.clock.set(later(since, 41.0));
+    let since = begin().await;
+    assert_eq!((shop.calls().await.1, off_for(since).await), (2, 20));
+    // Well again.
+    shop.tracker.clock.set(later(since, 60.0));
+    begin().await;
+    assert_eq!(shop.calls().await.1, 3);
+    assert_eq!(shop.tracker.usage().await.unwrap().list(Product::Mobile), &ListTrust::default());
+    shop.close().await;
+}
+
+/// Findings, 3: three answers `403 API_DISABLED` of a list suspended the key, though single checks were well.
+#[tokio::test]
+async fn a_list_that_alone_refuses_the_key_costs_no_single_check() {
+    for refusal in [
+        json!({"kind": "status", "http": 403, "code": "API_DISABLED", "repeat": "forever"}),
+        json!({"kind": "status", "http": 401, "code": "INVALID_ACCESS_TOKEN", "repeat": "forever"}),
+        json!({"kind": "status", "http": 429, "repeat": "forever"}),
+    ] {
+        let settings = [SCARCE[0], SCARCE[1], ("POLL_DEADLINE", "1h")];
+        let shop = Shop::open("bulk-refused", &settings).await;
+        shop.vendor.control("POST", "/lists/script", Some(json!({"answers": [refusal]}))).await;
+        let mut keys = Vec::new();
+        for index in 0..6 {
+            keys.push(shop.order(Product::Mobile, 20.0 - f64::from(index), is("HANDLING")).await);
+        }
+        // Each asks for one page, and has never heard of the others.
+        for count in 1..=3 {
+            let clock = shop.tracker.clock.clone();
+            let process = shop.place.tracker(&shop.stack, &shop.vendor, clock, &settings).await;
+            // A limit turns it off at once: until it may be asked again.
+            shop.tracker.clock.set(later(shop.tracker.clock.now(), 21.0));
+            shop.get_busy().await;
+            process.poll(&keys[0]).await.unwrap().unwrap();
+            let usage = shop.tracker.usage().await.unwrap();
+            assert_eq!(
+                (shop.calls().await, usage.list(Product::Mobile).failures),
+                ((0, count), count as u32)
+            );
+            assert_eq!(
+                (usage.refusals, usage.suspended_until, usage.paused_until),
+                (0, None, None),
+                "{refusal}"
+            );
+        }
+        let usage = shop.tracker.usage().await.unwrap();
+        let off = usage.list(Product::Mobile);
+        assert_eq!(off.said.as_deref(), Some("list_fails"), "{refusal}");
+        assert_eq!(off.off_until.unwrap().duration_since(shop.tracker.clock.now()).as_secs(), 300);
+        assert_eq!(usage.event_seq, 1, "said once");
+        let fingerprint = shop.tracker.vault.secrets().vendor_key.fingerprint().clone();
+        assert!(shop.tracker.store.vendor_events(&fingerprint).await.unwrap().is_empty(), "and published");
+        for _ in 0..6 {
+            shop.wait_for_leave();
+            for key in &keys {
+                shop.poll(key).await;
+            }
+        }
+        assert_eq!(shop.calls().await, (6, 3), "{refusal}: single checks go on");
+        assert_eq!(shop.tracker.usage().await.unwrap().list(Product::Internet), &ListTrust::default());
+        shop.close().await;
+    }
+}
+
+#[tokio::test]
+async fn the_probe_of_a_suspended_key_is_a_single_check() {
+    let shop = Shop::open("bulk-probe", &[SCARCE[0], SCARCE[1], ("POLL_DEADLINE", "1h")]).await;
+    let mut keys = Vec::new();
+    for index in 0..6 {
+        keys.push(shop.order(Product::Mobile, 20.0 - f64::from(index), is("HANDLING")).await);
+    }
+    let key = shop.tracker.vault.secrets().vendor_key.fingerprint().clone();
+    let Leave::Given(admitted) = shop.tracker.admission.admit(&key, Class::Status).await.unwrap() else {
+        panic!("no leave")
+    };
+    for _ in 0..3 {
+        let refused = Verdict::Refused("ERR_AUTH".to_owned());
+        shop.tracker.admission.learn(&admitted, &refused).await.unwrap();
+    }
+    let usage = shop.tracker.usage().await.unwrap();
+    let orders = shop.tracker.store.load_many(&keys).await.unwrap();
+    let lists = shop.tracker.lists.clone().unwrap();
+    shop.tracker.clock.set(usage.suspended_until.unwrap());
+    let round = shop.tracker.look_at_best(&lists, &orders, Trigger::Poller).await.unwrap();
+    assert!(matches!(&round, Round::Made(seen) if seen.len() == 1), "{round:?}");
+    assert_eq!(shop.calls().await, (1, 0));
+    assert_eq!(shop.tracker.usage().await.unwrap().suspended_until, None, "the check was answered");
     shop.close().await;
 }
 
