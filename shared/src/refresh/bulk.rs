@@ -30,6 +30,11 @@ const MAX_BELIEVED: u64 = 2;
 const HALF_BELIEVED_AFTER: Duration = Duration::from_secs(60);
 /// A poller's page shows so many orders along with its own that are the sweep's to look at: what it shows, the sweep need not ask for.
 const MOST_DUE: usize = 150;
+/// An order whose record could not be read or written is left out of plans for so long by this process: it would come first each time,
+/// since it is never looked at, and others would wait behind it.
+const STUCK_FOR: Duration = Duration::from_secs(60);
+/// After so many such orders, one after the other, a tick leaves planning to the next.
+const MAX_STUCK: usize = 3;
 /// Rows of a page that are seen to at once.
 const AT_ONCE: usize = 8;
 
@@ -37,6 +42,8 @@ const AT_ONCE: usize = 8;
 #[derive(Clone, Debug, Default)]
 pub struct Lists {
     known: Arc<Mutex<HashMap<Product, Known>>>,
+    /// Orders whose records could not be read or written, and until when they are left out of plans.
+    stuck: Arc<Mutex<HashMap<OrderKey, Timestamp>>>,
 }
 
 #[derive(Debug, Default)]
@@ -71,6 +78,21 @@ pub enum Round {
 impl Lists {
     fn known(&self) -> MutexGuard<'_, HashMap<Product, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stuck(&self) -> MutexGuard<'_, HashMap<OrderKey, Timestamp>> {
+        self.stuck.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that an order's record could not be read or written.
+    fn note_stuck(&self, key: &OrderKey, now: Timestamp) {
+        let mut stuck = self.stuck();
+        stuck.retain(|_, until| *until > now);
+        stuck.insert(key.clone(), now.checked_add(STUCK_FOR).unwrap_or(now));
+    }
+
+    fn is_stuck(&self, key: &OrderKey, now: Timestamp) -> bool {
+        self.stuck().get(key).is_some_and(|until| *until > now)
     }
 
     fn list(&self, product: Product, usage: &Usage, now: Timestamp) -> List {
@@ -163,6 +185,10 @@ impl Tracker {
         now: Timestamp,
     ) -> Result<Refreshed, StoreError> {
         let key = order.key.clone();
+        if lists.is_stuck(&key, now) {
+            // Its own trouble: it is looked at by itself.
+            return self.walk(order, Trigger::Poller).await;
+        }
         let mut orders = match self.others(&key, now).await {
             Ok(orders) => orders,
             Err(error) => {
@@ -172,7 +198,15 @@ impl Tracker {
         };
         orders.push(order);
         let vendor_key = self.vault.secrets().vendor_key.fingerprint().clone();
-        let round = self.look_at_best(lists, &orders, Trigger::Poller).await?;
+        let mut round = self.look_at_best(lists, &orders, Trigger::Poller).await?;
+        for _ in 0..MAX_STUCK {
+            let Round::Stuck(stuck, error) = &round else { break };
+            if *stuck == key {
+                break;
+            }
+            tracing::error!(order = %stuck, %error, "another order could not be seen to");
+            round = self.look_at_best(lists, &orders, Trigger::Poller).await?;
+        }
         let Some(order) = orders.pop() else { return Err(super::vanished(&key)) };
         match round {
             Round::Stuck(stuck, error) if stuck == key => Err(error),
@@ -274,6 +308,7 @@ impl Tracker {
         let internet = self.learnt_or_documented(lists, Product::Internet).await;
         let waiting: Vec<Waiting> = orders
             .iter()
+            .filter(|order| !lists.is_stuck(&order.key, now))
             .filter_map(|order| {
                 let chances = if order.key.product == Product::Mobile { &mobile } else { &internet };
                 let waiting = Waiting::of(order, chances, now, &self.schedule)?;
@@ -313,7 +348,10 @@ impl Tracker {
                         Round::NotAdmitted { until, why }
                     }
                     Ok(one) => Round::Made(vec![one]),
-                    Err(error) => Round::Stuck(key.clone(), error),
+                    Err(error) => {
+                        lists.note_stuck(key, self.clock.now());
+                        Round::Stuck(key.clone(), error)
+                    }
                 })
             }
             Call::Page(page) => {
@@ -421,7 +459,7 @@ impl Tracker {
             request_id, "looked at a page"
         );
         let seen_to: Vec<_> = stream::iter(found)
-            .map(|(order, row)| self.see_row(order, row, asked_at))
+            .map(|(order, row)| self.see_row(lists, order, row, asked_at))
             .buffer_unordered(AT_ONCE)
             .filter_map(async |seen| seen)
             .collect()
@@ -438,6 +476,7 @@ impl Tracker {
     /// Takes one order of a page down the rest of the path; answers it as it was and as it is. What fails costs the others nothing.
     async fn see_row(
         &self,
+        lists: &Lists,
         order: Order,
         row: Option<ShownOrder>,
         asked_at: Timestamp,
@@ -464,6 +503,7 @@ impl Tracker {
             }
             Err(error) => {
                 tracing::error!(order = %before.key, %error, "a row of a list could not be kept");
+                lists.note_stuck(&before.key, self.clock.now());
                 None
             }
         }

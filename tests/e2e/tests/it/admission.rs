@@ -310,7 +310,7 @@ async fn a_key_that_was_replaced_does_not_stay_suspended() {
         let look = late.refresh(&order, Trigger::Status).await.unwrap().unwrap().look;
         assert!(matches!(look, Look::Failed(_)), "{number}: {look:?}");
     }
-    let key = old_key(&old);
+    let key = fingerprint(&old);
     let about = format!("vendor/{key}");
     let heard = stack.bus.wait_for(&about, "Vendor Suspended", Duration::from_secs(20)).await;
     assert_eq!(heard.id(), format!("{about}#1"));
@@ -343,8 +343,70 @@ async fn a_key_that_was_replaced_does_not_stay_suspended() {
     place.delete(&stack).await;
 }
 
+/// A call is made with the key that it was admitted for, and what it says counts for that key only; once another is known to be in use,
+/// a refusal of the old one is no news.
+#[tokio::test]
+async fn a_refusal_of_a_key_that_is_not_in_use_any_more_is_not_held_against_it() {
+    let stack = Stack::fast();
+    let place = OwnPlace::create(&stack, "rotated").await;
+    let vendor = Sandbox::own().await;
+    let start = Clock::System.now();
+    let clock = Clock::fixed(start);
+    let name = format!("rotated-{}", start.as_microsecond());
+    let text = |key: &str| json!({"oneclickdz_api_key": key, "api_tokens": []}).to_string();
+    let manager = stack.secrets_manager();
+    manager.create_secret().name(&name).secret_string(text(&name)).send().await.unwrap();
+    let settings = [("SECRET_ID", name.as_str()), ("BULK_LOOKS", "off")];
+    let open = async || place.tracker(&stack, &vendor, clock.clone(), &settings).await;
+    let (one, other) = (open().await, open().await);
+    let (old, new) = (fingerprint(&name), fingerprint(vendor.settings()[1].1));
+    manager
+        .put_secret_value()
+        .secret_id(&name)
+        .secret_string(text(vendor.settings()[1].1))
+        .send()
+        .await
+        .unwrap();
+    let id = vendor.make("mobile", json!([{"after_seconds": 0, "status": "HANDLING"}])).await;
+    let order = OrderKey { product: Product::Mobile, id: id.parse().unwrap() };
+    one.track(&order, None, TrackedBy::Put).await.unwrap();
+    let look_after = async |tracker: &Tracker, seconds: f64| {
+        clock.set(later(start, seconds));
+        tracker.refresh(&order, Trigger::Status).await.unwrap().unwrap().look
+    };
+    // Read less than a minute ago: two refusals are counted. The third comes when the new key is read.
+    for seconds in [10.0, 20.0, 70.0] {
+        assert!(matches!(look_after(&one, seconds).await, Look::Failed(_)), "{seconds}");
+    }
+    let usage = one.admission.usage(&old).await.unwrap();
+    assert_eq!((usage.refusals, usage.suspended_until, usage.event_seq), (0, None, 0));
+    assert!(matches!(look_after(&one, 80.0).await, Look::Answered));
+
+    // The old key is suspended all the same, by those who heard of the new one too late, and one of them makes the probe.
+    let Leave::Given(admitted) = other.admission.admit(&old, Class::Status).await.unwrap() else {
+        panic!("no leave")
+    };
+    for _ in 0..3 {
+        other.admission.learn(&admitted, &Verdict::Refused("ERR_AUTH".to_owned())).await.unwrap();
+    }
+    let until = other.admission.usage(&old).await.unwrap().suspended_until.unwrap();
+    let look = look_after(&other, until.duration_since(start).as_secs_f64()).await;
+    assert!(matches!(look, Look::Failed(_)), "{look:?}");
+    let usage = other.admission.usage(&old).await.unwrap();
+    assert_eq!(
+        (usage.refusals, usage.suspended_until, usage.event_seq),
+        (0, None, 2),
+        "its suspension is over"
+    );
+    assert_eq!(other.admission.usage(&new).await.unwrap().refusals, 0);
+    let look = look_after(&other, until.duration_since(start).as_secs_f64() + 700.0).await;
+    assert!(matches!(look, Look::Answered), "{look:?}");
+    manager.delete_secret().secret_id(&name).force_delete_without_recovery(true).send().await.unwrap();
+    place.delete(&stack).await;
+}
+
 /// The fingerprint of a key.
-fn old_key(key: &str) -> Fingerprint {
+fn fingerprint(key: &str) -> Fingerprint {
     shared::secret::VendorKey::from(secrecy::SecretString::from(key.to_owned())).fingerprint().clone()
 }
 
@@ -367,7 +429,7 @@ async fn a_suspended_key_that_is_in_use_stays_suspended_and_is_never_late() {
     for _ in 0..12 {
         clock.set(later(clock.now(), 61.0));
         let due = tracker.store.due(clock.now(), 100).await.unwrap();
-        assert_eq!(due.vendor_keys, [key.clone()]);
+        assert_eq!(due.vendor_keys, std::slice::from_ref(&key));
         let late = clock.now().duration_since(due.oldest.unwrap());
         assert!(late.as_secs() <= 61, "{late}");
         recheck_once(&tracker).await;
@@ -600,12 +662,17 @@ async fn an_order_whose_record_takes_no_write_costs_no_other_order_its_tick() {
         assert!(matches!(leave, Leave::Given(_)), "{leave:?}");
         clock.set(later(clock.now(), 3.3));
     };
-    // The others' ticks: whose call is about the one that is stuck goes on all the same, and looks at its own next time.
+    // The others' ticks: the one that is stuck would come first each time, since it is never looked at.
     clock.set(later(clock.now(), 20.0));
     get_busy().await;
-    for other in others.iter().cycle().take(12) {
+    let began = clock.now();
+    for other in &others {
         tracker.poll(other).await.unwrap().unwrap();
         clock.set(later(clock.now(), 3.3));
+    }
+    for other in &others {
+        let stored = tracker.store.load(other).await.unwrap().unwrap();
+        assert!(stored.checked_at.is_some_and(|checked| checked >= began), "{other} waits behind it");
     }
     let own = tracker.poll(&stuck).await;
     assert!(own.is_err(), "its own tick says so: {own:?}");
