@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::Tracker;
 use crate::{
+    admission::Closed,
     order::{Order, Trigger},
     secret::Fingerprint,
     store::StoreError,
@@ -19,6 +20,22 @@ impl Tracker {
     ) -> Result<(), StoreError> {
         let due_at = (trigger == Trigger::Recheck).then(|| self.schedule.due_at(order, now));
         self.store.unclaim(order, now, due_at).await
+    }
+
+    /// When there is leave again, where there was none for `key`. A suspended key may have been replaced: the other has leave at once.
+    pub(super) async fn leave_again(
+        &self,
+        key: &Fingerprint,
+        until: Timestamp,
+        why: Closed,
+    ) -> (Timestamp, Closed) {
+        if why == Closed::Suspended {
+            let now = self.clock.now();
+            if self.vault.read_again(now).await.vendor_key.fingerprint() != key {
+                return (now, Closed::Rate);
+            }
+        }
+        (until, why)
     }
 
     /// Processes a key of the vendor's that the due index lists: publishes what there is to say about it. If there is nothing, everything

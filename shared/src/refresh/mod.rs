@@ -335,7 +335,7 @@ impl Tracker {
             let admitted = match self.admission.admit(vendor_key.fingerprint(), Class::Status).await? {
                 Leave::Given(admitted) => admitted,
                 Leave::Refused { until, why } => {
-                    self.not_admitted(vendor_key.fingerprint(), until, why).await;
+                    let (until, why) = self.leave_again(vendor_key.fingerprint(), until, why).await;
                     return Ok(Found::NotAdmitted { until, why });
                 }
             };
@@ -420,14 +420,9 @@ impl Tracker {
         Err(too_many_races("record a reading").into())
     }
 
-    /// There was no leave to call with `key`. A suspended key may have been changed meanwhile: another has leave at once.
+    /// There was no leave to call with `key`.
     async fn not_admitted(&self, key: &Fingerprint, until: Timestamp, why: Closed) -> Look {
-        if why == Closed::Suspended {
-            let now = self.clock.now();
-            if self.vault.read_again(now).await.vendor_key.fingerprint() != key {
-                return Look::NotAdmitted { until: now, why: Closed::Rate };
-            }
-        }
+        let (until, why) = self.leave_again(key, until, why).await;
         Look::NotAdmitted { until, why }
     }
 

@@ -326,14 +326,25 @@ async fn a_key_that_was_replaced_does_not_stay_suspended() {
     clock.set(later(suspended_at, 50.0));
     recheck_once(&rechecks[0]).await;
     assert!(key_item(&place, &stack, &key).await.contains_key("suspended_until"));
-    clock.set(later(suspended_at, 61.0));
+    // Nor by one that cannot read the secret: the key may be in use for all that it knows.
+    let gone = format!("{secret}-gone");
+    let text = json!({"oneclickdz_api_key": "another", "api_tokens": []}).to_string();
+    manager.create_secret().name(&gone).secret_string(text).send().await.unwrap();
+    let settings = [on_the_bus[0], on_the_bus[1], ("SECRET_ID", gone.as_str())];
+    let blind = place.tracker(&stack, &vendor, clock.clone(), &settings).await;
+    manager.delete_secret().secret_id(&gone).force_delete_without_recovery(true).send().await.unwrap();
+    clock.set(later(suspended_at, 121.0));
+    recheck_once(&blind).await;
+    assert!(key_item(&place, &stack, &key).await.contains_key("suspended_until"));
+
+    clock.set(later(suspended_at, 182.0));
     join_all(rechecks.iter().map(recheck_once)).await;
     let heard = stack.bus.wait_for(&about, "Vendor Resumed", Duration::from_secs(20)).await;
     assert_eq!(
         (heard.id(), heard.detail["reason"].as_str()),
         (format!("{about}#2").as_str(), Some("key_replaced"))
     );
-    clock.set(later(suspended_at, 200.0));
+    clock.set(later(suspended_at, 400.0));
     join_all(rechecks.iter().map(recheck_once)).await;
     assert_eq!(stack.bus.kinds(&about), ["Vendor Suspended", "Vendor Resumed"], "once");
     let mut left: Vec<_> = key_item(&place, &stack, &key).await.into_keys().collect();
