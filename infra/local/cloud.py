@@ -124,6 +124,15 @@ class Cloud:
         self.client("secretsmanager").put_secret_value(SecretId=outputs["SecretId"], SecretString=json.dumps(value))
         return value
 
+    def function_settings(self, outputs: Mapping[str, str]) -> dict[str, str]:
+        """What the template gives the functions as their environment, all of it."""
+        client = self.client("lambda")
+        settings: dict[str, str] = {}
+        for function in FUNCTIONS:
+            deployed = client.get_function_configuration(FunctionName=outputs[f"{function.capitalize()}Function"])
+            settings.update(deployed["Environment"]["Variables"])
+        return settings
+
     def hear_every_event(self, outputs: Mapping[str, str]) -> str:
         """A queue that hears everything on the bus (local stacks only); answers its address."""
         sqs, events = self.client("sqs"), self.client("events")

@@ -185,6 +185,8 @@ class Stack:
             "STATUS_ROLE": outputs["StatusRole"], "POLLER_ROLE": outputs["PollerRole"], "RECHECK_ROLE": outputs["RecheckRole"],
             "POLL_MACHINE_ROLE": outputs["PollMachineRole"], "START_POLL_ROLE": outputs["StartPollRole"],
             "RECHECK_SCHEDULE_ROLE": outputs["RecheckScheduleRole"],
+            # In one value, so that who sources and exports the file does not thereby set up the next stack.
+            "FUNCTION_SETTINGS": json.dumps(target.function_settings(outputs), sort_keys=True),
         })
 
     def _await_api(self) -> None:

@@ -13,9 +13,7 @@ use serde_json::Value;
 use shared::{
     aws::{AwsEnvironment, sdk_config},
     clock::Clock,
-    config::Config,
     http::Http,
-    refresh::Tracker,
 };
 
 use crate::{Bus, Sandbox, TestOrder, loopback};
@@ -95,37 +93,30 @@ impl Stack {
         self.env.get(name).map_or_else(|| panic!("{name} is not in stack.env"), String::as_str)
     }
 
-    /// What a function's process needs to run outside the stack: settings and credentials.
+    /// What a process needs to work on this stack's table beside its functions: all of their settings, since one that waits
+    /// or asks otherwise than they do moves other tests' orders; and credentials.
     pub fn function_environment(&self) -> Vec<(String, String)> {
-        let names = [
-            "ORDERS_TABLE",
-            "EVENT_BUS",
-            "CARD_KEY_ID",
-            "SECRET_ID",
-            "ONECLICKDZ_BASE_URL",
-            "AWS_ENDPOINT_URL",
-            "AWS_REGION",
-            "AWS_ACCESS_KEY_ID",
-            "AWS_SECRET_ACCESS_KEY",
-        ];
-        names.iter().map(|name| ((*name).to_owned(), self.env(name).to_owned())).collect()
+        let settings: HashMap<String, String> =
+            serde_json::from_str(self.env("FUNCTION_SETTINGS")).expect("FUNCTION_SETTINGS is JSON");
+        settings.into_iter().chain(self.aws_environment()).collect()
+    }
+
+    /// The way to the local AWS, and nothing that says how to treat an order.
+    pub(crate) fn aws_environment(&self) -> impl Iterator<Item = (String, String)> {
+        let names = ["AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+        names.into_iter().map(|name| (name.to_owned(), self.env(name).to_owned()))
+    }
+
+    /// What the template gave a deployed function as its environment; `function`: the name of its setting.
+    pub async fn deployed_environment(&self, function: &str) -> HashMap<String, String> {
+        let client = aws_sdk_lambda::Client::new(&self.config());
+        let asked = client.get_function_configuration().function_name(self.env(function));
+        asked.send().await.unwrap().environment.unwrap().variables.unwrap()
     }
 
     /// Secrets Manager.
     pub fn secrets_manager(&self) -> aws_sdk_secretsmanager::Client {
         aws_sdk_secretsmanager::Client::new(&self.config())
-    }
-
-    /// A tracker of the test's own, with a key that nobody else uses: its clock, its vendor; the stack's table and bus.
-    pub async fn tracker(&self, vendor: &str, key: &str, clock: Clock) -> Tracker {
-        let mut settings = self.function_environment();
-        settings.retain(|(name, _)| name != "ONECLICKDZ_BASE_URL" && name != "SECRET_ID");
-        settings.push(("ONECLICKDZ_BASE_URL".to_owned(), vendor.to_owned()));
-        settings.push(("ONECLICKDZ_API_KEY".to_owned(), key.to_owned()));
-        settings.push(("BULK_LOOKS".to_owned(), "off".to_owned()));
-        settings.push(("VENDOR_CALLS_PER_MINUTE".to_owned(), "6000".to_owned()));
-        settings.push(("VENDOR_CALLS_BURST".to_owned(), "1000".to_owned()));
-        Tracker::open(&Config::read(settings).unwrap()).await.unwrap().with_clock(clock)
     }
 
     fn config(&self) -> aws_types::SdkConfig {
@@ -262,6 +253,12 @@ impl Stack {
             .send()
             .await
             .unwrap();
+    }
+
+    /// In how many whole minutes somebody must see to an order; `None`: nobody has to.
+    pub async fn due_in_minutes(&self, product: &str, id: &str) -> Option<i64> {
+        let due_at = self.item(product, id).await.get("due_at")?.as_n().unwrap().parse::<i64>().unwrap();
+        Some((due_at - Clock::System.now().as_millisecond()) / 60_000)
     }
 
     /// An order's item as it is stored.

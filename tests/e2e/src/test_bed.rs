@@ -89,7 +89,13 @@ impl OwnPlace {
         Self { name }
     }
 
-    /// A production tracker in this place, with the vendor given; `settings` come before the stack's.
+    /// Its table.
+    pub fn table(&self) -> &str {
+        &self.name
+    }
+
+    /// A production tracker in this place, with the vendor given. Waits and limits are production's own, whatever the stack
+    /// was deployed with, but for what `settings` say.
     pub async fn tracker(
         &self,
         stack: &Stack,
@@ -97,17 +103,26 @@ impl OwnPlace {
         clock: Clock,
         settings: &[(&str, &str)],
     ) -> Tracker {
-        let mut all = stack.function_environment();
-        all.retain(|(name, _)| name != "SECRET_ID");
-        let own = [("ORDERS_TABLE", self.name.as_str()), ("EVENT_BUS", self.name.as_str())];
-        let settings = own.iter().chain(&vendor.settings()).chain(settings).copied().collect::<Vec<_>>();
+        let settings: Vec<_> = vendor.settings().iter().chain(settings).copied().collect();
+        self.tracker_with(stack, clock, &settings).await
+    }
+
+    /// The same with a vendor and a key that `settings` name.
+    pub async fn tracker_with(&self, stack: &Stack, clock: Clock, settings: &[(&str, &str)]) -> Tracker {
+        let mut all = self.settings(stack);
         all.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         Tracker::open(&Config::read(all).unwrap()).await.unwrap().with_clock(clock)
     }
 
-    /// The table's name.
-    pub fn table(&self) -> &str {
-        &self.name
+    /// What a tracker needs to run here, and nothing that says how it treats an order.
+    fn settings(&self, stack: &Stack) -> Vec<(String, String)> {
+        let own = [
+            ("ORDERS_TABLE", self.name.as_str()),
+            ("EVENT_BUS", &self.name),
+            ("CARD_KEY_ID", stack.env("CARD_KEY_ID")),
+        ];
+        let own = own.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        own.chain(stack.aws_environment()).collect()
     }
 
     /// An item of the table, as it is stored.
@@ -151,10 +166,7 @@ pub struct TestBed {
 impl TestBed {
     /// Opens the way to `place` and a vendor's server on loopback.
     pub async fn open(stack: &Stack, place: &OwnPlace) -> Self {
-        let mut settings = stack.function_environment();
-        settings.retain(|(name, _)| !matches!(name.as_str(), "ORDERS_TABLE" | "EVENT_BUS" | "SECRET_ID"));
-        settings.push(("ORDERS_TABLE".to_owned(), place.name.clone()));
-        settings.push(("EVENT_BUS".to_owned(), place.name.clone()));
+        let mut settings = place.settings(stack);
         // Its vendor knows no lists.
         settings.push(("BULK_LOOKS".to_owned(), "off".to_owned()));
         Self {
@@ -170,7 +182,7 @@ impl TestBed {
     }
 
     /// A production tracker with the clock given, all of whose requests pass `gate`. Trackers with the same `vendor_key` share
-    /// what the key is allowed; `settings` come before the stack's.
+    /// what the key is allowed; waits and limits are production's own but for what `settings` say.
     pub async fn tracker(
         &self,
         gate: &Arc<dyn Gate>,

@@ -85,15 +85,35 @@ async fn calls(vendor: &MockServer) -> usize {
     vendor.received_requests().await.unwrap().len()
 }
 
+/// A tracker with a table and a key of its own; the stack's bus hears what is said of the key.
+async fn tracker(stack: &Stack, place: &OwnPlace, vendor: &MockServer, key: &str, clock: Clock) -> Tracker {
+    let vendor = vendor.uri();
+    let settings = [
+        ("EVENT_BUS", stack.env("EVENT_BUS")),
+        ("ONECLICKDZ_BASE_URL", &vendor),
+        ("ONECLICKDZ_API_KEY", key),
+        ("BULK_LOOKS", "off"),
+        ("VENDOR_CALLS_PER_MINUTE", "6000"),
+        ("VENDOR_CALLS_BURST", "1000"),
+    ];
+    place.tracker_with(stack, clock, &settings).await
+}
+
 /// Orders in flight, each with a poller of its own process.
-async fn pollers(stack: &Stack, vendor: &MockServer, name: &str, count: usize) -> Vec<(Tracker, OrderKey)> {
+async fn pollers(
+    stack: &Stack,
+    place: &OwnPlace,
+    vendor: &MockServer,
+    name: &str,
+    count: usize,
+) -> Vec<(Tracker, OrderKey)> {
     let start = Clock::System.now();
     let key = format!("{name}-{}", start.as_microsecond());
     let clock = Clock::fixed(start);
     join_all((0..count).map(|number| {
         let (key, clock) = (key.clone(), clock.clone());
         async move {
-            let tracker = stack.tracker(&vendor.uri(), &key, clock).await;
+            let tracker = tracker(stack, place, vendor, &key, clock).await;
             let order = OrderKey { product: Product::Mobile, id: format!("{key}-{number}").parse().unwrap() };
             tracker.track(&order, None, TrackedBy::Poller).await.unwrap();
             (tracker, order)
@@ -113,7 +133,8 @@ async fn poll_all(pollers: &[(Tracker, OrderKey)]) {
 async fn a_revoked_key_is_suspended_after_three_calls_and_said_once() {
     let stack = Stack::fast();
     let vendor = refusing_vendor().await;
-    let pollers = pollers(&stack, &vendor, "revoked", 8).await;
+    let place = OwnPlace::create(&stack, "revoked").await;
+    let pollers = pollers(&stack, &place, &vendor, "revoked", 8).await;
     let clock = pollers[0].0.clock.clone();
     clock.set(later(clock.now(), 9.0));
     for one in pollers.chunks(1) {
@@ -164,13 +185,15 @@ async fn a_revoked_key_is_suspended_after_three_calls_and_said_once() {
         assert!(matches!(other.admission.admit(&fingerprint, Class::Poller).await.unwrap(), Leave::Given(_)));
     }
     assert_eq!(stack.bus.kinds(&format!("vendor/{key}")), ["Vendor Suspended", "Vendor Resumed"]);
+    place.delete(&stack).await;
 }
 
 #[tokio::test]
 async fn twenty_pollers_at_once_stop_with_the_calls_that_are_under_way() {
     let stack = Stack::fast();
     let vendor = refusing_vendor().await;
-    let pollers = pollers(&stack, &vendor, "twenty", 20).await;
+    let place = OwnPlace::create(&stack, "twenty").await;
+    let pollers = pollers(&stack, &place, &vendor, "twenty", 20).await;
     let clock = pollers[0].0.clock.clone();
     clock.set(later(clock.now(), 9.0));
     // All of them have leave before the first refusal is heard.
@@ -196,6 +219,7 @@ async fn twenty_pollers_at_once_stop_with_the_calls_that_are_under_way() {
     clock.set(later(clock.now(), 280.0));
     let refreshed = tracker.refresh(order, Trigger::Poller).await.unwrap().unwrap();
     assert_eq!(refreshed.order.phase.as_str(), "parked", "delayed, and nothing was asked");
+    place.delete(&stack).await;
 }
 
 #[tokio::test]
@@ -250,24 +274,26 @@ async fn a_pause_holds_for_everybody_is_never_shortened_and_has_an_end() {
 async fn a_claim_that_no_call_is_admitted_for_is_given_back() {
     let stack = Stack::fast();
     let vendor = refusing_vendor().await;
-    let pollers = pollers(&stack, &vendor, "unclaimed", 1).await;
+    let place = OwnPlace::create(&stack, "unclaimed").await;
+    let pollers = pollers(&stack, &place, &vendor, "unclaimed", 1).await;
     let (tracker, order) = &pollers[0];
     let key = tracker.vault.secrets().vendor_key.fingerprint().clone();
     // Another process hears of a pause, and this one does not.
-    let store = Store::new(stack.dynamodb(), stack.env("ORDERS_TABLE").to_owned());
+    let store = Store::new(stack.dynamodb(), place.table().to_owned());
     let other = Admission::new(store, tracker.clock.clone(), Budget::default());
     let Leave::Given(admitted) = other.admit(&key, Class::Status).await.unwrap() else { panic!("no leave") };
     tracker.clock.set(later(tracker.clock.now(), 9.0));
     other.learn(&admitted, &Verdict::Throttled(Some(Duration::from_secs(60)))).await.unwrap();
     for trigger in [Trigger::Status, Trigger::Poller, Trigger::Recheck] {
-        let fresh = stack.tracker(&vendor.uri(), "nobody-uses-it", tracker.clock.clone()).await;
+        let fresh = self::tracker(&stack, &place, &vendor, "nobody-uses-it", tracker.clock.clone()).await;
         let one = Tracker { admission: fresh.admission, ..tracker.clone() };
-        let before = stack.item("mobile", order.id.as_str()).await;
+        let before = place.item(&stack, order).await;
         let refreshed = one.refresh(order, trigger).await.unwrap().unwrap();
         assert!(matches!(refreshed.look, Look::NotAdmitted { why: Closed::Paused, .. }), "{trigger:?}");
-        assert_eq!(stack.item("mobile", order.id.as_str()).await, before, "{trigger:?}");
+        assert_eq!(place.item(&stack, order).await, before, "{trigger:?}");
     }
     assert_eq!(calls(&vendor).await, 0);
+    place.delete(&stack).await;
 }
 
 /// The state of a key of the vendor's, as it is stored.

@@ -41,9 +41,10 @@ async fn a_chain_of_links_is_tracked_to_its_end_and_a_cycle_does_no_harm() {
         let shown = order.get().await;
         assert_eq!(shown["linked_from"], json!([from.id]), "{shown}");
         assert_eq!((&shown["follow_order_id"], &shown["retry_order_id"]), (&follow, &retry), "{shown}");
-        assert!(
-            !stack.item("mobile", &order.id).await.contains_key("due_at"),
-            "nobody has to see to it any more"
-        );
     }
+    for order in [&a, &c] {
+        assert_eq!(stack.due_in_minutes("mobile", &order.id).await, None, "nobody has to see to it any more");
+    }
+    let late = stack.due_in_minutes("mobile", &b.id).await.unwrap();
+    assert!(late >= 50, "refunded, and checked late: in {late} minutes");
 }

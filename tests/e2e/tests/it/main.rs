@@ -22,4 +22,5 @@ mod redrive;
 mod refs;
 mod rotation;
 mod seldom;
+mod settings;
 mod sweep;

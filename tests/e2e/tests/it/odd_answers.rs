@@ -17,19 +17,8 @@ use shared::{
 const HOUR: i64 = 3_600_000;
 const DAY: i64 = 24 * HOUR;
 
-/// The waits and limits of production, whatever the stack was deployed with, and calls enough for all orders.
-const DEFAULTS: [(&str, &str); 10] = [
-    ("POLL_DEADLINE", ""),
-    ("POLL_LADDER_MOBILE", ""),
-    ("POLL_LADDER_INTERNET", ""),
-    ("RECHECK_DELAYED", ""),
-    ("RECHECK_UNCERTAIN", ""),
-    ("RETRY_AFTER_FAILURE", ""),
-    ("REVIEW_FAILURES", ""),
-    ("REVIEW_FAILING_FOR", ""),
-    ("BULK_LOOKS", "off"),
-    ("VENDOR_CALLS_PER_MINUTE", "6000"),
-];
+/// The waits and limits of production, and calls enough for all orders.
+const SETTINGS: [(&str, &str); 2] = [("BULK_LOOKS", "off"), ("VENDOR_CALLS_PER_MINUTE", "6000")];
 
 struct Shop {
     stack: Stack,
@@ -44,7 +33,7 @@ impl Shop {
         let place = OwnPlace::create(&stack, name).await;
         let vendor = Sandbox::own().await;
         let clock = Clock::fixed(Clock::System.now());
-        let tracker = place.tracker(&stack, &vendor, clock, &DEFAULTS).await;
+        let tracker = place.tracker(&stack, &vendor, clock, &SETTINGS).await;
         Self { stack, place, vendor, tracker }
     }
 

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use e2e::{Stack, wait_until};
+use e2e::{OwnPlace, Stack, wait_until};
 use serde_json::json;
 use shared::{
     clock::Clock,
-    config::Config,
     order::{OrderKey, Product, TrackedBy, Trigger},
-    refresh::{Look, Tracker},
+    refresh::Look,
     secret::{SecretSource, TokensUnknown, Vault},
 };
 use wiremock::{
@@ -27,7 +26,7 @@ async fn a_refused_key_makes_the_secret_be_read_again_once_a_minute() {
     manager.create_secret().name(&name).secret_string(secret(&old)).send().await.unwrap();
 
     let vendor = MockServer::start().await;
-    let shown = json!({"success": true, "data": {"status": "HANDLING"}});
+    let shown = json!({"success": true, "data": {"_id": name, "status": "HANDLING"}});
     let refused = json!({"success": false, "error": {"code": "INVALID_ACCESS_TOKEN", "message": "no"}});
     Mock::given(header("X-Access-Token", new.as_str()))
         .respond_with(ResponseTemplate::new(200).set_body_json(shown))
@@ -36,12 +35,11 @@ async fn a_refused_key_makes_the_secret_be_read_again_once_a_minute() {
         .await;
     Mock::given(any()).respond_with(ResponseTemplate::new(401).set_body_json(refused)).mount(&vendor).await;
 
-    let mut settings = stack.function_environment();
-    settings.retain(|(name, _)| name != "ONECLICKDZ_BASE_URL" && name != "SECRET_ID");
-    settings.push(("ONECLICKDZ_BASE_URL".to_owned(), vendor.uri()));
-    settings.push(("SECRET_ID".to_owned(), name.clone()));
+    let place = OwnPlace::create(&stack, "rotation-table").await;
     let clock = Clock::fixed(start);
-    let tracker = Tracker::open(&Config::read(settings).unwrap()).await.unwrap().with_clock(clock.clone());
+    let settings = [("ONECLICKDZ_BASE_URL", vendor.uri()), ("SECRET_ID", name.clone())];
+    let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let tracker = place.tracker_with(&stack, clock.clone(), &settings).await;
     let order = OrderKey { product: Product::Mobile, id: name.parse().unwrap() };
     tracker.track(&order, None, TrackedBy::Poller).await.unwrap();
     let look_after = async |seconds: u64| {
@@ -54,6 +52,7 @@ async fn a_refused_key_makes_the_secret_be_read_again_once_a_minute() {
     assert!(matches!(look_after(20).await, Look::Failed(_)), "still the old key");
     assert!(matches!(look_after(70).await, Look::Failed(_)), "refused, and the new key is read");
     assert!(matches!(look_after(80).await, Look::Answered));
+    place.delete(&stack).await;
     manager.delete_secret().secret_id(&name).force_delete_without_recovery(true).send().await.unwrap();
 }
 

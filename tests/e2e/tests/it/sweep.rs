@@ -1,69 +1,113 @@
-//! The sweep: one bad order never stops the rest, and it stops in time.
+//! The sweep: one bad order never stops the rest, and it stops in time. Each with a table and a vendor of its own: a sweep sees to
+//! whatever is due in its table, also to other tests' orders.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use e2e::Stack;
-use shared::{clock::Clock, config::Config, refresh::Tracker};
+use e2e::{OwnPlace, Sandbox, Stack};
+use serde_json::json;
+use shared::{
+    clock::Clock,
+    order::{OrderKey, Product, TrackedBy},
+    refresh::{Look, Tracker},
+};
 
-async fn tracker(stack: &Stack) -> Tracker {
-    Tracker::open(&Config::read(stack.function_environment()).unwrap()).await.unwrap()
+struct Shop {
+    stack: Stack,
+    place: OwnPlace,
+    vendor: Sandbox,
+    tracker: Tracker,
 }
 
-fn deadline_in(seconds: u64) -> std::time::SystemTime {
-    let now = Clock::System.now().as_millisecond() as u64;
-    std::time::UNIX_EPOCH + Duration::from_millis(now + seconds * 1000)
-}
+impl Shop {
+    async fn open(name: &str, settings: &[(&str, &str)]) -> Self {
+        let stack = Stack::fast();
+        let place = OwnPlace::create(&stack, name).await;
+        let vendor = Sandbox::own().await;
+        let clock = Clock::fixed(Clock::System.now());
+        let tracker = place.tracker(&stack, &vendor, clock, settings).await;
+        Self { stack, place, vendor, tracker }
+    }
 
-fn number(millis: i64) -> AttributeValue {
-    AttributeValue::N(millis.to_string())
+    fn now(&self) -> i64 {
+        self.tracker.clock.now().as_millisecond()
+    }
+
+    async fn sweep(&self, seconds: u64) -> recheck::Report {
+        let deadline = UNIX_EPOCH + Duration::from_millis(self.now() as u64 + seconds * 1000);
+        recheck::handle(&self.tracker, deadline).await.unwrap()
+    }
+
+    /// An order that is due for a look: the vendor does not know what has become of it.
+    async fn uncertain(&self) -> OrderKey {
+        let id = self.vendor.make("mobile", json!([{"after_seconds": 0, "status": "UNKNOWN_ERROR"}])).await;
+        let key = OrderKey { product: Product::Mobile, id: id.parse().unwrap() };
+        self.tracker.track(&key, None, TrackedBy::Poller).await.unwrap();
+        self.tracker.clock.set(self.tracker.clock.now() + Duration::from_secs(9));
+        let looked = self.tracker.poll(&key).await.unwrap().unwrap();
+        assert!(matches!(looked.look, Look::Answered), "{looked:?}");
+        assert_eq!(looked.order.phase.as_str(), "parked");
+        self.make_due(&key, &["next_look_at", "due_at"]).await;
+        key
+    }
+
+    async fn make_due(&self, key: &OrderKey, names: &[&str]) {
+        let just_now = AttributeValue::N((self.now() - 1000).to_string());
+        for name in names {
+            self.place.set(&self.stack, key, name, just_now.clone()).await;
+        }
+    }
+
+    async fn due_at(&self, key: &OrderKey) -> i64 {
+        self.place.item(&self.stack, key).await["due_at"].as_n().unwrap().parse().unwrap()
+    }
 }
 
 #[tokio::test]
 async fn a_record_that_cannot_be_read_moves_on_and_stops_no_other() {
-    let stack = Stack::fast();
-    let now = Clock::System.now().as_millisecond();
-    let bad = stack.order("mobile", &format!("bad-{now}"));
-    bad.track().await;
-    stack.tamper("mobile", &bad.id, "phase", AttributeValue::S("asleep".to_owned())).await;
-    stack.tamper("mobile", &bad.id, "due_at", number(now - 1000)).await;
+    for bulk_looks in ["on", "off"] {
+        let shop = Shop::open("sweep-bad", &[("BULK_LOOKS", bulk_looks)]).await;
+        let good = shop.uncertain().await;
+        let bad = OrderKey { product: Product::Mobile, id: "bad".parse().unwrap() };
+        shop.tracker.track(&bad, None, TrackedBy::Put).await.unwrap();
+        shop.place.set(&shop.stack, &bad, "phase", AttributeValue::S("asleep".to_owned())).await;
+        shop.make_due(&bad, &["due_at"]).await;
+        shop.tracker.clock.set(shop.tracker.clock.now() + Duration::from_secs(10));
+        let (now, before) = (shop.now(), shop.vendor.calls(good.id.as_str()).await.len());
 
-    let id = stack
-        .sandbox
-        .make("mobile", serde_json::json!([{"after_seconds": 0, "status": "UNKNOWN_ERROR"}]))
-        .await;
-    let good = stack.order("mobile", &id);
-    good.track().await;
-    good.wait_for("Order Uncertain", 60).await;
-    for name in ["next_look_at", "due_at"] {
-        stack.tamper("mobile", &id, name, number(now - 1000)).await;
+        let report = shop.sweep(60).await;
+        assert_eq!((report.due, report.looked, report.failed), (2, 1, 1), "{bulk_looks}: {report:?}");
+        assert!(shop.due_at(&bad).await > now, "{bulk_looks}: the bad order moved on");
+        assert!(shop.due_at(&good).await > now, "{bulk_looks}: the good one was seen to");
+        assert_eq!(
+            shop.vendor.calls(good.id.as_str()).await.len(),
+            before + 1,
+            "{bulk_looks}: and looked at"
+        );
+        shop.place.delete(&shop.stack).await;
     }
-    let before = stack.sandbox.calls(&id).await.len();
-
-    recheck::handle(&tracker(&stack).await, deadline_in(60)).await.unwrap();
-    let due_at = |item: &std::collections::HashMap<String, AttributeValue>| {
-        item["due_at"].as_n().unwrap().parse::<i64>().unwrap()
-    };
-    assert!(due_at(&stack.item("mobile", &bad.id).await) > now, "the bad order moved on");
-    assert!(due_at(&stack.item("mobile", &id).await) > now, "the good one was seen to");
-    assert!(stack.sandbox.calls(&id).await.len() > before, "and looked at");
 }
 
 #[tokio::test]
 async fn a_sweep_begins_nothing_that_it_could_not_end() {
-    let stack = Stack::fast();
-    let now = Clock::System.now().as_millisecond();
-    // Due, but not to be looked at: a sweep of the schedule's leaves it as it is.
-    let id = stack
-        .sandbox
-        .make("mobile", serde_json::json!([{"after_seconds": 0, "status": "UNKNOWN_ERROR"}]))
-        .await;
-    let order = stack.order("mobile", &id);
-    order.track().await;
-    order.wait_for("Order Uncertain", 60).await;
-    stack.tamper("mobile", &id, "next_look_at", number(now + 3_600_000)).await;
-    stack.tamper("mobile", &id, "due_at", number(now - 1000)).await;
-    let report = recheck::handle(&tracker(&stack).await, deadline_in(14)).await.unwrap();
-    assert!(report.due >= 1, "{report:?}");
-    assert_eq!((report.remaining, report.looked, report.announced), (report.due, 0, 0), "{report:?}");
+    for bulk_looks in ["on", "off"] {
+        let shop = Shop::open("sweep-late", &[("BULK_LOOKS", bulk_looks)]).await;
+        let key = shop.uncertain().await;
+        shop.tracker.clock.set(shop.tracker.clock.now() + Duration::from_secs(10));
+        let before = shop.place.item(&shop.stack, &key).await;
+        let calls = shop.vendor.calls(key.id.as_str()).await;
+
+        let report = shop.sweep(14).await;
+        assert_eq!(
+            (report.due, report.remaining, report.looked, report.announced),
+            (1, 1, 0, 0),
+            "{bulk_looks}: {report:?}"
+        );
+        assert_eq!(shop.place.item(&shop.stack, &key).await, before, "{bulk_looks}");
+        assert_eq!(shop.vendor.calls(key.id.as_str()).await, calls, "{bulk_looks}");
+
+        // With time enough it does look.
+        assert_eq!(shop.sweep(60).await.looked, 1, "{bulk_looks}");
+        shop.place.delete(&shop.stack).await;
+    }
 }
