@@ -18,13 +18,17 @@ use shared::{
 
 use crate::{Bus, Sandbox, TestOrder, loopback};
 
-/// Asks until `check` answers something, at most for `limit`; `what` says in the panic what was waited for.
+/// A busy machine gets so many times as long as a quiet one.
+const PATIENCE: u32 = 2;
+
+/// Asks until `check` answers something; `limit`: as long as that may take on a quiet machine. `what` says in the panic what
+/// was waited for.
 pub async fn wait_until<T, F: Future<Output = Option<T>>>(
     what: &str,
     limit: Duration,
     mut check: impl FnMut() -> F,
 ) -> T {
-    let start = Instant::now();
+    let (start, limit) = (Instant::now(), limit * PATIENCE);
     loop {
         if let Some(found) = check().await {
             return found;

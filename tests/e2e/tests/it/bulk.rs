@@ -299,8 +299,9 @@ async fn park(shop: &Shop, product: Product, count: u32, timeline: &Value) -> Ve
 #[tokio::test]
 async fn a_sweep_looks_at_all_that_are_due_with_one_call() {
     let shop = Shop::open("bulk-sweep", &[SCARCE[0], SCARCE[1], ("RECHECK_UNCERTAIN", "1h")]).await;
+    // The first order was sent 60 s ago: all of them are to be parked within the next 30.
     let timeline =
-        json!([{"after_seconds": 0, "status": "UNKNOWN_ERROR"}, {"after_seconds": 63, "status": "REFUNDED"}]);
+        json!([{"after_seconds": 0, "status": "UNKNOWN_ERROR"}, {"after_seconds": 90, "status": "REFUNDED"}]);
     let keys = park(&shop, Product::Mobile, 30, &timeline).await;
     let (_, pages) = shop.calls().await;
     for key in &keys {
@@ -362,7 +363,7 @@ async fn nobody_asks_for_a_page_that_somebody_else_is_asking_for() {
     for index in 0..8 {
         keys.push(shop.order(Product::Mobile, 20.0 - f64::from(index), is("HANDLING")).await);
     }
-    let slow = json!({"answers": [{"kind": "slow", "seconds": 3}]});
+    let slow = json!({"answers": [{"kind": "slow", "seconds": 5}]});
     shop.vendor.control("POST", "/lists/script", Some(slow)).await;
     let other = shop
         .place

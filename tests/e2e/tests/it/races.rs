@@ -60,7 +60,8 @@ async fn what_one_has_announced_no_other_takes_back() {
     let one = tracker(&stack, &place, &server, start).await;
     one.track(&key, None, TrackedBy::Poller).await.unwrap();
     one.clock.set(start.checked_add(Duration::from_secs(9)).unwrap());
-    let after = one.refresh(&key, Trigger::Poller).await.unwrap().unwrap().order;
+    one.refresh(&key, Trigger::Poller).await.unwrap().unwrap();
+    let after = one.store.load(&key).await.unwrap().unwrap();
     assert_eq!((after.seq, after.announced), (2, 2));
     // As it was loaded before the other marked what it had announced.
     let stale = Order { announced: 1, ..after.clone() };
