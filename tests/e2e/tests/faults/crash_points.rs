@@ -433,13 +433,14 @@ fn is_time(name: &str) -> bool {
     name.ends_with("_at") || name.ends_with("_since") || name == "first_parked"
 }
 
-/// A crash delays, and nothing else: of times only whether they are there.
+/// A crash delays, and nothing else: of times only whether they are there. `stale` says how old one of them is.
 fn timeless(detail: Value) -> Value {
     match detail {
         Value::Object(fields) => fields
             .into_iter()
             .map(|(name, value)| {
-                let value = if is_time(&name) && !value.is_null() { "there".into() } else { timeless(value) };
+                let is_time = is_time(&name) || name == "stale";
+                let value = if is_time && !value.is_null() { "there".into() } else { timeless(value) };
                 (name, value)
             })
             .collect(),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use e2e::{Stack, wait_until};
 use serde_json::{Value, json};
+use shared::clock::Clock;
 
 #[tokio::test]
 async fn a_vendor_that_is_away_delays_an_order_and_stops_no_other() {
@@ -95,7 +96,8 @@ async fn an_order_that_the_vendor_does_not_know_yet_is_no_failure() {
 #[tokio::test]
 async fn an_order_that_the_vendor_never_knows_is_put_up_for_review_and_never_refunded() {
     let stack = Stack::fast();
-    let order = stack.order("mobile", "000000000000000000000000");
+    let id = format!("{:024x}", Clock::System.now().as_microsecond());
+    let order = stack.order("mobile", &id);
     order.track().await;
     let review = order.wait_for("Order Needs Review", 60).await;
     assert_eq!(
