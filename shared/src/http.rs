@@ -3,14 +3,13 @@
 
 use std::{
     collections::HashMap,
-    error::Error,
+    error::Error as _,
     fmt,
     future::Future,
-    io::{self, Read},
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -29,24 +28,22 @@ use aws_smithy_runtime_api::{
     shared::IntoShared,
 };
 use aws_smithy_types::body::SdkBody;
-use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
-use http::{Request, Response, Uri, header, uri::Authority};
+use http::{Extensions, HeaderValue, Request, Response, Uri, header, uri::Authority};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::{body::Bytes, rt};
-use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
+use hyper::body::{Bytes, Incoming};
+use hyper_rustls::HttpsConnector;
 use hyper_util::{
-    client::legacy::{
-        self, Client,
-        connect::{self, HttpConnector},
-    },
+    client::legacy::{self, Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioIo, TokioTimer},
 };
 use rustls::{CipherSuite, pki_types::CertificateDer};
-use tokio::{
-    net::TcpStream,
-    time::{Instant, timeout},
-};
+use tokio::time::{Instant, timeout};
 use tower_service::Service;
+
+use connection::{Life, Watched};
+
+mod coding;
+mod connection;
 
 /// A connection, with its TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -64,8 +61,8 @@ const MOST_OF_AWS: usize = 16 * 1024 * 1024;
 #[derive(Clone)]
 pub struct Http {
     client: Client<Connector, Full<Bytes>>,
-    /// The same without a pool: each call has a connection of its own.
-    unpooled: Client<Connector, Full<Bytes>>,
+    /// Makes a connection for each call, and keeps none.
+    fresh: Client<Connector, Full<Bytes>>,
     connector: Connector,
 }
 
@@ -81,18 +78,15 @@ pub enum CallError {
     /// It broke before an answer began.
     #[error("connection broken")]
     Broken,
-    /// The same, on a connection that had served before, or was made long ahead: the other side may have closed it meanwhile.
-    #[error("connection broken")]
-    Stale,
     /// It broke while an answer came.
     #[error("answer cut off")]
     CutOff,
     /// The answer is longer than was allowed.
     #[error("answer too long")]
     TooLong,
-    /// The answer is encoded in a way that cannot be undone.
-    #[error("answer not to be decoded")]
-    Undecodable,
+    /// It came in a content coding that is not known, or not in the one that it names. Says which trouble it is.
+    #[error("answer cannot be decoded: {0}")]
+    Undecodable(&'static str),
 }
 
 impl Http {
@@ -116,19 +110,24 @@ impl Http {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        let connector = Connector { https: HttpsConnector::from((tcp, tls)), ahead: Arc::default() };
+        let connector = Connector {
+            https: HttpsConnector::from((tcp, tls)),
+            ahead: Arc::default(),
+            made: Arc::default(),
+        };
         let mut builder = Client::builder(TokioExecutor::new());
+        // What browsers and curl read, we read. hyper's own repeats stay on: they are of requests of which nothing was sent, on a
+        // connection of the pool that turned out closed.
         builder
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            // What browsers and curl put up with: a header that is none, `Name : value`, a value that goes on in the next line.
             .http1_ignore_invalid_headers_in_responses(true)
             .http1_allow_spaces_after_header_name_in_responses(true)
-            .http1_allow_obsolete_multiline_headers_in_responses(true);
+            .http1_allow_obsolete_multiline_headers_in_responses(true)
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIMEOUT);
         let client = builder.build(connector.clone());
-        let unpooled = Connector { ahead: Arc::default(), ..connector.clone() };
-        let unpooled = builder.pool_max_idle_per_host(0).build(unpooled);
-        Ok(Self { client, unpooled, connector })
+        let fresh =
+            builder.pool_max_idle_per_host(0).build(Connector { ahead: Arc::default(), ..connector.clone() });
+        Ok(Self { client, fresh, connector })
     }
 
     /// Makes a connection and keeps it for the first call that goes there. Asks nothing.
@@ -138,7 +137,6 @@ impl Http {
     pub async fn connect_ahead(&self, to: &Uri) -> Result<(), CallError> {
         let Some(authority) = to.authority() else { return Err(CallError::NoConnection) };
         let connection = self.connector.connect(to.clone()).await.map_err(|_| CallError::NoConnection)?;
-        connection.served.store(true, Ordering::Relaxed);
         self.connector.ahead().insert(authority.clone(), (connection, Instant::now()));
         Ok(())
     }
@@ -153,95 +151,64 @@ impl Http {
         patience: Duration,
         most: usize,
     ) -> Result<Response<Bytes>, CallError> {
-        timeout(patience, answer(&self.client, request, most)).await.unwrap_or(Err(CallError::TimedOut))
+        timeout(patience, self.answer(request, most)).await.unwrap_or(Err(CallError::TimedOut))
     }
 
-    /// One question to the vendor, by GET: the answer decoded, of at most `most` bytes then, within `patience`. If a connection that had
-    /// served before breaks before the answer begins, the question is asked once more on a new one: the other side closes idle
-    /// connections while a function is frozen, and nothing was answered (docs/decisions/2026-11-28-reused-connections.md).
+    /// One question without a body: an answer of at most `most` bytes, on the way and decoded, within `patience`, which holds for all of
+    /// this together.
+    ///
+    /// A connection that was there before may have been given up by the other side meanwhile. If it breaks before a byte of the answer
+    /// has come, and the method is a safe one, the question is asked once more, on a new connection. Nothing else is repeated: no break
+    /// of a new connection, no timeout, no refusal to connect, no break after the answer began.
+    ///
+    /// Bodies that are compressed (gzip, deflate) are decoded, though none is asked for. One that cannot be decoded is left out of an
+    /// answer whose status is no success: the status says enough.
     ///
     /// # Errors
     /// See [`CallError`]; any HTTP status is an answer.
     pub async fn ask(
         &self,
-        question: Request<()>,
+        request: Request<()>,
         patience: Duration,
         most: usize,
     ) -> Result<Response<Bytes>, CallError> {
-        let (parts, ()) = question.into_parts();
-        let request = || Request::from_parts(parts.clone(), Bytes::new());
-        let asked = async {
-            match answer(&self.client, request(), most).await {
-                Err(CallError::Stale) => answer(&self.unpooled, request(), most).await,
-                other => other,
+        timeout(patience, self.asked(request, most)).await.unwrap_or(Err(CallError::TimedOut))
+    }
+
+    async fn asked(&self, mut request: Request<()>, most: usize) -> Result<Response<Bytes>, CallError> {
+        request.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let request = request.map(|()| Full::default());
+        let before = self.connector.state(request.uri());
+        let sent = match self.client.request(request.clone()).await {
+            Err(error) if request.method().is_safe() && before.had_connection_of(&error) => {
+                self.fresh.request(request).await
             }
+            sent => sent,
         };
-        let answer = timeout(patience, asked).await.unwrap_or(Err(CallError::TimedOut))?;
-        decoded(answer, most)
+        let (parts, body) = whole(sent, most).await?.into_parts();
+        let body = match coding::decoded(&parts.headers, body, most) {
+            Err(CallError::Undecodable(_)) if !parts.status.is_success() => Bytes::new(),
+            decoded => decoded?,
+        };
+        Ok(Response::from_parts(parts, body))
+    }
+
+    async fn answer(&self, request: Request<Bytes>, most: usize) -> Result<Response<Bytes>, CallError> {
+        whole(self.client.request(request.map(Full::new)).await, most).await
     }
 }
 
-async fn answer(
-    client: &Client<Connector, Full<Bytes>>,
-    request: Request<Bytes>,
+async fn whole(
+    sent: Result<Response<Incoming>, legacy::Error>,
     most: usize,
 ) -> Result<Response<Bytes>, CallError> {
-    let sent = client.request(request.map(Full::new)).await;
-    let (mut parts, body) = sent.map_err(|error| broken(&error))?.into_parts();
+    let (parts, body) = sent
+        .map_err(|error| if error.is_connect() { CallError::NoConnection } else { CallError::Broken })?
+        .into_parts();
     let body = Limited::new(body, most).collect().await.map_err(|error| {
         if error.is::<LengthLimitError>() { CallError::TooLong } else { CallError::CutOff }
     })?;
-    if let Some(Served(served)) = parts.extensions.remove() {
-        served.store(true, Ordering::Relaxed);
-    }
     Ok(Response::from_parts(parts, body.to_bytes()))
-}
-
-/// What a call that brought no answer met.
-fn broken(error: &legacy::Error) -> CallError {
-    if error.is_connect() {
-        return CallError::NoConnection;
-    }
-    // An answer that is no HTTP has begun.
-    let is_answer = error
-        .source()
-        .and_then(|source| source.downcast_ref::<hyper::Error>())
-        .is_some_and(|cause| cause.is_parse());
-    let mut extras = http::Extensions::new();
-    if let Some(connection) = error.connect_info() {
-        connection.get_extras(&mut extras);
-    }
-    let has_served = extras.get().is_some_and(|Served(served)| served.load(Ordering::Relaxed));
-    if has_served && !is_answer { CallError::Stale } else { CallError::Broken }
-}
-
-/// An answer without its `Content-Encoding` (RFC 9110, 8.4): of gzip and deflate, one of them. Nothing is asked for, so others are not
-/// expected; Brotli's dictionary alone would be 2 % of a function.
-fn decoded(answer: Response<Bytes>, most: usize) -> Result<Response<Bytes>, CallError> {
-    let coding = answer.headers().get(header::CONTENT_ENCODING);
-    let coding = coding.map_or(Ok(""), |coding| coding.to_str().map_err(|_| CallError::Undecodable))?;
-    let body = answer.body().clone();
-    let body = match coding.trim().to_ascii_lowercase().as_str() {
-        "" | "identity" => body,
-        // Some proxies decode a body and leave its label.
-        "gzip" | "x-gzip" if !body.starts_with(&[0x1f, 0x8b]) => body,
-        "gzip" | "x-gzip" => inflated(MultiGzDecoder::new(body.as_ref()), most)?,
-        // With the frame that the RFC asks for, or as some servers send it, without.
-        "deflate" if body.first().is_some_and(|first| first & 0x0f == 8) => {
-            inflated(ZlibDecoder::new(body.as_ref()), most)?
-        }
-        "deflate" => inflated(DeflateDecoder::new(body.as_ref()), most)?,
-        _ => return Err(CallError::Undecodable),
-    };
-    Ok(answer.map(|_| body))
-}
-
-/// At most `most` bytes of what comes out, whatever would follow.
-fn inflated(decoder: impl Read, most: usize) -> Result<Bytes, CallError> {
-    let mut out = Vec::new();
-    let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
-    decoder.take(limit).read_to_end(&mut out).map_err(|_| CallError::Undecodable)?;
-    if out.len() > most { Err(CallError::TooLong) } else { Ok(out.into()) }
 }
 
 impl fmt::Debug for Http {
@@ -250,80 +217,61 @@ impl fmt::Debug for Http {
     }
 }
 
+type Connection = TokioIo<Watched>;
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// A connection that knows whether it has served a call.
-struct Connection {
-    stream: MaybeHttpsStream<TokioIo<TcpStream>>,
-    served: Arc<AtomicBool>,
-}
-
-/// The same knowledge, beside an answer and beside an error.
-#[derive(Clone)]
-struct Served(Arc<AtomicBool>);
-
-impl connect::Connection for Connection {
-    fn connected(&self) -> connect::Connected {
-        self.stream.connected().extra(Served(self.served.clone()))
-    }
-}
-
-impl rt::Read for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        into: rt::ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, into)
-    }
-}
-
-impl rt::Write for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        from: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, from)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        from: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, from)
-    }
-}
 
 /// Takes the connection that was made ahead, or makes one.
 #[derive(Clone)]
 struct Connector {
     https: HttpsConnector<HttpConnector>,
     ahead: Arc<Mutex<HashMap<Authority, (Connection, Instant)>>>,
+    /// How many connections were made.
+    made: Arc<AtomicU64>,
+}
+
+/// Which connections there were when a call began.
+struct Before {
+    made: u64,
+    /// One that was made ahead waits for a call to there.
+    ahead: bool,
+}
+
+impl Before {
+    /// The call broke, before its answer began, on a connection that was there before it.
+    fn had_connection_of(&self, error: &legacy::Error) -> bool {
+        let Some(connected) = error.connect_info() else {
+            // hyper had not taken the connection yet, so nothing was sent on it.
+            return self.ahead && !error.is_connect();
+        };
+        // Of such a request nothing was sent: what has come on its connection was no answer to it. Servers that close an idle connection
+        // with a `408` do that.
+        let unsent = error
+            .source()
+            .and_then(|source| source.downcast_ref::<hyper::Error>())
+            .is_some_and(hyper::Error::is_canceled);
+        let mut extras = Extensions::new();
+        connected.get_extras(&mut extras);
+        extras
+            .get::<Life>()
+            .is_some_and(|life| life.was_there_before(self.made) && (unsent || !life.has_answered()))
+    }
 }
 
 impl Connector {
     async fn connect(&self, to: Uri) -> Result<Connection, BoxError> {
         let mut https = self.https.clone();
-        let stream = timeout(CONNECT_TIMEOUT, async move {
+        let connection = timeout(CONNECT_TIMEOUT, async move {
             std::future::poll_fn(|context| https.poll_ready(context)).await?;
             https.call(to).await
         })
         .await??;
-        Ok(Connection { stream, served: Arc::default() })
+        let number = self.made.fetch_add(1, Ordering::Relaxed);
+        Ok(TokioIo::new(Watched::new(connection, number)))
+    }
+
+    fn state(&self, to: &Uri) -> Before {
+        let ahead = to.authority().is_some_and(|authority| self.ahead().contains_key(authority));
+        Before { made: self.made.load(Ordering::Relaxed), ahead }
     }
 
     fn ahead(&self) -> MutexGuard<'_, HashMap<Authority, (Connection, Instant)>> {

@@ -73,7 +73,7 @@ pub(crate) async fn find(tracker: &Tracker, product: Product, reference: &Ref) -
 }
 
 /// `GET /orders/{product}/{id}/history`: a page of the details as they were or will be announced, ascending. `next` is the `after` of
-/// the next page, `null` on the last.
+/// the next page, `null` if nothing follows; a page that is just full may be followed by an empty one.
 pub(crate) async fn history(tracker: &Tracker, key: &OrderKey, page: HistoryPage) -> Answer {
     #[derive(Serialize)]
     struct History {

@@ -1,8 +1,13 @@
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{io::Write, sync::atomic::AtomicUsize};
 
+use flate2::{
+    Compression,
+    write::{DeflateEncoder, GzEncoder, ZlibEncoder},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
+    sync::{Notify, mpsc},
 };
 
 use super::*;
@@ -125,226 +130,519 @@ async fn a_root_of_ones_own_is_trusted_and_only_when_named() {
     assert_eq!(get(&Http::new(&[own.cert.der().clone()]).unwrap(), &to).await.unwrap(), "ok");
 }
 
-/// How a server ends a connection that has answered once.
-#[derive(Clone, Copy, Debug)]
-enum End {
-    /// With a FIN when the next request has come.
-    Fin,
-    /// With a reset when the next request has come.
+/// What a server does with a request, or with a connection before there is one.
+#[derive(Clone, Debug)]
+enum Act {
+    /// Answers, and keeps the connection.
+    Answer(Vec<u8>),
+    /// Answers with this and closes the connection.
+    Last(&'static str),
+    /// Closes with FIN.
+    Close,
+    /// Closes with RST.
     Reset,
+    /// Says nothing more.
+    Silence,
+    /// Resets when it is told to.
+    ResetWhenTold,
 }
 
-/// Answers the first request of each connection and ends it at the second; counts connections and requests.
-async fn forgetful_server(end: End) -> (Uri, Arc<AtomicUsize>, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
-    let (connections, requests) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let (counted, asked) = (connections.clone(), requests.clone());
-    tokio::spawn(async move {
-        loop {
-            let (mut connection, _) = listener.accept().await.unwrap();
-            counted.fetch_add(1, Ordering::SeqCst);
-            let asked = asked.clone();
-            tokio::spawn(async move {
-                read_request(&mut connection).await;
-                asked.fetch_add(1, Ordering::SeqCst);
-                connection.write_all(OK.as_bytes()).await.unwrap();
-                read_request(&mut connection).await;
-                asked.fetch_add(1, Ordering::SeqCst);
-                if matches!(end, End::Reset) {
-                    connection.set_zero_linger().unwrap();
-                }
-            });
+fn good() -> Act {
+    Act::Answer(OK.into())
+}
+
+/// By number of the connection: what a server does with it at once.
+type Greeting = fn(usize) -> Option<Act>;
+/// By number of the connection and of the request on it: what a server does with the request.
+type Script = fn(usize, usize) -> Act;
+
+/// A server that follows a script. Connections and the requests on each are counted from 0.
+struct Scripted {
+    to: Uri,
+    requests: Arc<AtomicUsize>,
+    connections: Arc<AtomicUsize>,
+    /// A word for each request that has come.
+    came: mpsc::UnboundedReceiver<()>,
+    told: Arc<Notify>,
+}
+
+impl Scripted {
+    async fn start(script: Script) -> Self {
+        Self::with_greeting(|_| None, script).await
+    }
+
+    /// `greeting` is what it does with a connection at once.
+    async fn with_greeting(greeting: Greeting, script: Script) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let to = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+        let (came_in, came) = mpsc::unbounded_channel();
+        let server =
+            Self { to, requests: Arc::default(), connections: Arc::default(), came, told: Arc::default() };
+        let (requests, connections, told) =
+            (server.requests.clone(), server.connections.clone(), server.told.clone());
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let connection = connections.fetch_add(1, Ordering::SeqCst);
+                let (requests, told, came_in) = (requests.clone(), told.clone(), came_in.clone());
+                tokio::spawn(async move {
+                    if let Some(act) = greeting(connection) {
+                        return done(stream, act, &told).await.map_or((), drop);
+                    }
+                    for nth in 0.. {
+                        let mut asked = Vec::new();
+                        while !asked.ends_with(b"\r\n\r\n") {
+                            if stream.read_buf(&mut asked).await.is_ok_and(|read| read > 0) {
+                                continue;
+                            }
+                            return;
+                        }
+                        requests.fetch_add(1, Ordering::SeqCst);
+                        let _ = came_in.send(());
+                        let Some(kept) = done(stream, script(connection, nth), &told).await else { return };
+                        stream = kept;
+                    }
+                });
+            }
+        });
+        server
+    }
+
+    fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
+
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+/// `None`: the connection is gone.
+async fn done(mut stream: TcpStream, act: Act, told: &Notify) -> Option<TcpStream> {
+    match act {
+        Act::Answer(answer) => {
+            stream.write_all(&answer).await.ok()?;
+            return Some(stream);
         }
-    });
-    (address, connections, requests)
+        Act::Last(answer) => stream.write_all(answer.as_bytes()).await.ok()?,
+        Act::Close => {}
+        Act::Reset => stream.set_zero_linger().unwrap(),
+        Act::Silence => std::future::pending().await,
+        Act::ResetWhenTold => {
+            told.notified().await;
+            stream.set_zero_linger().unwrap();
+        }
+    }
+    None
 }
 
-async fn read_request(connection: &mut tokio::net::TcpStream) {
-    let mut request = Vec::new();
-    while !request.ends_with(b"\r\n\r\n") && connection.read_buf(&mut request).await.unwrap() > 0 {}
+fn question(to: &Uri) -> Request<()> {
+    Request::get(to).body(()).unwrap()
 }
 
 async fn ask(http: &Http, to: &Uri) -> Result<Bytes, CallError> {
-    let question = Request::get(to).body(()).unwrap();
-    http.ask(question, Duration::from_secs(30), 100).await.map(Response::into_body)
+    http.ask(question(to), Duration::from_secs(30), 1000).await.map(Response::into_body)
 }
 
+/// Each connection answers once: whoever asks on it again finds it reset, or closed.
 #[tokio::test]
-async fn a_question_on_a_connection_that_was_closed_meanwhile_is_asked_once_more() {
-    for end in [End::Fin, End::Reset] {
-        let (to, connections, requests) = forgetful_server(end).await;
-        let http = Http::new(&[]).unwrap();
-        for call in 0..20 {
-            assert_eq!(ask(&http, &to).await.unwrap(), "ok", "{end:?}, call {call}");
-        }
-        let (connections, requests) = (connections.load(Ordering::SeqCst), requests.load(Ordering::SeqCst));
-        assert!(
-            connections <= 20 && requests <= 40,
-            "{end:?}: {connections} connections, {requests} requests"
-        );
-    }
-}
-
-#[tokio::test]
-async fn several_stale_connections_cost_one_question_each() {
-    let (to, _, _) = forgetful_server(End::Reset).await;
-    let http = Http::new(&[]).unwrap();
-    for _ in 0..3 {
-        let all = futures_util::future::join_all((0..8).map(|_| ask(&http, &to))).await;
-        assert!(all.iter().all(Result::is_ok), "{all:?}");
-    }
-}
-
-/// Reads a request, says `answer`, and resets the connection; counts the requests.
-async fn breaking_server(answer: &'static str) -> (Uri, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
-    let requests = Arc::new(AtomicUsize::new(0));
-    let asked = requests.clone();
-    tokio::spawn(async move {
-        loop {
-            let (mut connection, _) = listener.accept().await.unwrap();
-            read_request(&mut connection).await;
-            asked.fetch_add(1, Ordering::SeqCst);
-            connection.write_all(answer.as_bytes()).await.unwrap();
-        }
-    });
-    (address, requests)
-}
-
-#[tokio::test]
-async fn what_breaks_on_a_fresh_connection_or_after_the_answer_began_is_not_asked_again() {
-    for (answer, error) in [
-        ("", CallError::Broken),
-        ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\no", CallError::CutOff),
-        ("220 smtp.example\r\n\r\n", CallError::Broken),
-    ] {
-        let (to, requests) = breaking_server(answer).await;
-        assert_eq!(ask(&Http::new(&[]).unwrap(), &to).await, Err(error), "{answer:?}");
-        assert_eq!(requests.load(Ordering::SeqCst), 1, "{answer:?}");
-    }
-}
-
-#[tokio::test]
-async fn a_connection_made_ahead_that_was_closed_is_replaced() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let to: Uri = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
-    tokio::spawn(async move {
-        let (mut ahead, _) = listener.accept().await.unwrap();
-        read_request(&mut ahead).await;
-        ahead.set_zero_linger().unwrap();
-        drop(ahead);
-        let (mut fresh, _) = listener.accept().await.unwrap();
-        read_request(&mut fresh).await;
-        fresh.write_all(OK.as_bytes()).await.unwrap();
-    });
-    let http = Http::new(&[]).unwrap();
-    http.connect_ahead(&to).await.unwrap();
-    assert_eq!(ask(&http, &to).await.unwrap(), "ok");
-}
-
-#[tokio::test]
-async fn aws_calls_are_left_to_the_sdk_to_repeat() {
-    let (to, _, _) = forgetful_server(End::Reset).await;
-    let http = Http::new(&[]).unwrap();
-    assert_eq!(get(&http, &to).await.unwrap(), "ok");
-    assert_eq!(get(&http, &to).await, Err(CallError::Stale));
-}
-
-#[tokio::test(start_paused = true)]
-async fn both_attempts_together_have_the_time_of_one() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let to: Uri = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
-    let server = tokio::spawn(async move {
-        let (mut first, _) = listener.accept().await.unwrap();
-        read_request(&mut first).await;
-        first.write_all(OK.as_bytes()).await.unwrap();
-        read_request(&mut first).await;
-        drop(first);
-        // The second connection never gets an answer.
-        let (mut second, _) = listener.accept().await.unwrap();
-        read_request(&mut second).await;
-        std::future::pending::<()>().await;
-    });
-    let http = Http::new(&[]).unwrap();
-    ask(&http, &to).await.unwrap();
-    let began = Instant::now();
-    let question = Request::get(&to).body(()).unwrap();
-    let answer = http.ask(question, Duration::from_secs(8), 100).await;
-    assert_eq!(answer.map(Response::into_body), Err(CallError::TimedOut));
-    assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
-    server.abort();
-}
-
-#[tokio::test]
-async fn headers_that_browsers_put_up_with_are_put_up_with() {
-    for headers in [
-        "Set-Cookie: a=b\u{1}c",
-        "X-Powered-By : PHP/8.3",
-        "X-Long: one\r\n  two",
-        "no header at all",
-        "X-\u{e9}: caf\u{e9}",
-        ": nothing",
-    ] {
-        let answer = format!("HTTP/1.1 200 OK\r\n{headers}\r\ncontent-length: 2\r\n\r\nok");
-        let (to, _) = server(Box::leak(answer.into_boxed_str()), true).await;
-        assert_eq!(ask(&Http::new(&[]).unwrap(), &to).await.unwrap(), "ok", "{headers:?}");
-    }
-}
-
-fn gzip(text: &[u8]) -> Vec<u8> {
-    use std::io::Write;
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-    encoder.write_all(text).unwrap();
-    encoder.finish().unwrap()
-}
-
-fn zlib(text: &[u8]) -> Vec<u8> {
-    use std::io::Write;
-    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
-    encoder.write_all(text).unwrap();
-    encoder.finish().unwrap()
-}
-
-fn deflate(text: &[u8]) -> Vec<u8> {
-    use std::io::Write;
-    let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::default());
-    encoder.write_all(text).unwrap();
-    encoder.finish().unwrap()
-}
-
-#[test]
-fn compressed_bodies_are_decoded_within_their_limit() {
-    let plain: &'static [u8] = br#"{"success":true,"data":{}}"#;
-    let bomb = vec![b' '; 10_000_000];
-    let cut = |bytes: Vec<u8>| bytes[..bytes.len() - 9].to_vec();
-    let twice = [gzip(&plain[..10]), gzip(&plain[10..])].concat();
-    type Row = (&'static str, Vec<u8>, Result<&'static [u8], CallError>);
-    let rows: [Row; 16] = [
-        ("", plain.to_vec(), Ok(plain)),
-        ("identity", plain.to_vec(), Ok(plain)),
-        ("gzip", gzip(plain), Ok(plain)),
-        (" GZIP ", gzip(plain), Ok(plain)),
-        ("x-gzip", twice, Ok(plain)),
-        ("gzip", plain.to_vec(), Ok(plain)),
-        ("gzip", Vec::new(), Ok(b"")),
-        ("deflate", zlib(plain), Ok(plain)),
-        ("deflate", deflate(plain), Ok(plain)),
-        ("gzip", cut(gzip(plain)), Err(CallError::Undecodable)),
-        ("deflate", cut(zlib(plain)), Err(CallError::Undecodable)),
-        ("gzip", gzip(&bomb), Err(CallError::TooLong)),
-        ("deflate", zlib(&bomb), Err(CallError::TooLong)),
-        ("br", plain.to_vec(), Err(CallError::Undecodable)),
-        ("gzip, gzip", gzip(&gzip(plain)), Err(CallError::Undecodable)),
-        ("zstd", gzip(plain), Err(CallError::Undecodable)),
+async fn a_server_that_breaks_every_reused_connection_loses_no_call() {
+    let ways: [Script; 2] = [
+        |_, nth| if nth == 0 { good() } else { Act::Reset },
+        |_, nth| if nth == 0 { good() } else { Act::Close },
     ];
-    for (coding, body, expected) in rows {
-        let mut answer = Response::new(Bytes::from(body));
-        if !coding.is_empty() {
-            answer.headers_mut().insert(header::CONTENT_ENCODING, coding.parse().unwrap());
+    for way in ways {
+        let server = Scripted::start(way).await;
+        let http = Http::new(&[]).unwrap();
+        let mut repeated = 0;
+        for _ in 0..20 {
+            let before = server.requests();
+            assert_eq!(ask(&http, &server.to).await.unwrap(), "ok");
+            let asked = server.requests() - before;
+            assert!((1..=2).contains(&asked), "asked {asked} times");
+            repeated += asked - 1;
         }
-        let found = decoded(answer, 1000).map(Response::into_body);
-        assert_eq!(found.as_deref(), expected.as_ref().copied(), "{coding}");
+        assert!(repeated > 0, "no connection was reused");
+    }
+}
+
+/// Many calls at once leave connections in the pool, some of which were never asked anything; then all of them die.
+#[tokio::test]
+async fn calls_at_once_are_answered_too() {
+    let server = Scripted::start(|_, nth| if nth == 0 { good() } else { Act::Reset }).await;
+    let http = Http::new(&[]).unwrap();
+    for _ in 0..20 {
+        let before = server.requests();
+        let answers = futures_util::future::join_all((0..8).map(|_| ask(&http, &server.to))).await;
+        assert!(answers.iter().all(|answer| answer.as_ref().is_ok_and(|body| body == "ok")), "{answers:?}");
+        assert!(server.requests() - before <= 16);
+        // One by one: what a question is asked on again is not the next dead connection of the pool.
+        assert_eq!(ask(&http, &server.to).await.unwrap(), "ok");
+    }
+}
+
+#[tokio::test]
+async fn it_is_asked_again_on_a_connection_that_is_new() {
+    let server = Scripted::start(|connection, nth| match (connection, nth) {
+        (0, 0) | (2, 0) => good(),
+        _ => Act::Reset,
+    })
+    .await;
+    let http = Http::new(&[]).unwrap();
+    assert_eq!(ask(&http, &server.to).await.unwrap(), "ok");
+    http.connect_ahead(&server.to).await.unwrap();
+    assert_eq!(ask(&http, &server.to).await.unwrap(), "ok");
+    assert_eq!((server.requests(), server.connections()), (3, 3));
+}
+
+/// Also if it was made, asked and answered for another call while this one waited for a connection of its own.
+#[test]
+fn a_connection_is_new_for_one_request() {
+    let life = Life::new(5);
+    assert!(!life.was_there_before(5));
+    assert!(life.was_there_before(6));
+    life.asks();
+    life.asks();
+    assert!(!life.was_there_before(5) && !life.has_answered());
+    life.hears();
+    assert!(!life.was_there_before(5) && life.has_answered());
+    life.asks();
+    assert!(life.was_there_before(5) && !life.has_answered());
+}
+
+/// Connections of which nothing was asked yet are not new for ever.
+#[tokio::test]
+async fn a_connection_made_ahead_that_is_gone_costs_no_call() {
+    let rows: [(Greeting, Script); 5] = [
+        (|connection| (connection == 0).then_some(Act::Close), |_, _| good()),
+        (|connection| (connection == 0).then_some(Act::Reset), |_, _| good()),
+        (
+            |connection| {
+                (connection == 0).then_some(Act::Last("HTTP/1.1 408 Late\r\ncontent-length: 0\r\n\r\n"))
+            },
+            |_, _| good(),
+        ),
+        (|_| None, |connection, _| if connection == 0 { Act::Close } else { good() }),
+        (|_| None, |connection, _| if connection == 0 { Act::Reset } else { good() }),
+    ];
+    for (row, (greeting, script)) in rows.into_iter().enumerate() {
+        // How much the client has noticed before it asks is chance; more or less turns make it differ.
+        for turns in 0..20 {
+            let server = Scripted::with_greeting(greeting, script).await;
+            let http = Http::new(&[]).unwrap();
+            http.connect_ahead(&server.to).await.unwrap();
+            for _ in 0..turns {
+                tokio::task::yield_now().await;
+            }
+            let answer = ask(&http, &server.to).await;
+            // The word that nobody asked for may be taken for the answer, by HTTP's own rules.
+            let good = |body: &Bytes| body == "ok" || (row == 2 && body.is_empty());
+            assert!(answer.as_ref().is_ok_and(good), "row {row}, {turns} turns: {answer:?}");
+            assert!(server.requests() <= 2 && server.connections() <= 2, "row {row}, {turns} turns");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_breaks_on_a_new_connection_is_not_asked_again() {
+    for way in [(|_, _| Act::Close) as Script, |_, _| Act::Reset] {
+        let server = Scripted::start(way).await;
+        assert_eq!(ask(&Http::new(&[]).unwrap(), &server.to).await, Err(CallError::Broken));
+        assert_eq!((server.requests(), server.connections()), (1, 1));
+    }
+    // Not even if it was closed before anything was asked.
+    for way in [(|_| Some(Act::Close)) as Greeting, |_| Some(Act::Reset)] {
+        let server = Scripted::with_greeting(way, |_, _| good()).await;
+        assert!(ask(&Http::new(&[]).unwrap(), &server.to).await.is_err());
+        assert!(server.connections() <= 1);
+    }
+}
+
+/// The second time it breaks it was a new connection.
+#[tokio::test]
+async fn it_is_asked_twice_at_most() {
+    let server = Scripted::start(|connection, nth| match (connection, nth) {
+        (0, 0) => good(),
+        _ => Act::Reset,
+    })
+    .await;
+    let http = Http::new(&[]).unwrap();
+    assert_eq!(ask(&http, &server.to).await.unwrap(), "ok");
+    assert_eq!(ask(&http, &server.to).await, Err(CallError::Broken));
+    assert_eq!((server.requests(), server.connections()), (3, 2));
+}
+
+/// A byte of an answer, and it has begun.
+#[tokio::test]
+async fn half_an_answer_is_not_asked_for_again() {
+    let rows: [(Script, CallError); 4] = [
+        (|_, nth| if nth == 0 { good() } else { Act::Last("H") }, CallError::Broken),
+        (
+            |_, nth| if nth == 0 { good() } else { Act::Last("HTTP/1.1 200 OK\r\ncontent-le") },
+            CallError::Broken,
+        ),
+        (
+            |_, nth| {
+                if nth == 0 { good() } else { Act::Last("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n") }
+            },
+            CallError::CutOff,
+        ),
+        (
+            |_, nth| {
+                if nth == 0 { good() } else { Act::Last("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf") }
+            },
+            CallError::CutOff,
+        ),
+    ];
+    for (script, expected) in rows {
+        let server = Scripted::start(script).await;
+        let http = Http::new(&[]).unwrap();
+        assert_eq!(ask(&http, &server.to).await.unwrap(), "ok");
+        assert_eq!(ask(&http, &server.to).await, Err(expected));
+        assert_eq!((server.requests(), server.connections()), (2, 1), "{expected}");
+    }
+}
+
+/// The AWS SDKs repeat by themselves; and what is not a question may have been done.
+#[tokio::test]
+async fn nothing_else_is_repeated() {
+    let script = |_, nth| if nth == 0 { good() } else { Act::Reset };
+    let server = Scripted::start(script).await;
+    let http = Http::new(&[]).unwrap();
+    assert_eq!(get(&http, &server.to).await.unwrap(), "ok");
+    assert_eq!(get(&http, &server.to).await, Err(CallError::Broken));
+    assert_eq!(server.requests(), 2);
+
+    assert_eq!(ask(&http, &server.to).await.unwrap(), "ok");
+    let order = Request::post(&server.to).body(()).unwrap();
+    assert_eq!(
+        http.ask(order, Duration::from_secs(30), 10).await.map(Response::into_body),
+        Err(CallError::Broken)
+    );
+    assert_eq!(server.requests(), 4);
+}
+
+#[tokio::test]
+async fn the_limit_of_time_holds_for_both_attempts() {
+    let mut server = Scripted::start(|connection, nth| match (connection, nth) {
+        (0, 0) => good(),
+        (0, _) => Act::ResetWhenTold,
+        _ => Act::Silence,
+    })
+    .await;
+    let http = Http::new(&[]).unwrap();
+    assert_eq!(ask(&http, &server.to).await.unwrap(), "ok");
+    server.came.recv().await.unwrap();
+
+    // The clock moves by hand only: it would move by itself if there were no blocking task.
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let blocking = tokio::task::spawn_blocking(move || ended.recv());
+    tokio::time::pause();
+    let started = Instant::now();
+    let question = question(&server.to);
+    let call = tokio::spawn(async move { http.ask(question, Duration::from_secs(8), 10).await });
+    server.came.recv().await.unwrap();
+    tokio::time::advance(Duration::from_secs(5)).await;
+    server.told.notify_one();
+    server.came.recv().await.unwrap();
+    assert_eq!(server.requests(), 3);
+    tokio::time::advance(Duration::from_millis(2900)).await;
+    assert!(!call.is_finished());
+    tokio::time::advance(Duration::from_millis(200)).await;
+    assert_eq!(call.await.unwrap().map(Response::into_body), Err(CallError::TimedOut));
+    assert!(started.elapsed() < Duration::from_secs(9));
+    drop(end);
+    assert!(blocking.await.unwrap().is_err());
+}
+
+/// An answer of 200 with these lines in its head.
+async fn answer_with(lines: &[u8], body: &[u8], most: usize) -> Result<Response<Bytes>, CallError> {
+    answer_of("200 OK", lines, body, most).await
+}
+
+async fn answer_of(
+    status: &str,
+    lines: &[u8],
+    body: &[u8],
+    most: usize,
+) -> Result<Response<Bytes>, CallError> {
+    let mut answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n", body.len()).into_bytes();
+    answer.extend_from_slice(lines);
+    answer.extend_from_slice(b"\r\n");
+    answer.extend_from_slice(body);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let to = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut asked = Vec::new();
+        while !asked.ends_with(b"\r\n\r\n") {
+            assert!(stream.read_buf(&mut asked).await.unwrap() > 0);
+        }
+        stream.write_all(&answer).await.unwrap();
+        String::from_utf8(asked).unwrap()
+    });
+    let got = Http::new(&[]).unwrap().ask(question(&to), Duration::from_secs(30), most).await;
+    assert!(server.await.unwrap().contains("accept-encoding: identity\r\n"));
+    got
+}
+
+/// What browsers and curl pass over.
+#[tokio::test]
+async fn a_head_that_is_not_quite_right_is_read() {
+    let rows: [&[u8]; 12] = [
+        b"Set-Cookie: a=b\x01c\r\n",
+        b"X-Powered-By : PHP\r\n",
+        b"X-Powered-By\t: PHP\r\n",
+        b"X-Long: a\r\n  folded\r\n\tline\r\n",
+        b"X-Long:\r\n folded at once\r\n",
+        b"X Name: with a space\r\n",
+        b": no name\r\n",
+        b"no colon at all\r\n",
+        b"X-Latin: caf\xe9\r\n",
+        b"X-Utf-8: \xd8\xb4\xd9\x83\r\n",
+        b"X-N\xc3\xa4me: odd\r\n",
+        b"X-Del: a\x7fb\r\n",
+    ];
+    for row in rows {
+        let shown = row.escape_ascii().to_string();
+        let mut lines = row.to_vec();
+        lines.extend_from_slice(b"Retry-After: 7\r\n");
+        let answer = answer_with(&lines, b"ok", 10).await.unwrap_or_else(|error| panic!("{shown}: {error}"));
+        assert_eq!(answer.body(), "ok", "{shown}");
+        assert_eq!(answer.headers().get(header::RETRY_AFTER).unwrap(), "7", "{shown}");
+    }
+}
+
+type Decoded = Result<Vec<u8>, CallError>;
+
+const JSON: &[u8] = br#"{"success":true}"#;
+
+fn gzip(body: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(body).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zlib(body: &[u8]) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(body).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn bare(body: &[u8]) -> Vec<u8> {
+    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(body).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn cut(mut coded: Vec<u8>, by: usize) -> Vec<u8> {
+    coded.truncate(coded.len() - by);
+    coded
+}
+
+fn spoiled(mut coded: Vec<u8>, from_end: usize) -> Vec<u8> {
+    let at = coded.len() - from_end;
+    coded[at] ^= 0x55;
+    coded
+}
+
+fn joined(one: &[u8], other: &[u8]) -> Vec<u8> {
+    [one, other].concat()
+}
+
+/// Codings, labels that are not true, and streams that are not whole.
+#[tokio::test]
+async fn a_body_is_decoded_though_it_was_not_asked_for() {
+    const UNKNOWN: CallError = CallError::Undecodable("unknown content coding");
+    const GZIP: CallError = CallError::Undecodable("broken gzip");
+    const DEFLATE: CallError = CallError::Undecodable("broken deflate");
+    let plain = || Ok(JSON.to_vec());
+    let zstd = b"\x28\xb5\x2f\xfd\x04\x00".to_vec();
+    let with_mark = joined("\u{feff} ".as_bytes(), JSON);
+    let rows: Vec<(&str, Vec<u8>, Decoded)> = vec![
+        ("", JSON.to_vec(), plain()),
+        ("Content-Encoding:\r\n", JSON.to_vec(), plain()),
+        ("Content-Encoding: identity\r\n", JSON.to_vec(), plain()),
+        ("Content-Encoding: gzip\r\n", gzip(JSON), plain()),
+        ("Content-Encoding:  GZip \r\n", gzip(JSON), plain()),
+        ("Content-Encoding: x-gzip\r\n", gzip(JSON), plain()),
+        ("Content-Encoding: deflate\r\n", zlib(JSON), plain()),
+        ("Content-Encoding: deflate\r\n", bare(JSON), plain()),
+        ("Content-Encoding: deflate, gzip\r\n", gzip(&zlib(JSON)), plain()),
+        ("Content-Encoding: deflate\r\nContent-Encoding: gzip\r\n", gzip(&bare(JSON)), plain()),
+        ("Content-Encoding: gzip, identity,\r\n", gzip(JSON), plain()),
+        ("Content-Encoding: gzip\r\n", joined(&gzip(&JSON[..7]), &gzip(&JSON[7..])), plain()),
+        ("Content-Encoding: gzip\r\n", joined(&gzip(JSON), b"\0\0\0"), plain()),
+        ("Content-Encoding: gzip\r\n", gzip(b""), Ok(Vec::new())),
+        ("Content-Encoding: gzip\r\n", Vec::new(), Ok(Vec::new())),
+        ("Content-Encoding: zstd\r\n", Vec::new(), Ok(Vec::new())),
+        // Without a label nothing is guessed.
+        ("", gzip(JSON), Ok(gzip(JSON))),
+        // Labels that are not true.
+        ("Content-Encoding: gzip\r\n", JSON.to_vec(), plain()),
+        ("Content-Encoding: gzip\r\n", with_mark.clone(), Ok(with_mark.clone())),
+        ("Content-Encoding: gzip\r\n", b"\x1f".to_vec(), Ok(b"\x1f".to_vec())),
+        ("Content-Encoding: gzip, gzip\r\n", gzip(JSON), plain()),
+        ("Content-Encoding: deflate\r\n", JSON.to_vec(), plain()),
+        ("Content-Encoding: br\r\n", with_mark.clone(), Ok(with_mark)),
+        ("Content-Encoding: utf-8\r\n", JSON.to_vec(), plain()),
+        // What cannot be decoded.
+        ("Content-Encoding: zstd\r\n", zstd.clone(), Err(UNKNOWN)),
+        ("Content-Encoding: br\r\n", b"\x0b\x02\x80ok\x03".to_vec(), Err(UNKNOWN)),
+        ("Content-Encoding: zstd, gzip\r\n", gzip(&zstd), Err(UNKNOWN)),
+        ("Content-Encoding: caf\u{e9}\r\n", zstd, Err(UNKNOWN)),
+        ("Content-Encoding: gzip\r\n", b"\x1f\x8b".to_vec(), Err(GZIP)),
+        ("Content-Encoding: gzip\r\n", cut(gzip(JSON), 1), Err(GZIP)),
+        ("Content-Encoding: gzip\r\n", cut(gzip(JSON), 12), Err(GZIP)),
+        ("Content-Encoding: gzip\r\n", spoiled(gzip(JSON), 5), Err(GZIP)),
+        ("Content-Encoding: gzip\r\n", joined(&gzip(JSON), &cut(gzip(JSON), 9)), Err(GZIP)),
+        ("Content-Encoding: deflate\r\n", cut(zlib(JSON), 1), Err(DEFLATE)),
+        ("Content-Encoding: deflate\r\n", cut(zlib(JSON), 8), Err(DEFLATE)),
+        ("Content-Encoding: deflate\r\n", spoiled(zlib(JSON), 1), Err(DEFLATE)),
+        ("Content-Encoding: deflate\r\n", cut(bare(JSON), 3), Err(DEFLATE)),
+        ("Content-Encoding: deflate\r\n", b"no deflate".to_vec(), Err(DEFLATE)),
+    ];
+    for (row, (label, body, expected)) in rows.into_iter().enumerate() {
+        let got = answer_with(label.as_bytes(), &body, 1000).await;
+        assert_eq!(got.map(|answer| answer.body().to_vec()), expected, "row {row}: {label:?}");
+    }
+}
+
+/// The status says what is the matter, whatever became of the body.
+#[tokio::test]
+async fn a_refusal_that_cannot_be_decoded_is_one_without_a_body() {
+    let answer = answer_of("429 Slow down", b"Content-Encoding: zstd\r\nRetry-After: 7\r\n", b"\x28\xb5", 10);
+    let answer = answer.await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.body().len()), (429, 0));
+    assert_eq!(answer.headers().get(header::RETRY_AFTER).unwrap(), "7");
+}
+
+/// What is allowed is allowed decoded, to the byte; and what would come after it is not even read: the ends of these are spoiled.
+#[tokio::test]
+async fn a_bomb_is_not_inflated() {
+    const MANY: usize = 20_000_000;
+    let long = vec![b' '; MANY];
+    let nested = gzip(&spoiled(gzip(&long), 5));
+    let rows: [(&str, Vec<u8>); 5] = [
+        ("gzip", spoiled(gzip(&long), 5)),
+        ("gzip", joined(&gzip(&long[..600]), &spoiled(gzip(&long), 5))),
+        ("gzip, gzip", nested),
+        ("deflate", spoiled(zlib(&long), 1)),
+        ("deflate", cut(bare(&long), 3)),
+    ];
+    for (coding, bomb) in rows {
+        let most = bomb.len();
+        assert!(most < MANY / 500);
+        let label = format!("Content-Encoding: {coding}\r\n");
+        let got = answer_with(label.as_bytes(), &bomb, most).await.map(|answer| answer.body().len());
+        assert_eq!(got, Err(CallError::TooLong), "{coding}");
+    }
+    for (coding, code) in [("gzip", gzip as fn(&[u8]) -> Vec<u8>), ("deflate", zlib), ("deflate", bare)] {
+        let label = format!("Content-Encoding: {coding}\r\n");
+        for (length, expected) in [(1000, Ok(1000)), (1001, Err(CallError::TooLong))] {
+            let body = code(&long[..length]);
+            let got = answer_with(label.as_bytes(), &body, 1000).await.map(|answer| answer.body().len());
+            assert_eq!(got, expected, "{coding}");
+        }
     }
 }

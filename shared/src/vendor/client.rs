@@ -99,7 +99,7 @@ impl Vendor {
         read_answer(product, answer.status(), retry_after(answer.headers()), answer.body())
     }
 
-    /// One call; `path` is below the base address.
+    /// One call, which is asked once more only if a reused connection turned out closed; `path` is below the base address.
     pub(super) async fn get(
         &self,
         token: &VendorKey,
@@ -113,7 +113,6 @@ impl Vendor {
         token.set_sensitive(true);
         let request = Request::get(url)
             .header(header::ACCEPT, "application/json")
-            .header(header::ACCEPT_ENCODING, "identity")
             .header(header::USER_AGENT, USER_AGENT)
             .header("X-Access-Token", token)
             .body(())
@@ -149,9 +148,7 @@ pub fn read_answer(
 fn on_the_way(error: CallError, most_body: usize) -> VendorError {
     match error {
         CallError::TooLong => VendorError::unreadable(".", &format!("longer than {} KiB", most_body / 1024)),
-        CallError::Undecodable => {
-            VendorError::unreadable(".", "a content encoding that is not gzip or deflate, or broken")
-        }
+        CallError::Undecodable(what) => VendorError::unreadable(".", what),
         other => VendorError::Unavailable { what: other.to_string(), retry_after: None },
     }
 }

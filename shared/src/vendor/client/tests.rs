@@ -315,6 +315,8 @@ async fn it_asks_by_path_and_with_the_key() {
     Mock::given(method("GET"))
         .and(path("/v3/internet/check-id/6901616fe9e88196b4eb64b0"))
         .and(header("X-Access-Token", "the-key"))
+        .and(header("User-Agent", concat!("topup-tracker/", env!("CARGO_PKG_VERSION"))))
+        .and(header("Accept-Encoding", "identity"))
         .respond_with(ResponseTemplate::new(200).set_body_string(answer))
         .expect(1)
         .mount(&server)
@@ -338,6 +340,37 @@ async fn a_redirect_is_not_followed() {
 async fn a_body_without_end_is_refused() {
     let server = answers(ResponseTemplate::new(200).set_body_bytes(vec![b' '; MOST_BODY + 1])).await;
     assert_eq!(in_short(&ask(&server, Product::Mobile).await), "unreadable . longer than 1024 KiB");
+}
+
+/// Under a status that says what is the matter, the status decides.
+#[tokio::test]
+async fn a_coding_that_nobody_asked_for_is_decoded_or_named() {
+    let order = br#"{"success":true,"data":{"_id":"6901616fe9e88196b4eb64b0","status":"FULFILLED"}}"#;
+    let gzip = {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        std::io::Write::write_all(&mut encoder, order).unwrap();
+        encoder.finish().unwrap()
+    };
+    let cut = gzip[..gzip.len() - 9].to_vec();
+    let unknown = b"\x28\xb5\x2f\xfd".to_vec();
+    let rows = [
+        (200, "gzip", gzip, "FULFILLED"),
+        (200, "gzip", cut.clone(), "unreadable . broken gzip"),
+        (200, "zstd", unknown.clone(), "unreadable . unknown content coding"),
+        (503, "gzip", cut, "unavailable HTTP 503 for 7"),
+        (429, "zstd", unknown, "throttled Some(7)"),
+    ];
+    for (status, coding, body, expected) in rows {
+        let answer = ResponseTemplate::new(status)
+            .insert_header("Content-Encoding", coding)
+            .insert_header("Retry-After", "7")
+            .set_body_bytes(body);
+        assert_eq!(
+            in_short(&ask(&answers(answer).await, Product::Mobile).await),
+            expected,
+            "{status} {coding}"
+        );
+    }
 }
 
 #[tokio::test]
