@@ -174,7 +174,7 @@ pub fn next_tick(
     now: Timestamp,
 ) -> Tick {
     let until = |moment: Timestamp| Duration::try_from(moment.duration_since(now)).unwrap_or_default();
-    let next = order.next_poll(now, schedule).filter(|_| !order.polling_has_ended(schedule));
+    let next = order.next_poll(now, schedule).filter(|_| !order.polling_has_ended(now, schedule));
     let wait = next.map(|next| {
         let Some((moment, jitter)) = not_before else { return until(next) };
         let wait = until(next).max(until(moment) + jitter);

@@ -20,6 +20,8 @@ pub struct Decision {
     pub events: Vec<Event>,
 }
 
+/// A card that could not be had for so long, because checks fail or it cannot be encrypted, is missing.
+const CARD_AWAITED_FOR: Duration = Duration::from_secs(24 * 3600);
 /// Late checks of a refunded order are given up after so long, if the vendor is away all the time.
 const LATE_CHECKS_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 /// So many reviews of an order may be about unrecognised texts, and twice as many in all: a vendor that makes up a new status
@@ -138,6 +140,9 @@ impl Draft<'_> {
     fn wait_for_card(&mut self, answered: bool) {
         let ladder = &self.schedule.recheck_card;
         if !answered {
+            if between(self.order.changed_at, self.now) >= CARD_AWAITED_FOR {
+                self.review(ReviewReason::CardMissing, None);
+            }
             return self.look_in(self.wait_after_failure());
         }
         if ladder.is_last(self.order.rung) {

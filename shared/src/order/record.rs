@@ -141,7 +141,7 @@ impl Order {
         match (trigger, self.phase) {
             (Trigger::Status, Phase::Final { .. }) => false,
             (Trigger::Status, _) => asked_at.is_none_or(|asked| between(asked, now) >= self.status_gap()),
-            (Trigger::Poller, Phase::InFlight { .. }) if self.polling_has_ended(schedule) => false,
+            (Trigger::Poller, Phase::InFlight { .. }) if self.polling_has_ended(now, schedule) => false,
             (Trigger::Poller | Trigger::Recheck, Phase::InFlight { .. }) => {
                 self.next_poll(now, schedule).is_some_and(|next| next <= now)
             }
@@ -188,8 +188,10 @@ impl Order {
 
     /// Whether the last check that a poller may make was claimed: at the poll deadline, or after it. If that one could not be committed, the
     /// recheck takes the order over; no failure keeps a wait loop going.
-    pub fn polling_has_ended(&self, schedule: &Schedule) -> bool {
-        let last = self.asked_at.zip(self.poll_ends(schedule));
+    pub fn polling_has_ended(&self, now: Timestamp, schedule: &Schedule) -> bool {
+        // A claim by a clock far ahead ends nothing.
+        let asked_at = self.asked_at.filter(|asked| !is_ahead(*asked, now));
+        let last = asked_at.zip(self.poll_ends(schedule));
         last.is_some_and(|(asked, ends)| asked >= ends)
     }
 

@@ -1,4 +1,4 @@
-//! Somebody else's JSON, read field by field.
+//! The vendor's JSON, read field by field.
 //!
 //! A document is taken apart into fields whose values stay as the vendor wrote them. Each field is then read by itself: one of an odd
 //! type is left out and noted, and costs no other field anything. What decides (an order's id and its status) is read strictly.

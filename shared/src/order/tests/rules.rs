@@ -65,6 +65,19 @@ fn every_rule_of_the_table() {
             "final",
             Some(DAY),
         ),
+        (
+            "no card, and checks that fail for more than a day, whatever makes them fail",
+            Internet,
+            vec![
+                (8, shows("FULFILLED")),
+                (HOUR, Saw::Nothing),
+                (8 + DAY, Saw::Nothing),
+                (2 * DAY, Saw::Nothing),
+            ],
+            vec!["Order Fulfilled", "Order Needs Review (card_missing)"],
+            "final",
+            Some(1200),
+        ),
         ("queued", Internet, vec![(8, shows("QUEUED"))], vec!["Order Queued"], "parked as queued", Some(DAY)),
         (
             "queued, looked at early: the ladder stays",
@@ -471,11 +484,14 @@ fn a_poller_makes_no_call_after_the_one_at_the_deadline() {
     let asked = |second: i64| Order { asked_at: Some(at(second)), ..tracked(Product::Mobile) };
     for (second, ended) in [(0, false), (279, false), (280, true), (9999, true)] {
         let order = asked(second);
-        assert_eq!(order.polling_has_ended(&schedule), ended, "asked at {second} s");
         let later = at(second + 60);
+        assert_eq!(order.polling_has_ended(later, &schedule), ended, "asked at {second} s");
         assert_eq!(order.wants_look(Trigger::Poller, later, &schedule), !ended, "asked at {second} s");
         assert!(order.wants_look(Trigger::Recheck, later, &schedule), "the recheck takes it over");
     }
+    let by_a_clock_ahead = asked(9999);
+    assert!(!by_a_clock_ahead.polling_has_ended(at(20), &schedule), "such a claim ends nothing");
+    assert!(by_a_clock_ahead.wants_look(Trigger::Poller, at(20), &schedule));
 }
 
 #[test]

@@ -253,7 +253,7 @@ impl<'a> World<'a> {
         let died = self.refresh(Trigger::Poller);
         let now = self.clock(Trigger::Poller);
         let execution = self.executions.get_mut(index).unwrap();
-        let ended = self.order.polling_has_ended(&self.schedule);
+        let ended = self.order.polling_has_ended(now, &self.schedule);
         match self.order.next_poll(now, &self.schedule) {
             Some(next) if !died && !ended => {
                 let wait = next.duration_since(now).as_millis() as i64;
@@ -509,7 +509,7 @@ fn an_order_that_does_not_move_for_a_year_is_told_of_once_and_its_outcome_is_hea
         ("queued, and then not to be read", Internet, vec![(0, Status("QUEUED")), (DAY / 2, Failing(Trouble::Unreadable)), (YEAR, WithCard("FULFILLED"))],
          vec!["Order Tracked", "Order Queued", "Order Needs Review (unreadable)", "Order Needs Review (overdue)", "Order Fulfilled"], 24 * hour, 430),
         ("fulfilled, and its card never to be read", Internet, vec![(0, Status("FULFILLED")), (MINUTE / 2, Failing(Trouble::Unreadable)), (YEAR, WithCard("FULFILLED"))],
-         vec!["Order Tracked", "Order Fulfilled", "Order Needs Review (unreadable)", "Card Available"], 24 * hour, 420),
+         vec!["Order Tracked", "Order Fulfilled", "Order Needs Review (unreadable)", "Order Needs Review (card_missing)", "Card Available"], 24 * hour, 420),
         ("fulfilled without its card", Internet, vec![(0, Status("FULFILLED")), (YEAR, WithCard("FULFILLED"))],
          vec!["Order Tracked", "Order Fulfilled", "Order Needs Review (card_missing)", "Card Available"], 24 * hour, 410),
         ("final", Mobile, vec![(0, Status("REFUNDED"))], vec!["Order Tracked", "Order Refunded"], 0, 3),
