@@ -7,11 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::{
+    error::{ProvideErrorMetadata, SdkError},
+    types::AttributeValue,
+};
 use aws_sdk_lambda::primitives::Blob;
 use serde_json::Value;
 use shared::{
-    aws::{AwsEnvironment, sdk_config},
+    aws::{AwsEnvironment, describe, sdk_config},
     clock::Clock,
     http::Http,
 };
@@ -35,6 +38,14 @@ pub async fn wait_until<T, F: Future<Output = Option<T>>>(
         }
         assert!(start.elapsed() < limit, "waited {limit:?} for {what}");
         tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Panics unless something was created or deleted, now or before: the SDK's client repeats a request whose answer comes late, and a
+/// busy local AWS then answers the repeat with `already`, the code of an error.
+pub(crate) fn done<T, E: ProvideErrorMetadata, R>(answer: Result<T, SdkError<E, R>>, already: &str) {
+    if let Err(error) = answer {
+        assert_eq!(error.code(), Some(already), "{}", describe(&error));
     }
 }
 
@@ -121,6 +132,24 @@ impl Stack {
     /// Secrets Manager.
     pub fn secrets_manager(&self) -> aws_sdk_secretsmanager::Client {
         aws_sdk_secretsmanager::Client::new(&self.config())
+    }
+
+    /// Creates a secret if it is not there.
+    pub async fn create_secret(&self, name: &str, text: &str) {
+        let secret = self.secrets_manager().create_secret().name(name).secret_string(text);
+        done(secret.send().await, "ResourceExistsException");
+    }
+
+    /// Gives a secret another value.
+    pub async fn put_secret(&self, name: &str, text: &str) {
+        self.secrets_manager().put_secret_value().secret_id(name).secret_string(text).send().await.unwrap();
+    }
+
+    /// Deletes a secret if it is there.
+    pub async fn delete_secret(&self, name: &str) {
+        let secret = self.secrets_manager().delete_secret().secret_id(name);
+        let deleted = secret.force_delete_without_recovery(true).send().await;
+        done(deleted, "ResourceNotFoundException");
     }
 
     fn config(&self) -> aws_types::SdkConfig {

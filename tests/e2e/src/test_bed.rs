@@ -45,6 +45,7 @@ use crate::{
     Sandbox, Stack,
     gate::{Announced, Announcements, Gate, GatedHttp, Passage, Request},
     process::serve,
+    stack::done,
 };
 
 /// A table and a bus beside the stack's own, so that neither its sweep nor its rules touch the orders of a test.
@@ -54,9 +55,15 @@ pub struct OwnPlace {
 }
 
 impl OwnPlace {
-    /// Creates both, with the key schema and the index of `infra/template.yaml`.
+    /// Creates both, under a new name.
     pub async fn create(stack: &Stack, purpose: &str) -> Self {
-        let name = format!("{purpose}-{}", Clock::System.now().as_millisecond());
+        let place = Self { name: format!("{purpose}-{}", Clock::System.now().as_millisecond()) };
+        place.create_again(stack).await;
+        place
+    }
+
+    /// Creates both if they are not there, with the key schema and the index of `infra/template.yaml`.
+    pub async fn create_again(&self, stack: &Stack) {
         let attribute = |name: &str, kind| {
             AttributeDefinition::builder().attribute_name(name).attribute_type(kind).build().unwrap()
         };
@@ -70,10 +77,10 @@ impl OwnPlace {
             .projection(Projection::builder().projection_type(ProjectionType::KeysOnly).build())
             .build()
             .unwrap();
-        stack
+        let table = stack
             .dynamodb()
             .create_table()
-            .table_name(&name)
+            .table_name(&self.name)
             .billing_mode(BillingMode::PayPerRequest)
             .attribute_definitions(attribute("pk", ScalarAttributeType::S))
             .attribute_definitions(attribute("sk", ScalarAttributeType::S))
@@ -81,12 +88,10 @@ impl OwnPlace {
             .attribute_definitions(attribute("due_at", ScalarAttributeType::N))
             .key_schema(key("pk", KeyType::Hash))
             .key_schema(key("sk", KeyType::Range))
-            .global_secondary_indexes(due)
-            .send()
-            .await
-            .unwrap();
-        stack.events().create_event_bus().name(&name).send().await.unwrap();
-        Self { name }
+            .global_secondary_indexes(due);
+        done(table.send().await, "ResourceInUseException");
+        let bus = stack.events().create_event_bus().name(&self.name);
+        done(bus.send().await, "ResourceAlreadyExistsException");
     }
 
     /// Its table.
@@ -143,10 +148,11 @@ impl OwnPlace {
         write.expression_attribute_values(":value", value).send().await.unwrap();
     }
 
-    /// Takes both away.
-    pub async fn delete(self, stack: &Stack) {
-        stack.dynamodb().delete_table().table_name(&self.name).send().await.unwrap();
-        stack.events().delete_event_bus().name(&self.name).send().await.unwrap();
+    /// Deletes both if they are there.
+    pub async fn delete(&self, stack: &Stack) {
+        let gone = "ResourceNotFoundException";
+        done(stack.dynamodb().delete_table().table_name(&self.name).send().await, gone);
+        done(stack.events().delete_event_bus().name(&self.name).send().await, gone);
     }
 }
 

@@ -321,8 +321,7 @@ async fn a_key_that_was_replaced_does_not_stay_suspended() {
         (format!("old-{}", start.as_microsecond()), format!("replaced-{}", start.as_microsecond()));
     let in_use = vendor.settings()[1].1;
     let text = json!({"oneclickdz_api_key": in_use, "api_tokens": []}).to_string();
-    let manager = stack.secrets_manager();
-    manager.create_secret().name(&secret).secret_string(text).send().await.unwrap();
+    stack.create_secret(&secret, &text).await;
     let on_the_bus = [("EVENT_BUS", stack.env("EVENT_BUS")), ("BULK_LOOKS", "off")];
 
     // Three that have not heard of the new key, and hear nothing of it.
@@ -355,10 +354,10 @@ async fn a_key_that_was_replaced_does_not_stay_suspended() {
     // Nor by one that cannot read the secret: the key may be in use for all that it knows.
     let gone = format!("{secret}-gone");
     let text = json!({"oneclickdz_api_key": "another", "api_tokens": []}).to_string();
-    manager.create_secret().name(&gone).secret_string(text).send().await.unwrap();
+    stack.create_secret(&gone, &text).await;
     let settings = [on_the_bus[0], on_the_bus[1], ("SECRET_ID", gone.as_str())];
     let blind = place.tracker(&stack, &vendor, clock.clone(), &settings).await;
-    manager.delete_secret().secret_id(&gone).force_delete_without_recovery(true).send().await.unwrap();
+    stack.delete_secret(&gone).await;
     clock.set(later(suspended_at, 121.0));
     recheck_once(&blind).await;
     assert!(key_item(&place, &stack, &key).await.contains_key("suspended_until"));
@@ -376,7 +375,7 @@ async fn a_key_that_was_replaced_does_not_stay_suspended() {
     let mut left: Vec<_> = key_item(&place, &stack, &key).await.into_keys().collect();
     left.sort();
     assert_eq!(left, ["event_seq", "pk", "sk"], "and nothing of it is left");
-    manager.delete_secret().secret_id(&secret).force_delete_without_recovery(true).send().await.unwrap();
+    stack.delete_secret(&secret).await;
     place.delete(&stack).await;
 }
 
@@ -391,19 +390,12 @@ async fn a_refusal_of_a_key_that_is_not_in_use_any_more_is_not_held_against_it()
     let clock = Clock::fixed(start);
     let name = format!("rotated-{}", start.as_microsecond());
     let text = |key: &str| json!({"oneclickdz_api_key": key, "api_tokens": []}).to_string();
-    let manager = stack.secrets_manager();
-    manager.create_secret().name(&name).secret_string(text(&name)).send().await.unwrap();
+    stack.create_secret(&name, &text(&name)).await;
     let settings = [("SECRET_ID", name.as_str()), ("BULK_LOOKS", "off")];
     let open = async || place.tracker(&stack, &vendor, clock.clone(), &settings).await;
     let (one, other) = (open().await, open().await);
     let (old, new) = (fingerprint(&name), fingerprint(vendor.settings()[1].1));
-    manager
-        .put_secret_value()
-        .secret_id(&name)
-        .secret_string(text(vendor.settings()[1].1))
-        .send()
-        .await
-        .unwrap();
+    stack.put_secret(&name, &text(vendor.settings()[1].1)).await;
     let id = vendor.make("mobile", json!([{"after_seconds": 0, "status": "HANDLING"}])).await;
     let order = OrderKey { product: Product::Mobile, id: id.parse().unwrap() };
     one.track(&order, None, TrackedBy::Put).await.unwrap();
@@ -438,7 +430,7 @@ async fn a_refusal_of_a_key_that_is_not_in_use_any_more_is_not_held_against_it()
     assert_eq!(other.admission.usage(&new).await.unwrap().refusals, 0);
     let look = look_after(&other, until.duration_since(start).as_secs_f64() + 700.0).await;
     assert!(matches!(look, Look::Answered), "{look:?}");
-    manager.delete_secret().secret_id(&name).force_delete_without_recovery(true).send().await.unwrap();
+    stack.delete_secret(&name).await;
     place.delete(&stack).await;
 }
 

@@ -22,5 +22,6 @@ mod redrive;
 mod refs;
 mod rotation;
 mod seldom;
+mod set_up;
 mod settings;
 mod sweep;

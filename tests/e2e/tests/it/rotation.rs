@@ -22,8 +22,7 @@ async fn a_refused_key_makes_the_secret_be_read_again_once_a_minute() {
     let name = format!("rotation-{}", start.as_microsecond());
     let (old, new) = (format!("{name}-old"), format!("{name}-new"));
     let secret = |key: &str| json!({"oneclickdz_api_key": key, "api_tokens": []}).to_string();
-    let manager = stack.secrets_manager();
-    manager.create_secret().name(&name).secret_string(secret(&old)).send().await.unwrap();
+    stack.create_secret(&name, &secret(&old)).await;
 
     let vendor = MockServer::start().await;
     let shown = json!({"success": true, "data": {"_id": name, "status": "HANDLING"}});
@@ -47,13 +46,13 @@ async fn a_refused_key_makes_the_secret_be_read_again_once_a_minute() {
         tracker.refresh(&order, Trigger::Status).await.unwrap().unwrap().look
     };
 
-    manager.put_secret_value().secret_id(&name).secret_string(secret(&new)).send().await.unwrap();
+    stack.put_secret(&name, &secret(&new)).await;
     assert!(matches!(look_after(10).await, Look::Failed(_)), "refused, and read less than a minute ago");
     assert!(matches!(look_after(20).await, Look::Failed(_)), "still the old key");
     assert!(matches!(look_after(70).await, Look::Failed(_)), "refused, and the new key is read");
     assert!(matches!(look_after(80).await, Look::Answered));
     place.delete(&stack).await;
-    manager.delete_secret().secret_id(&name).force_delete_without_recovery(true).send().await.unwrap();
+    stack.delete_secret(&name).await;
 }
 
 #[tokio::test]
@@ -86,17 +85,17 @@ async fn a_token_that_is_taken_out_is_good_for_five_minutes_at_most() {
         |tokens: serde_json::Value| json!({"oneclickdz_api_key": "key", "api_tokens": tokens}).to_string();
     let manager = stack.secrets_manager();
     let known = secret(json!([{"token": token, "scopes": ["cards"]}]));
-    manager.create_secret().name(&name).secret_string(known).send().await.unwrap();
+    stack.create_secret(&name, &known).await;
     let vault =
         Vault::open(SecretSource::Manager { id: name.clone() }, manager.clone(), start).await.unwrap();
-    manager.put_secret_value().secret_id(&name).secret_string(secret(json!([]))).send().await.unwrap();
+    stack.put_secret(&name, &secret(json!([]))).await;
     let is_known = async |seconds: u64| {
         let now = start.checked_add(Duration::from_secs(seconds)).unwrap();
         vault.tokens(now).await.unwrap().scopes_of(token).is_some()
     };
     assert!(is_known(239).await, "not read again at every request");
     assert!(!is_known(240).await);
-    manager.delete_secret().secret_id(&name).force_delete_without_recovery(true).send().await.unwrap();
+    stack.delete_secret(&name).await;
 }
 
 #[tokio::test]
@@ -109,10 +108,10 @@ async fn a_secret_that_cannot_be_read_again_is_believed_for_five_minutes() {
         |tokens: serde_json::Value| json!({"oneclickdz_api_key": "key", "api_tokens": tokens}).to_string();
     let known = json!([{"token": token, "scopes": ["orders"]}, {"token": "short", "scopes": []}, 7]);
     let manager = stack.secrets_manager();
-    manager.create_secret().name(&name).secret_string(secret(known.clone())).send().await.unwrap();
+    stack.create_secret(&name, &secret(known.clone())).await;
     let source = SecretSource::Manager { id: name.clone() };
     let vault = Vault::open(source, manager.clone(), start).await.unwrap();
-    manager.delete_secret().secret_id(&name).force_delete_without_recovery(true).send().await.unwrap();
+    stack.delete_secret(&name).await;
     let is_known = async |seconds: u64| {
         let now = start.checked_add(Duration::from_secs(seconds)).unwrap();
         vault.tokens(now).await.map(|secrets| secrets.scopes_of(token).is_some())
@@ -128,8 +127,8 @@ async fn a_secret_that_cannot_be_read_again_is_believed_for_five_minutes() {
     }
     assert_eq!(vault.secrets().vendor_key.fingerprint().to_string().len(), 16, "the vendor's key is used on");
     // It can be read again, and the token has been taken out meanwhile.
-    manager.create_secret().name(&name).secret_string(secret(json!([]))).send().await.unwrap();
+    stack.create_secret(&name, &secret(json!([]))).await;
     assert_eq!(is_known(36_009).await, Err(TokensUnknown), "not tried again at every request");
     assert_eq!(is_known(36_010).await, Ok(false));
-    manager.delete_secret().secret_id(&name).force_delete_without_recovery(true).send().await.unwrap();
+    stack.delete_secret(&name).await;
 }
