@@ -174,7 +174,10 @@ STEPS: dict[str, list[Step]] = {
         ("state machine", lint_state_machine),
         ("feature graph", lint_features),
     ],
-    "unit": [("tests without a stack", lambda: command("cargo", "test"))],
+    "unit": [
+        ("rules", lambda: command("cargo", "test", "-p", "domain")),
+        ("tests without a stack", lambda: command("cargo", "test")),
+    ],
     "all": [
         ("build", stack.build),
         ("instruction counts", lambda: bench.check(update=False)),

@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicI64, Ordering},
 };
 
+use domain::time::between;
 use jiff::Timestamp;
 
 /// Tells the time, in whole milliseconds (what the table keeps).
@@ -35,9 +36,7 @@ impl Clock {
     pub async fn wait_until(&self, moment: Timestamp) {
         match self {
             Self::System => {
-                let wait =
-                    std::time::Duration::try_from(moment.duration_since(self.now())).unwrap_or_default();
-                tokio::time::sleep(wait).await;
+                tokio::time::sleep(between(self.now(), moment)).await;
             }
             Self::Fixed(at) => {
                 // It keeps milliseconds: one too early would be waited for again, and for ever.

@@ -7,11 +7,11 @@ pub mod cards;
 pub mod clock;
 pub mod config;
 pub mod http;
-pub mod looks;
-pub mod order;
 pub mod refresh;
 pub mod runtime;
 pub mod secret;
 pub mod store;
 pub mod telemetry;
 pub mod vendor;
+
+pub use domain::{order, planner, rate_limiter, time};

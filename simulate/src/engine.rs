@@ -12,11 +12,11 @@ use jiff::Timestamp;
 use poller::next_tick;
 use shared::{
     admission::{Budget, Class, Move, Plan, Take, Usage, plan as may_call, still_under_way},
-    looks::{Call, Chances, List, MOST_ROWS, Page, UnderWay, Waiting, plan},
     order::{
         Facts, Jitter, Observation, Order, OrderKey, Phase, Place, Product, Saw, Schedule, Seen, TrackedBy,
         Trigger, VendorStatus, decide,
     },
+    planner::{Call, Chances, List, MOST_ROWS, Page, UnderWay, Waiting, plan},
 };
 
 /// A way to look at orders.

@@ -11,6 +11,7 @@ use shared::{
     refresh::{Look, Refreshed, Tracker},
     store::StoreError,
     telemetry::Summary,
+    time::between,
 };
 
 /// What a tick answers: the state machine waits so long and ticks again, unless it is done.
@@ -173,7 +174,7 @@ pub fn next_tick(
     not_before: Option<(Timestamp, Duration)>,
     now: Timestamp,
 ) -> Tick {
-    let until = |moment: Timestamp| Duration::try_from(moment.duration_since(now)).unwrap_or_default();
+    let until = |moment: Timestamp| between(now, moment);
     let next = order.next_poll(now, schedule).filter(|_| !order.polling_has_ended(now, schedule));
     let wait = next.map(|next| {
         let Some((moment, jitter)) = not_before else { return until(next) };

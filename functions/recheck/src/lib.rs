@@ -13,6 +13,7 @@ use shared::{
     refresh::{Look, News, Refreshed, Tracker},
     store::{Due, StoreError},
     telemetry::{Summary, Unit},
+    time::later,
 };
 
 /// Orders listed at once: a few MB, whatever is due. What is beyond is listed when these are seen to, or is for the next tick.
@@ -199,7 +200,7 @@ async fn give_up(tracker: &Tracker, key: &OrderKey, error: &StoreError) -> Repor
     tracing::error!(order = %key, %error, "an order could not be seen to");
     if matches!(error, StoreError::Corrupt { .. }) {
         let now = tracker.clock.now();
-        let until = now.checked_add(tracker.schedule.retry_after_failure).unwrap_or(Timestamp::MAX);
+        let until = later(now, tracker.schedule.retry_after_failure);
         if let Err(error) = tracker.store.postpone(key, now, until).await {
             tracing::error!(order = %key, %error, "nor could it be moved on");
         }

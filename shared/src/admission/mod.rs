@@ -4,7 +4,6 @@
 //! store's conditional updates make it hold for everybody.
 
 mod event;
-mod rule;
 
 use std::{
     collections::HashMap,
@@ -14,19 +13,20 @@ use std::{
 
 use jiff::Timestamp;
 
-pub use event::{VendorEvent, VendorEventKind};
-pub use rule::{
+pub use domain::rate_limiter::{
     Budget, Class, Closed, FIRST_PROBE, GiveBack, InvalidBudget, LAST_PROBE, LONGEST_PAUSE, ListTrust,
     MAX_LIST_FAILURES, MOST_REFUSALS, Move, Plan, Restore, Take, USUAL_PAUSE, Usage, doubled, pause_until,
     plan, still_under_way, unbelievable_pause,
 };
+pub use event::{VendorEvent, VendorEventKind};
 
 use crate::{
     clock::Clock,
-    looks::{Page, UnderWay},
     order::Product,
+    planner::{Page, UnderWay},
     secret::Fingerprint,
     store::{Store, StoreError, Taken},
+    time::later,
 };
 
 /// An admission that is older is not used but given back: the rate is counted from when it was given.
@@ -265,7 +265,7 @@ impl Admission {
                 }
             }
         }
-        Ok(Chosen::Refused { until: rule::later(self.clock.now(), VALID), why: Closed::Rate })
+        Ok(Chosen::Refused { until: later(self.clock.now(), VALID), why: Closed::Rate })
     }
 
     /// Hands an admission out, unless the table took so long that it is too old by now.
@@ -344,7 +344,7 @@ impl Admission {
         product: Product,
         trouble: ListTrouble,
     ) -> Result<bool, StoreError> {
-        self.turn_list_off(key, product, trouble, rule::later(self.clock.now(), trouble.off_for())).await
+        self.turn_list_off(key, product, trouble, later(self.clock.now(), trouble.off_for())).await
     }
 
     async fn turn_list_off(
@@ -390,7 +390,7 @@ impl Admission {
             Verdict::Accepted | Verdict::Refused(_) | Verdict::Silent => None,
         };
         if usage.list(product).failures >= MAX_LIST_FAILURES {
-            let until = rule::later(now, LIST_FAILED_FOR).max(limited_until.unwrap_or(now));
+            let until = later(now, LIST_FAILED_FOR).max(limited_until.unwrap_or(now));
             return self.turn_list_off(key, product, ListTrouble::Fails, until).await;
         }
         if let Some(until) = limited_until {
@@ -468,7 +468,7 @@ impl Admission {
             (Verdict::Refused(_), Some(armed)) => {
                 let before = self.store.usage(key).await?;
                 let wait = doubled(before.probe_wait);
-                self.store.lengthen_probe(key, armed, rule::later(now, wait), wait).await?;
+                self.store.lengthen_probe(key, armed, later(now, wait), wait).await?;
                 self.refresh_memory(key).await?;
                 Ok(false)
             }
@@ -500,7 +500,7 @@ impl Admission {
         reason: &str,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let until = rule::later(now, FIRST_PROBE);
+        let until = later(now, FIRST_PROBE);
         let kind = VendorEventKind::Suspended { reason, suspended_until: until };
         let event = VendorEvent::new(key, usage.event_seq.saturating_add(1), kind, now);
         let flipped = self.store.suspend(key, until, FIRST_PROBE, &event, now).await?;

@@ -13,10 +13,11 @@ use jiff::Timestamp;
 use super::{Look, LookError, News, Refreshed, Tracker};
 use crate::{
     admission::{Admitted, Chosen, Class, Closed, ListTrouble, Usage, Verdict, still_under_way},
-    looks::{Call, Chances, List, MOST_ROWS, Page, Planned, Waiting, plan},
     order::{Order, OrderKey, Phase, Product, Saw, Trigger},
+    planner::{Call, Chances, List, MOST_ROWS, Page, Planned, Waiting, plan},
     secret::VendorKey,
     store::{Learnt, StoreError},
+    time::{between, later},
     vendor::{Listing, ShownOrder, VendorError},
 };
 
@@ -88,7 +89,7 @@ impl Lists {
     fn note_stuck(&self, key: &OrderKey, now: Timestamp) {
         let mut stuck = self.stuck();
         stuck.retain(|_, until| *until > now);
-        stuck.insert(key.clone(), now.checked_add(STUCK_FOR).unwrap_or(now));
+        stuck.insert(key.clone(), later(now, STUCK_FOR));
     }
 
     fn is_stuck(&self, key: &OrderKey, now: Timestamp) -> bool {
@@ -592,7 +593,7 @@ fn ended_between(before: &Order, after: &Refreshed, asked_at: Timestamp) -> Opti
     let Phase::InFlight { since } = before.phase else { return None };
     let ended =
         !matches!(after.order.phase, Phase::InFlight { .. }) && after.order.checked_at == Some(asked_at);
-    let age = |moment: Timestamp| Duration::try_from(moment.duration_since(since)).unwrap_or_default();
+    let age = |moment: Timestamp| between(since, moment);
     ended.then(|| (before.checked_at.map(age).unwrap_or_default(), age(asked_at)))
 }
 

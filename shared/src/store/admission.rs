@@ -12,17 +12,16 @@ use jiff::Timestamp;
 use super::{Item, Store, StoreError, item::millis, lost_update};
 use crate::{
     admission::{Class, GiveBack, ListTrust, MOST_REFUSALS, Move, Take, Usage, VendorEvent},
-    looks::{Page, UnderWay},
-    order::Product,
+    order::{OUTBOX_DUE, Product},
+    planner::{Page, UnderWay},
     secret::Fingerprint,
+    time::later,
 };
 
 /// The partition key's beginning.
 pub(super) const PREFIX: &str = "ADMISSION#";
 /// Where in the due index a key with events to announce is found.
 const SHARD: &str = "0";
-/// An event about a key that was stored but not announced is due after so long.
-const OUTBOX_DUE: Duration = Duration::from_secs(30);
 /// A suspended key of which everything is said stays in the due index, so that its end can be said even if it is not used again: it is
 /// due again after so long.
 const SUSPENDED_DUE: Duration = Duration::from_secs(60);
@@ -508,7 +507,7 @@ impl Store {
             change
                 .set("due_at = :due")
                 .set("due_shard = :shard")
-                .value(":due", millis(now.checked_add(SUSPENDED_DUE).unwrap_or(now)))
+                .value(":due", millis(later(now, SUSPENDED_DUE)))
                 .value(":shard", AttributeValue::S(SHARD.to_owned()))
         } else {
             change.remove("due_at").remove("due_shard")
@@ -525,7 +524,7 @@ impl Store {
         event: &VendorEvent,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let due = now.checked_add(OUTBOX_DUE).unwrap_or(now);
+        let due = later(now, OUTBOX_DUE);
         let change = change
             .set("event_seq = :event_seq")
             .set("events = list_append(if_not_exists(events, :no_events), :event)")

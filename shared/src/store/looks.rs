@@ -8,8 +8,8 @@ use jiff::Timestamp;
 
 use super::{Item, Store, StoreError, due::read_key, item, lost_update};
 use crate::{
-    looks::Chances,
     order::{Order, OrderKey, Product},
+    planner::Chances,
 };
 
 /// `BatchGetItem` takes so many keys.

@@ -18,8 +18,8 @@ use super::{
     order,
 };
 use crate::{
-    looks::{MOST_ROWS, Page},
     order::{OrderId, Product},
+    planner::{MOST_ROWS, Page},
     secret::VendorKey,
 };
 

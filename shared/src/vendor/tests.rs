@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    looks::Page,
     order::{
         Decision, Jitter, Observation, Order, OrderKey, Place, Product, Saw, Schedule, SealedCard, Seen,
         TrackedBy, decide,
     },
+    planner::Page,
 };
 
 const ID: &str = "6901616fe9e88196b4eb64b0";

@@ -15,11 +15,11 @@ use poller::{PollerError, Told};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use shared::{
-    looks::Page,
     order::{
         Decision, Facts, Jitter, Observation, Order, OrderKey, OrderView, Place, Product, Saw, Schedule,
         SealedCard, Seen, TrackedBy, Trigger, Trouble, decide,
     },
+    planner::Page,
     store::{Item, read_order, write_order},
     vendor::{self, Answer, Listing, ShownOrder, VendorError},
 };

@@ -17,8 +17,8 @@ use serde_json::json;
 use shared::{
     admission::{Admission, Budget, Chosen, Class, Closed, Leave, ListTrouble, Verdict},
     clock::Clock,
-    looks::Page,
     order::{OrderKey, Product, TrackedBy, Trigger},
+    planner::Page,
     refresh::{Look, Refreshed, Round, Tracker},
     secret::Fingerprint,
     store::Store,

@@ -10,8 +10,9 @@ use std::{fmt, time::Duration};
 use jiff::Timestamp;
 
 use crate::{
-    looks::UnderWay,
     order::{Product, Trigger},
+    planner::UnderWay,
+    time::{CLOCK_TOLERANCE, later},
 };
 
 /// What the limit is counted over: the vendor's minute, and a second for which an admission may wait before it is used.
@@ -38,8 +39,6 @@ pub const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 pub const USUAL_PAUSE: Duration = Duration::from_secs(20);
 /// From asking for a page to the commits of its rows: the vendor has 8 s to answer.
 const LONGEST_PAGE: Duration = Duration::from_secs(10);
-/// What lies further ahead than it can was written by a broken clock, and is not believed.
-const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
 
 /// The tracker's part of the key's limit (`VENDOR_CALLS_PER_MINUTE`, `VENDOR_CALLS_BURST`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -450,10 +449,6 @@ pub fn unbelievable_pause(now: Timestamp) -> Timestamp {
 /// The wait after a probe that was refused.
 pub fn doubled(probe_wait: Option<Duration>) -> Duration {
     probe_wait.unwrap_or(FIRST_PROBE).saturating_mul(2).min(LAST_PROBE)
-}
-
-pub(super) fn later(start: Timestamp, wait: Duration) -> Timestamp {
-    start.checked_add(wait).unwrap_or(Timestamp::MAX)
 }
 
 fn micros(duration: Duration) -> i64 {

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use super::{
     Event, EventKind, Facts, OrderId, OrderKey, Outcome, ParkedAs, Phase, Product, Ref, Schedule, SealedCard,
     TrackedBy,
-    schedule::{between, later},
 };
+use crate::time::{CLOCK_TOLERANCE, between, is_ahead, later};
 
 /// Everything the tracker knows of an order.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,8 +81,6 @@ const STATUS_GAP_PARKED: Duration = Duration::from_secs(600);
 const LONGEST_LOOK: Duration = Duration::from_secs(10);
 /// So many other orders are tracked for one: a vendor that names a new one at every check makes no endless chain.
 const MAX_LINKS: usize = 16;
-/// Clocks of different machines differ, but not by more than this; a time further ahead was written by a broken one.
-const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
 
 impl Order {
     /// A new order, in flight from now, with its first event.
@@ -262,11 +260,6 @@ impl Order {
             Phase::Parked { .. } | Phase::Final { .. } => STATUS_GAP_PARKED,
         }
     }
-}
-
-/// Whether a stored time is so far ahead that a broken clock must have written it.
-pub(super) fn is_ahead(stored: Timestamp, now: Timestamp) -> bool {
-    between(now, stored) > CLOCK_TOLERANCE
 }
 
 /// What a look showed.

@@ -1,6 +1,4 @@
-//! Orders and every rule about them: pure, no I/O, no clock, no randomness.
-//!
-//! Nothing in here imports anything outside of it. All rules about money are in [`decide`] and nowhere else.
+//! Orders and every rule about them. All rules about money are in [`decide`] and nowhere else.
 
 mod card;
 mod decide;
@@ -20,7 +18,7 @@ pub use facts::{Amount, Facts, JsonText};
 pub use id::{InvalidId, OrderId, OrderKey, Product, Ref, UnknownProduct};
 pub use phase::{Outcome, ParkedAs, Phase};
 pub use record::{Observation, Order, Place, Saw, Seen, Trigger, Trouble, TroubleRun};
-pub use schedule::{InvalidLadder, Jitter, Ladder, Schedule, parse_duration};
+pub use schedule::{InvalidLadder, Jitter, Ladder, OUTBOX_DUE, Schedule, parse_duration};
 pub use status::VendorStatus;
 pub use view::OrderView;
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::record::is_ahead;
+use crate::time::is_ahead;
 
 /// What is to be done about an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

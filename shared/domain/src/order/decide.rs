@@ -7,9 +7,8 @@ use jiff::Timestamp;
 use super::{
     Event, EventKind, Facts, Jitter, Observation, Order, Outcome, ParkedAs, Phase, Place, ReviewReason, Saw,
     Schedule, Seen, Trouble, TroubleRun, VendorStatus,
-    record::is_ahead,
-    schedule::{between, jittered, later},
 };
+use crate::time::{between, is_ahead, later};
 
 /// What is to be committed: the order as it is from now on, and what is to be announced.
 #[derive(Clone, Debug, PartialEq)]
@@ -350,7 +349,7 @@ impl Draft<'_> {
     }
 
     fn look_in(&mut self, wait: Duration) {
-        self.order.next_look_at = Some(later(self.now, jittered(wait, self.jitter)));
+        self.order.next_look_at = Some(later(self.now, self.jitter.of(wait)));
     }
 
     fn answered(&mut self) {

@@ -8,7 +8,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Chances, parked_chance};
-use crate::order::{Order, OrderKey, Phase, Product, Schedule};
+use crate::{
+    order::{Order, OrderKey, Phase, Product, Schedule},
+    time::between,
+};
 
 /// A page of a list shows so many orders at most (`pageSize`, vendor's page of the lists).
 pub const MOST_ROWS: u32 = 100;
@@ -403,8 +406,4 @@ impl Lag {
             |lag: i64| Timestamp::from_millisecond(tracked_at.as_millisecond() - lag).unwrap_or(tracked_at);
         (moved(self.most), moved(self.least))
     }
-}
-
-fn between(start: Timestamp, end: Timestamp) -> Duration {
-    Duration::try_from(end.duration_since(start)).unwrap_or(Duration::ZERO)
 }

@@ -5,6 +5,7 @@ use std::{str::FromStr, time::Duration};
 use jiff::Timestamp;
 
 use super::{Order, Outcome, ParkedAs, Phase, Product};
+use crate::time::{between, later};
 
 /// Text that is not a ladder or a duration.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -117,7 +118,7 @@ impl Jitter {
         Self(if value.is_nan() { 0.0 } else { value.clamp(-1.0, 1.0) })
     }
 
-    fn of(self, wait: Duration) -> Duration {
+    pub(super) fn of(self, wait: Duration) -> Duration {
         wait.mul_f64(1.0 + 0.1 * self.0)
     }
 }
@@ -169,7 +170,7 @@ pub struct Schedule {
 /// An execution that died is noticed so long after the poll deadline.
 const SAFETY_NET: Duration = Duration::from_secs(60);
 /// An event that was committed but not announced is due after so long.
-const OUTBOX_DUE: Duration = Duration::from_secs(30);
+pub const OUTBOX_DUE: Duration = Duration::from_secs(30);
 /// The vendor has not known an order for so long: from now on ask monthly.
 const NOT_FOUND_FOR_LONG: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Failed rechecks double their wait up to so many times the first.
@@ -245,7 +246,7 @@ impl Schedule {
             Phase::Final { outcome: Outcome::Refunded } => self.recheck_refunded.longest(),
             Phase::InFlight { .. } => Duration::ZERO,
         };
-        jittered(ladder.max(self.failure_wait(u32::MAX)).max(self.recheck_failing), Jitter(1.0))
+        Jitter(1.0).of(ladder.max(self.failure_wait(u32::MAX)).max(self.recheck_failing))
     }
 
     /// When a page that shows many may show this order too, though no look of its own is due.
@@ -280,23 +281,6 @@ impl Schedule {
         let announce = later(now, OUTBOX_DUE);
         Some(look.map_or(announce, |look| look.min(announce)))
     }
-}
-
-/// `start` + `wait`, stopping at the last whole second of time (`Timestamp::MAX` is no whole millisecond, and the table
-/// keeps those).
-pub(super) fn later(start: Timestamp, wait: Duration) -> Timestamp {
-    let end = Timestamp::from_second(Timestamp::MAX.as_second()).unwrap_or(Timestamp::MAX);
-    start.checked_add(wait).unwrap_or(end).min(end)
-}
-
-/// From `start` to `end`; nothing if the clock went backwards.
-pub(super) fn between(start: Timestamp, end: Timestamp) -> Duration {
-    Duration::try_from(end.duration_since(start)).unwrap_or(Duration::ZERO)
-}
-
-/// `wait` with jitter.
-pub(super) fn jittered(wait: Duration, jitter: Jitter) -> Duration {
-    jitter.of(wait)
 }
 
 impl Default for Schedule {

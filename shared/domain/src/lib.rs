@@ -1,0 +1,8 @@
+//! The rules of the tracker: pure, no I/O, no clock, no randomness. `shared` re-exports each module.
+//!
+//! All rules about money are in [`order::decide`] and nowhere else.
+
+pub mod order;
+pub mod planner;
+pub mod rate_limiter;
+pub mod time;
