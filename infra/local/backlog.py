@@ -566,9 +566,9 @@ class Backlog(Load):
 def figures_of_logs(logs: Logs, run: Backlog, figures: Mapping[str, Any]) -> dict[str, Any]:
     """The figures that the logs hold; they are complete when the stack is down."""
     recheck, poller = logs.lines("recheck"), logs.lines("poller")
-    pages = [page for page in said(recheck, "looked at a page") if page["trigger"] == "Recheck"]
-    failed = said(recheck, "a page failed")
-    of_pollers = [page for page in said(poller, "looked at a page") if seconds_of(page["timestamp"]) >= run.due_at]
+    pages = [page for page in said(recheck, "checked a page") if page["trigger"] == "Recheck"]
+    failed = said(recheck, "a list check failed")
+    of_pollers = [page for page in said(poller, "checked a page") if seconds_of(page["timestamp"]) >= run.due_at]
     for_backlog = [page for page in of_pollers if seconds_of(page["to"]) < run.due_at - CREATED_BEFORE + 3600]
     complaints = Counter((function, line["level"], line["message"]) for function, lines in (("recheck", recheck), ("poller", poller), ("status", logs.lines("status")))
                          for line in (json.loads(text) for text in lines if text.startswith("{") and '"level":"INFO"' not in text))
@@ -600,11 +600,11 @@ def hold(run: Backlog, figures: Mapping[str, Any]) -> None:
 def show(console: Console, run: Backlog, figures: Mapping[str, Any]) -> None:
     """The ticks, and what the line at the end does not say."""
     table = Table(title="Ticks of recheck", title_justify="left")
-    names = ("due", "announced", "looks", "became_final", "still_parked", "failed", "not_admitted", "remaining", "oldest_due_seconds")
+    names = ("due", "published", "vendor_calls", "checks", "became_final", "still_parked", "failed", "not_permitted", "remaining", "oldest_due_seconds")
     for name in ("began, s", *(name.replace("_", " ") for name in names), "took, s"):
         table.add_column(name, justify="right")
     for tick in figures["ticks"]:
-        table.add_row(f"{tick.begin() - run.due_at:.0f}" if tick.done else "?", *(str(tick.done.get(name, "?")) for name in names), f"{tick.seconds:.1f}")
+        table.add_row(f"{tick.begin() - run.due_at:.0f}" if tick.done else "?", *(str(tick.done.get(name, 0) if tick.done else "?") for name in names), f"{tick.seconds:.1f}")
     console.print(table)
     wait = figures["wait"]
     console.print(

@@ -96,12 +96,9 @@ impl Reader {
         let bulk_looks = self.or_default("BULK_LOOKS", true, on_or_off);
         let schedule = self.schedule(bulk_looks);
         let budget = self.budget();
-        let region = self.required("AWS_REGION");
-        let access_key_id = self.required("AWS_ACCESS_KEY_ID");
-        let secret_access_key = self.required("AWS_SECRET_ACCESS_KEY");
+        let aws = self.aws();
         let extra_roots = self.extra_roots();
-        let connect_ahead_timeout =
-            self.or_default("CONNECT_AHEAD_TIMEOUT", Duration::from_millis(300), parse_duration);
+        let connect_ahead_timeout = self.duration("CONNECT_AHEAD_TIMEOUT", Duration::from_millis(300));
         let log_level = self.or_default("RUST_LOG", tracing::Level::INFO, tracing::Level::from_str);
         Some(Config {
             orders_table: orders_table?,
@@ -112,71 +109,60 @@ impl Reader {
             schedule,
             budget,
             bulk_looks,
-            aws: AwsEnvironment {
-                region: region?,
-                access_key_id: access_key_id?,
-                secret_access_key: secret_access_key?.into(),
-                session_token: self.optional("AWS_SESSION_TOKEN").map(Into::into),
-                endpoint_url: self.optional("AWS_ENDPOINT_URL"),
-                endpoint_urls: Service::ALL
-                    .into_iter()
-                    .filter_map(|service| Some((service, self.optional(service.endpoint_setting())?)))
-                    .collect(),
-            },
+            aws: aws?,
             extra_roots,
             connect_ahead_timeout,
             log_level,
         })
     }
 
+    fn aws(&mut self) -> Option<AwsEnvironment> {
+        let region = self.required("AWS_REGION");
+        let access_key_id = self.required("AWS_ACCESS_KEY_ID");
+        let secret_access_key = self.required("AWS_SECRET_ACCESS_KEY");
+        let of_service = |service: Service| Some((service, self.optional(service.endpoint_setting())?));
+        Some(AwsEnvironment {
+            region: region?,
+            access_key_id: access_key_id?,
+            secret_access_key: secret_access_key?.into(),
+            session_token: self.optional("AWS_SESSION_TOKEN").map(Into::into),
+            endpoint_url: self.optional("AWS_ENDPOINT_URL"),
+            endpoint_urls: Service::ALL.into_iter().filter_map(of_service).collect(),
+        })
+    }
+
     fn schedule(&mut self, bulk_looks: bool) -> Schedule {
         let default = Schedule::default();
         Schedule {
-            poll_mobile: self.or_default("POLL_LADDER_MOBILE", default.poll_mobile, Ladder::from_str),
-            poll_internet: self.or_default("POLL_LADDER_INTERNET", default.poll_internet, Ladder::from_str),
-            poll_deadline: self.or_default("POLL_DEADLINE", default.poll_deadline, parse_duration),
-            recheck_queued: self.or_default("RECHECK_QUEUED", default.recheck_queued, Ladder::from_str),
-            recheck_uncertain: self.or_default(
-                "RECHECK_UNCERTAIN",
-                default.recheck_uncertain,
-                Ladder::from_str,
-            ),
-            recheck_delayed: self.or_default("RECHECK_DELAYED", default.recheck_delayed, Ladder::from_str),
-            recheck_card: self.or_default("RECHECK_CARD", default.recheck_card, Ladder::from_str),
-            recheck_not_found: self.or_default(
-                "RECHECK_NOT_FOUND",
-                default.recheck_not_found,
-                Ladder::from_str,
-            ),
-            not_found_grace: self.or_default("NOT_FOUND_GRACE", default.not_found_grace, parse_duration),
-            overdue_queued: self.or_default("OVERDUE_QUEUED", default.overdue_queued, parse_duration),
-            overdue_uncertain: self.or_default(
-                "OVERDUE_UNCERTAIN",
-                default.overdue_uncertain,
-                parse_duration,
-            ),
-            overdue_delayed: self.or_default("OVERDUE_DELAYED", default.overdue_delayed, parse_duration),
-            overdue_not_found: self.or_default(
-                "OVERDUE_NOT_FOUND",
-                default.overdue_not_found,
-                parse_duration,
-            ),
-            recheck_refunded: self.or_default("RECHECK_REFUNDED", default.recheck_refunded, Ladder::from_str),
-            retry_after_failure: self.or_default(
-                "RETRY_AFTER_FAILURE",
-                default.retry_after_failure,
-                parse_duration,
-            ),
+            poll_mobile: self.ladder("POLL_LADDER_MOBILE", default.poll_mobile),
+            poll_internet: self.ladder("POLL_LADDER_INTERNET", default.poll_internet),
+            poll_deadline: self.duration("POLL_DEADLINE", default.poll_deadline),
+            recheck_queued: self.ladder("RECHECK_QUEUED", default.recheck_queued),
+            recheck_uncertain: self.ladder("RECHECK_UNCERTAIN", default.recheck_uncertain),
+            recheck_delayed: self.ladder("RECHECK_DELAYED", default.recheck_delayed),
+            recheck_card: self.ladder("RECHECK_CARD", default.recheck_card),
+            recheck_not_found: self.ladder("RECHECK_NOT_FOUND", default.recheck_not_found),
+            not_found_grace: self.duration("NOT_FOUND_GRACE", default.not_found_grace),
+            overdue_queued: self.duration("OVERDUE_QUEUED", default.overdue_queued),
+            overdue_uncertain: self.duration("OVERDUE_UNCERTAIN", default.overdue_uncertain),
+            overdue_delayed: self.duration("OVERDUE_DELAYED", default.overdue_delayed),
+            overdue_not_found: self.duration("OVERDUE_NOT_FOUND", default.overdue_not_found),
+            recheck_refunded: self.ladder("RECHECK_REFUNDED", default.recheck_refunded),
+            retry_after_failure: self.duration("RETRY_AFTER_FAILURE", default.retry_after_failure),
             review_failures: self.or_default("REVIEW_FAILURES", default.review_failures, at_least_one),
-            review_failing_for: self.or_default(
-                "REVIEW_FAILING_FOR",
-                default.review_failing_for,
-                parse_duration,
-            ),
-            recheck_failing: self.or_default("RECHECK_FAILING", default.recheck_failing, parse_duration),
-            bulk_recheck: Some(self.or_default("BULK_RECHECK", Duration::from_secs(3600), parse_duration))
+            review_failing_for: self.duration("REVIEW_FAILING_FOR", default.review_failing_for),
+            recheck_failing: self.duration("RECHECK_FAILING", default.recheck_failing),
+            bulk_recheck: Some(self.duration("BULK_RECHECK", Duration::from_secs(3600)))
                 .filter(|_| bulk_looks),
         }
+    }
+
+    fn ladder(&mut self, name: &'static str, default: Ladder) -> Ladder {
+        self.or_default(name, default, Ladder::from_str)
+    }
+
+    fn duration(&mut self, name: &'static str, default: Duration) -> Duration {
+        self.or_default(name, default, parse_duration)
     }
 
     fn budget(&mut self) -> Budget {
@@ -320,7 +306,7 @@ mod tests {
 
     #[test]
     fn everything_that_is_wrong_is_said_at_once() {
-        let error = read(&[
+        let wrong = [
             ("ORDERS_TABLE", " "),
             ("SECRET_ID", ""),
             ("RECHECK_QUEUED", "24h,soon"),
@@ -338,27 +324,9 @@ mod tests {
             ("RUST_LOG", "loud"),
             ("EXTRA_CA_CERTS", "/nowhere.pem"),
             ("CONNECT_AHEAD_TIMEOUT", "never"),
-        ])
-        .unwrap_err();
-        for name in [
-            "ORDERS_TABLE",
-            "SECRET_ID",
-            "RECHECK_QUEUED",
-            "POLL_DEADLINE",
-            "VENDOR_CALLS_PER_MINUTE",
-            "VENDOR_CALLS_BURST",
-            "BULK_LOOKS",
-            "BULK_RECHECK",
-            "REVIEW_FAILURES",
-            "REVIEW_FAILING_FOR",
-            "RECHECK_FAILING",
-            "OVERDUE_DELAYED",
-            "OVERDUE_NOT_FOUND",
-            "ONECLICKDZ_BASE_URL",
-            "RUST_LOG",
-            "EXTRA_CA_CERTS",
-            "CONNECT_AHEAD_TIMEOUT",
-        ] {
+        ];
+        let error = read(&wrong).unwrap_err();
+        for (name, _) in wrong {
             assert!(error.contains(name), "{name}: {error}");
         }
     }

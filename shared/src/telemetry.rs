@@ -62,10 +62,16 @@ impl Summary {
         self
     }
 
-    /// Adds a count, also as a metric of that name, unless it is 0: a sum loses nothing, and most ticks have nothing to tell.
+    /// Adds a count, also as a metric of that name. A count of 0 is left out: a sum loses nothing.
     #[must_use]
     pub fn count(self, name: &'static str, value: usize) -> Self {
-        if value == 0 { self.with(name, 0) } else { self.gauge(name, value as u64, Unit::Count) }
+        if value == 0 { self } else { self.gauge(name, value as u64, Unit::Count) }
+    }
+
+    /// Adds a count that is no metric. A count of 0 is left out.
+    #[must_use]
+    pub fn field(self, name: &'static str, value: usize) -> Self {
+        if value == 0 { self } else { self.with(name, value) }
     }
 
     /// Adds what was measured, also as a metric of that name.
@@ -177,12 +183,12 @@ mod tests {
     #[test]
     fn a_summary_is_one_line_of_embedded_metrics() {
         let now = Timestamp::from_millisecond(1_700_000_000_000).unwrap();
-        let summary = Summary::new("poller").with("order", "mobile/1").count("looks", 2).count("failed", 0);
+        let summary = Summary::new("poller").with("order", "mobile/1").count("checks", 2).count("failed", 0);
         let line = summary.gauge("oldest_due_seconds", 61, Unit::Seconds).line(now, "tracker");
         assert!(!line.contains(&b'\n'));
         let line: Value = serde_json::from_slice(&line).unwrap();
         assert_eq!(line["timestamp"], "2023-11-14T22:13:20Z");
-        assert_eq!((&line["looks"], &line["failed"]), (&json!(2), &json!(0)));
+        assert_eq!((&line["checks"], line.get("failed")), (&json!(2), None));
         assert_eq!((&line["function"], &line["stack"]), (&json!("poller"), &json!("tracker")));
         assert_eq!(line["oldest_due_seconds"], 61);
         assert_eq!(
@@ -190,10 +196,10 @@ mod tests {
             json!([{
                 "Namespace": "TopupTracker",
                 "Dimensions": [["stack"]],
-                "Metrics": [{"Name": "looks", "Unit": "Count"}, {"Name": "oldest_due_seconds", "Unit": "Seconds"}],
+                "Metrics": [{"Name": "checks", "Unit": "Count"}, {"Name": "oldest_due_seconds", "Unit": "Seconds"}],
             }])
         );
-        let quiet = Summary::new("poller").count("looks", 0).line(now, "tracker");
+        let quiet = Summary::new("poller").count("checks", 0).field("due", 0).line(now, "tracker");
         assert!(!String::from_utf8(quiet).unwrap().contains("_aws"), "nothing to tell");
     }
 }

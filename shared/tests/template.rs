@@ -1,6 +1,8 @@
 //! What the template must say whatever else it says: who may do what, and what rings.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
+use shared::refresh::{Counters, NoCall};
+
 fn template() -> String {
     std::fs::read_to_string(format!("{}/../infra/template.yaml", env!("CARGO_MANIFEST_DIR"))).unwrap()
 }
@@ -76,9 +78,9 @@ fn each_alarm_watches_its_metric_and_takes_silence_for_what_it_means() {
         ("PollerDeadLetterAlarm", dead_letters),
         ("RuleDeadLetterAlarm", dead_letters),
         ("RecheckFailureAlarm", dead_letters),
-        // No sweep, no word: silence is what rings.
-        ("RecheckAlarm", "TopupTracker sweeps breaching"),
-        // Said by each sweep: without one, what was said last holds.
+        // A recheck that does not run emits nothing: silence is what rings.
+        ("RecheckAlarm", "TopupTracker rechecks breaching"),
+        // Said by each recheck: without one, what was said last holds.
         ("OldestDueAlarm", "TopupTracker oldest_due_seconds ignore"),
         ("OldestUnpublishedAlarm", "TopupTracker oldest_unpublished_seconds ignore"),
         ("SuspendedAlarm", "TopupTracker suspended ignore"),
@@ -120,28 +122,31 @@ fn every_queue_of_dead_letters_has_an_alarm() {
     }
 }
 
-/// Names of metrics in the sources of the functions, and of what they count together.
-fn emitted() -> String {
-    let shared = format!("{}/src/refresh/news.rs", env!("CARGO_MANIFEST_DIR"));
-    let mut code: String = std::fs::read_to_string(shared).unwrap().split_whitespace().collect();
-    for function in ["status", "poller", "recheck"] {
-        let folder = format!("{}/../functions/{function}/src", env!("CARGO_MANIFEST_DIR"));
-        for file in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-            code.extend(std::fs::read_to_string(file).unwrap().split_whitespace());
-        }
-    }
-    code
+/// The metrics that are measured and not counted, in the source of the recheck.
+fn gauges() -> Vec<String> {
+    let code = include_str!("../../functions/recheck/src/lib.rs");
+    let calls = code.split(".gauge(\"").skip(1);
+    calls.map(|call| call.split('"').next().unwrap().to_owned()).collect()
 }
 
 #[test]
 fn every_alarm_watches_a_metric_that_the_functions_emit() {
-    let code = emitted();
+    let gauges = gauges();
     let alarms = resources("AWS::CloudWatch::Alarm");
     let own = alarms.iter().filter(|(_, lines)| property(lines, "Namespace") == "TopupTracker");
     for (alarm, lines) in own {
         let metric = property(lines, "MetricName");
-        let is_emitted =
-            ["count", "gauge"].iter().any(|method| code.contains(&format!(".{method}(\"{metric}\",")));
+        let is_emitted = Counters::METRICS.contains(&metric) || gauges.iter().any(|gauge| gauge == metric);
         assert!(is_emitted, "{alarm} watches {metric}, which no function emits");
+    }
+}
+
+#[test]
+fn the_page_on_logging_tells_of_everything_that_is_counted() {
+    let page = include_str!("../../docs/logging.md");
+    let counted = Counters::METRICS.iter().chain(Counters::FIELDS).map(|name| (*name).to_owned());
+    let reasons = NoCall::REASONS.map(str::to_owned);
+    for name in counted.chain(gauges()).chain(reasons) {
+        assert!(page.contains(&format!("`{name}`")), "docs/logging.md does not tell of {name}");
     }
 }

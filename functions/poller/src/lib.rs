@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::{
     order::{Order, OrderId, OrderKey, Product, Ref, Schedule, TrackedBy},
-    refresh::{Look, Refreshed, Tracker},
+    refresh::{Counters, Refreshed, Tracker},
     store::StoreError,
     telemetry::Summary,
     time::between,
@@ -135,30 +135,25 @@ async fn tick(tracker: &Tracker, input: &Value) -> Result<Tick, PollerError> {
     if let Some(why) = ref_ignored {
         tracing::warn!(order = %key, field = "ref", why, "the order is tracked without the ref that came with it");
     }
-    let mut summary = Summary::new("poller")
-        .with("order", key.to_string())
-        .count("refs_ignored", usize::from(ref_ignored.is_some()));
-    let (order, not_before) = match tracker.poll(&key).await? {
-        Some(Refreshed { order, look, announced, news, .. }) => {
-            let not_before = match look {
-                Look::NotAdmitted { until, .. } => Some(until),
-                Look::NotMade | Look::Answered | Look::Failed(_) => None,
-            };
-            summary = summary
-                .count("looks", usize::from(matches!(look, Look::Answered | Look::Failed(_))))
-                .count("not_admitted", usize::from(not_before.is_some()))
-                .with("events", announced);
-            summary = news.add_to(summary);
-            (tracker.complete(order, reference.clone()).await?, not_before)
+    let refs_ignored = Counters { refs_ignored: usize::from(ref_ignored.is_some()), ..Counters::default() };
+    let mut summary = Summary::new("poller").with("order", key.to_string());
+    let (order, retry_at) = match tracker.poll(&key).await? {
+        Some(Refreshed { order, check, counters, .. }) => {
+            summary = summary.with("no_call_reason", check.no_call_reason());
+            summary = counters.and(refs_ignored).add_to(summary);
+            (tracker.complete(order, reference.clone()).await?, check.retry_at())
         }
-        None => (tracker.track(&key, reference.clone(), TrackedBy::Poller).await?.1, None),
+        None => {
+            summary = refs_ignored.add_to(summary);
+            (tracker.track(&key, reference.clone(), TrackedBy::Poller).await?.1, None)
+        }
     };
     if reference.is_some() && order.reference != reference {
         tracing::warn!(order = %key, field = "ref", "the order is tracked with another ref, and keeps it");
     }
     let now = tracker.clock.now();
     let jitter = Duration::from_millis(fastrand::u64(..=1000));
-    let tick = next_tick(&tracker.schedule, &order, not_before.map(|moment| (moment, jitter)), now);
+    let tick = next_tick(&tracker.schedule, &order, retry_at.map(|moment| (moment, jitter)), now);
     summary
         .with("phase", tick.phase)
         .with("status", tick.status.clone())
@@ -167,19 +162,19 @@ async fn tick(tracker: &Tracker, input: &Value) -> Result<Tick, PollerError> {
     Ok(tick)
 }
 
-/// When to tick again. `not_before`: there is no leave to call before then, and all who wait for it come back a little apart.
+/// When to tick again. `retry_at`: no call is permitted before then, and all pollers that wait for it come back a little apart.
 pub fn next_tick(
     schedule: &Schedule,
     order: &Order,
-    not_before: Option<(Timestamp, Duration)>,
+    retry_at: Option<(Timestamp, Duration)>,
     now: Timestamp,
 ) -> Tick {
     let until = |moment: Timestamp| between(now, moment);
     let next = order.next_poll(now, schedule).filter(|_| !order.polling_has_ended(now, schedule));
     let wait = next.map(|next| {
-        let Some((moment, jitter)) = not_before else { return until(next) };
+        let Some((moment, jitter)) = retry_at else { return until(next) };
         let wait = until(next).max(until(moment) + jitter);
-        // At the deadline it is parked, leave or no leave.
+        // At the deadline it is parked, permit or no permit.
         wait.min(order.poll_ends(schedule).map_or(wait, until))
     });
     Tick {

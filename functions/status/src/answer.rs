@@ -9,34 +9,16 @@ use aws_lambda_events::{
 };
 use serde::Serialize;
 use serde_json::json;
-use shared::refresh::{Look, News, Refreshed};
+use shared::refresh::Counters;
 
 /// An answer in the making. Its body may be a card code, so it does not print.
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// What is worth a metric.
-    pub(crate) met: Box<Met>,
+    /// What its checks cost and brought, and why no call was made, if the request could have made one.
+    pub(crate) counted: Box<(Counters, Option<&'static str>)>,
     body: String,
     problem: bool,
     header: Option<(HeaderName, HeaderValue)>,
-}
-
-/// What a request met on its way.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Met {
-    pub(crate) looked: bool,
-    pub(crate) not_admitted: bool,
-    pub(crate) news: News,
-}
-
-impl From<&Refreshed> for Met {
-    fn from(refreshed: &Refreshed) -> Self {
-        Self {
-            looked: matches!(refreshed.look, Look::Answered | Look::Failed(_)),
-            not_admitted: matches!(refreshed.look, Look::NotAdmitted { .. }),
-            news: refreshed.news,
-        }
-    }
 }
 
 impl fmt::Debug for Answer {
@@ -48,7 +30,7 @@ impl fmt::Debug for Answer {
 impl Answer {
     pub(crate) fn json(status: u16, body: &impl Serialize) -> Self {
         match serde_json::to_string(body) {
-            Ok(body) => Self { status, met: Box::default(), body, problem: false, header: None },
+            Ok(body) => Self::of(status, body, false),
             Err(_) => Self::problem(500, None, "the answer could not be written".to_owned()),
         }
     }
@@ -57,8 +39,12 @@ impl Answer {
         Self::json(200, body)
     }
 
-    pub(crate) fn met(self, met: Met) -> Self {
-        Self { met: Box::new(met), ..self }
+    fn of(status: u16, body: String, problem: bool) -> Self {
+        Self { status, counted: Box::default(), body, problem, header: None }
+    }
+
+    pub(crate) fn counted(self, counters: Counters, no_call_reason: Option<&'static str>) -> Self {
+        Self { counted: Box::new((counters, no_call_reason)), ..self }
     }
 
     /// A problem; `field` names what in the request it is about.
@@ -68,7 +54,7 @@ impl Answer {
         if let (Some(field), Some(members)) = (field, body.as_object_mut()) {
             members.insert("field".to_owned(), field.into());
         }
-        Self { status, met: Box::default(), body: body.to_string(), problem: true, header: None }
+        Self::of(status, body.to_string(), true)
     }
 
     pub(crate) fn unauthorized() -> Self {

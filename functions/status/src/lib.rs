@@ -7,7 +7,7 @@ mod route;
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use shared::{
     order::{OrderKey, Ref},
-    refresh::Tracker,
+    refresh::{Counters, Tracker},
     secret::{Scope, TokensUnknown},
     telemetry::Summary,
 };
@@ -24,12 +24,9 @@ pub async fn handle(tracker: &Tracker, request: ApiGatewayV2httpRequest) -> ApiG
         .with("call", call.as_ref().ok().map(Call::name))
         .with("order", call.as_ref().ok().and_then(Call::order).map(ToString::to_string));
     let answer = answer(tracker, &request, call).await;
-    let summary = summary
-        .with("http", answer.status)
-        .count("requests", 1)
-        .count("looks", usize::from(answer.met.looked))
-        .count("not_admitted", usize::from(answer.met.not_admitted));
-    answer.met.news.add_to(summary).log(tracker.clock.now());
+    let (counters, no_call_reason) = *answer.counted;
+    let summary = summary.with("http", answer.status).with("no_call_reason", no_call_reason);
+    Counters { requests: 1, ..counters }.add_to(summary).log(tracker.clock.now());
     answer.into_response()
 }
 

@@ -5,14 +5,11 @@ use serde::Serialize;
 use serde_json::{json, value::RawValue};
 use shared::{
     order::{Order, OrderKey, OrderView, Outcome, Phase, Product, Ref, TrackedBy, Trigger},
-    refresh::{Found, RevealError, Tracker},
+    refresh::{Found, NoCall, RevealError, Tracker},
     store::{Registration, StoreError},
 };
 
-use crate::{
-    answer::{Answer, Met},
-    route::HistoryPage,
-};
+use crate::{answer::Answer, route::HistoryPage};
 
 /// A ref that the vendor does not know may be known a little later: ours, the vendor says nothing.
 const ASK_AGAIN_SECONDS: u64 = 10;
@@ -36,7 +33,9 @@ pub(crate) async fn track(tracker: &Tracker, key: &OrderKey, reference: Option<R
 /// `GET /orders/{product}/{id}`.
 pub(crate) async fn show(tracker: &Tracker, key: &OrderKey) -> Answer {
     match tracker.refresh(key, Trigger::Status).await {
-        Ok(Some(refreshed)) => view(tracker, 200, &refreshed.order).met(Met::from(&refreshed)),
+        Ok(Some(refreshed)) => {
+            view(tracker, 200, &refreshed.order).counted(refreshed.counters, refreshed.check.no_call_reason())
+        }
         Ok(None) => not_tracked(key),
         Err(error) => failed(key, &error),
     }
@@ -45,31 +44,34 @@ pub(crate) async fn show(tracker: &Tracker, key: &OrderKey) -> Answer {
 /// `POST /orders/{product}/lookup`: for a send that was never answered. The vendor is asked for the order by the merchant's reference,
 /// and what is found is tracked.
 pub(crate) async fn find(tracker: &Tracker, product: Product, reference: &Ref) -> Answer {
-    match tracker.find(product, reference).await {
-        Ok(Found::Order(registration, refreshed)) => {
-            let status = if registration == Registration::Tracked { 201 } else { 200 };
-            view(tracker, status, &refreshed.order).met(Met { looked: true, ..Met::from(&*refreshed) })
-        }
-        Ok(Found::Unknown) => {
-            let detail = "the vendor does not know this ref (yet): that is no proof that nothing was sent";
-            Answer::problem(404, Some("ref"), detail.to_owned())
-                .retry_after(ASK_AGAIN_SECONDS)
-                .met(Met { looked: true, ..Met::default() })
-        }
-        Ok(Found::NotAdmitted { until, why }) => {
-            let wait = until.duration_since(tracker.clock.now()).as_secs().clamp(0, 3600) + 1;
-            Answer::problem(503, None, format!("the vendor cannot be asked now: {why}"))
-                .retry_after(wait.unsigned_abs())
-                .met(Met { not_admitted: true, ..Met::default() })
-        }
-        Ok(Found::Failed(error)) => Answer::problem(502, None, format!("the look-up failed: {error}"))
-            .retry_after(ASK_AGAIN_SECONDS)
-            .met(Met { looked: true, ..Met::default() }),
+    let (found, counters) = match tracker.find(product, reference).await {
+        Ok(found) => found,
         Err(error) => {
             tracing::error!(%product, %error, "a look-up failed");
-            unavailable(&error, || format!("a record of {product} cannot be read"))
+            return unavailable(&error, || format!("a record of {product} cannot be read"));
         }
-    }
+    };
+    let (answer, no_call_reason) = match found {
+        Found::Order(registration, refreshed) => {
+            let status = if registration == Registration::Tracked { 201 } else { 200 };
+            (view(tracker, status, &refreshed.order), None)
+        }
+        Found::Unknown => {
+            let detail = "the vendor does not know this ref (yet): that is no proof that nothing was sent";
+            (Answer::problem(404, Some("ref"), detail.to_owned()).retry_after(ASK_AGAIN_SECONDS), None)
+        }
+        Found::Denied { retry_at, reason } => {
+            let wait = retry_at.duration_since(tracker.clock.now()).as_secs().clamp(0, 3600) + 1;
+            let problem = Answer::problem(503, None, format!("the vendor cannot be asked now: {reason}"));
+            let why = NoCall::Denied { retry_at, reason };
+            (problem.retry_after(wait.unsigned_abs()), Some(why.reason()))
+        }
+        Found::Failed(error) => {
+            let problem = Answer::problem(502, None, format!("the look-up failed: {error}"));
+            (problem.retry_after(ASK_AGAIN_SECONDS), None)
+        }
+    };
+    answer.counted(counters, no_call_reason)
 }
 
 /// `GET /orders/{product}/{id}/history`: a page of the details as they were or will be announced, ascending. `next` is the `after` of

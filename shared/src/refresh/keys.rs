@@ -1,29 +1,24 @@
-//! The vendor's keys: claims that are given back with an admission, and keys that are not in use any more.
+//! The vendor's keys: what the rate limiter denies, and keys that are not in use any more.
 
 use jiff::Timestamp;
 
-use super::Tracker;
+use super::{NoCall, Tracker};
 use crate::{
     admission::Closed,
-    order::{Order, Trigger},
-    secret::Fingerprint,
+    secret::{Fingerprint, VendorKey},
     store::StoreError,
 };
 
 impl Tracker {
-    /// Gives the claim of `now` back, since nobody looks; what was due is due still. `order` is as it was before the claim.
-    pub(super) async fn unclaim(
-        &self,
-        order: &Order,
-        trigger: Trigger,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let due_at = (trigger == Trigger::Recheck).then(|| self.schedule.due_at(order, now));
-        self.store.unclaim(order, now, due_at).await
+    /// Why no call is made with `key`.
+    pub(super) async fn denied(&self, key: &VendorKey, until: Timestamp, why: Closed) -> NoCall {
+        let (retry_at, reason) = self.retry_at(key.fingerprint(), until, why).await;
+        NoCall::Denied { retry_at, reason }
     }
 
-    /// When there is leave again, where there was none for `key`. A suspended key may have been replaced: the other has leave at once.
-    pub(super) async fn leave_again(
+    /// When to try again, where the rate limiter denies a call with `key`. A suspended key may have been replaced: the other is permitted
+    /// a call at once.
+    pub(super) async fn retry_at(
         &self,
         key: &Fingerprint,
         until: Timestamp,
@@ -38,6 +33,18 @@ impl Tracker {
         (until, why)
     }
 
+    /// Publishes what was just noted about a key, if it is an event. What goes wrong here costs no order its check.
+    pub(super) async fn tell(&self, key: &Fingerprint, noted: Result<bool, StoreError>) {
+        let told = match noted {
+            Ok(true) => self.publish_key(key).await.map(drop),
+            Ok(false) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = told {
+            tracing::error!(%key, %error, "what the vendor said about the key or its lists could not be kept");
+        }
+    }
+
     /// Processes a key of the vendor's that the due index lists: publishes what there is to say about it. If there is nothing, everything
     /// was said at least a minute ago; a suspended key that is not in use any more is then forgotten, and its suspension ended, with an
     /// event: perhaps no process will probe it again. Answers how many events went out, and when
@@ -50,14 +57,14 @@ impl Tracker {
     /// If the table fails.
     pub async fn refresh_key(&self, key: &Fingerprint) -> Result<(usize, Option<Timestamp>), StoreError> {
         if !self.store.vendor_events(key).await?.is_empty() {
-            return self.announce_key(key).await;
+            return self.publish_key(key).await;
         }
         let secrets = self.vault.of_this_minute(self.clock.now()).await;
         let is_gone = secrets.is_some_and(|secrets| secrets.vendor_key.fingerprint() != key);
         if is_gone {
             self.admission.replaced(key).await?;
         }
-        let published = self.announce_key(key).await?;
+        let published = self.publish_key(key).await?;
         if is_gone {
             // Not before its event is out: until then the table does not take it.
             self.store.forget_key(key, self.clock.now()).await?;

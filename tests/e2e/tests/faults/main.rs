@@ -1,5 +1,6 @@
 //! Production trackers against the DynamoDB API of a local stack, with each request in the test's hand: crashes at every
 //! point, and races in every order. A binary of its own, so that nothing else runs beside it. See tests/README.md.
+#![allow(clippy::too_many_lines, reason = "stories of tests")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use std::io::Write;

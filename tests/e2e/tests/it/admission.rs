@@ -19,7 +19,7 @@ use shared::{
     clock::Clock,
     order::{OrderKey, Product, TrackedBy, Trigger},
     planner::Page,
-    refresh::{Look, Refreshed, Round, Tracker},
+    refresh::{BatchOutcome, Check, Counters, NoCall, Refreshed, Tracker},
     secret::Fingerprint,
     store::Store,
 };
@@ -178,7 +178,7 @@ async fn a_revoked_key_is_suspended_after_three_calls_and_said_once() {
     assert!(!admission.learn(&probe, &Verdict::Accepted).await.unwrap(), "and only this one");
     // The others have heard of no probe that was answered: soon they ask again.
     clock.set(later(clock.now(), 31.0));
-    pollers[0].0.announce_key(&fingerprint).await.unwrap();
+    pollers[0].0.publish_key(&fingerprint).await.unwrap();
     let heard = stack.bus.wait_for(&format!("vendor/{key}"), "Vendor Resumed", Duration::from_secs(20)).await;
     assert_eq!(heard.id(), format!("vendor/{key}#2"));
     for (other, _) in &pollers {
@@ -215,7 +215,7 @@ async fn twenty_pollers_at_once_stop_with_the_calls_that_are_under_way() {
     clock.set(later(clock.now(), 20.0));
     let (tracker, order) = &pollers[0];
     let refreshed = tracker.refresh(order, Trigger::Poller).await.unwrap().unwrap();
-    assert!(matches!(refreshed.look, Look::NotAdmitted { why: Closed::Suspended, .. }));
+    assert!(matches!(refreshed.check, Check::NotMade(NoCall::Denied { reason: Closed::Suspended, .. })));
     clock.set(later(clock.now(), 280.0));
     let refreshed = tracker.refresh(order, Trigger::Poller).await.unwrap().unwrap();
     assert_eq!(refreshed.order.phase.as_str(), "parked", "delayed, and nothing was asked");
@@ -289,7 +289,10 @@ async fn a_claim_that_no_call_is_admitted_for_is_given_back() {
         let one = Tracker { admission: fresh.admission, ..tracker.clone() };
         let before = place.item(&stack, order).await;
         let refreshed = one.refresh(order, trigger).await.unwrap().unwrap();
-        assert!(matches!(refreshed.look, Look::NotAdmitted { why: Closed::Paused, .. }), "{trigger:?}");
+        assert!(
+            matches!(refreshed.check, Check::NotMade(NoCall::Denied { reason: Closed::Paused, .. })),
+            "{trigger:?}"
+        );
         assert_eq!(place.item(&stack, order).await, before, "{trigger:?}");
     }
     assert_eq!(calls(&vendor).await, 0);
@@ -304,7 +307,7 @@ async fn key_item(place: &OwnPlace, stack: &Stack, key: &Fingerprint) -> HashMap
     read.send().await.unwrap().item.unwrap_or_default()
 }
 
-async fn recheck_once(tracker: &Tracker) -> recheck::Report {
+async fn recheck_once(tracker: &Tracker) -> Counters {
     let now = tracker.clock.now().as_millisecond() as u64;
     recheck::handle(tracker, UNIX_EPOCH + Duration::from_millis(now + 55_000)).await.unwrap()
 }
@@ -332,8 +335,8 @@ async fn a_key_that_was_replaced_does_not_stay_suspended() {
         let order = OrderKey { product: Product::Mobile, id: id.parse().unwrap() };
         late.track(&order, None, TrackedBy::Put).await.unwrap();
         clock.set(later(clock.now(), 5.0));
-        let look = late.refresh(&order, Trigger::Status).await.unwrap().unwrap().look;
-        assert!(matches!(look, Look::Failed(_)), "{number}: {look:?}");
+        let look = late.refresh(&order, Trigger::Status).await.unwrap().unwrap().check;
+        assert!(matches!(look, Check::Failed(_)), "{number}: {look:?}");
     }
     let key = fingerprint(&old);
     let about = format!("vendor/{key}");
@@ -401,15 +404,15 @@ async fn a_refusal_of_a_key_that_is_not_in_use_any_more_is_not_held_against_it()
     one.track(&order, None, TrackedBy::Put).await.unwrap();
     let look_after = async |tracker: &Tracker, seconds: f64| {
         clock.set(later(start, seconds));
-        tracker.refresh(&order, Trigger::Status).await.unwrap().unwrap().look
+        tracker.refresh(&order, Trigger::Status).await.unwrap().unwrap().check
     };
     // Read less than a minute ago: two refusals are counted. The third comes when the new key is read.
     for seconds in [10.0, 20.0, 70.0] {
-        assert!(matches!(look_after(&one, seconds).await, Look::Failed(_)), "{seconds}");
+        assert!(matches!(look_after(&one, seconds).await, Check::Failed(_)), "{seconds}");
     }
     let usage = one.admission.usage(&old).await.unwrap();
     assert_eq!((usage.refusals, usage.suspended_until, usage.event_seq), (0, None, 0));
-    assert!(matches!(look_after(&one, 80.0).await, Look::Answered));
+    assert!(matches!(look_after(&one, 80.0).await, Check::Answered));
 
     // The old key is suspended all the same, by those who heard of the new one too late, and one of them makes the probe.
     let Leave::Given(admitted) = other.admission.admit(&old, Class::Status).await.unwrap() else {
@@ -420,7 +423,7 @@ async fn a_refusal_of_a_key_that_is_not_in_use_any_more_is_not_held_against_it()
     }
     let until = other.admission.usage(&old).await.unwrap().suspended_until.unwrap();
     let look = look_after(&other, until.duration_since(start).as_secs_f64()).await;
-    assert!(matches!(look, Look::Failed(_)), "{look:?}");
+    assert!(matches!(look, Check::Failed(_)), "{look:?}");
     let usage = other.admission.usage(&old).await.unwrap();
     assert_eq!(
         (usage.refusals, usage.suspended_until, usage.event_seq),
@@ -429,7 +432,7 @@ async fn a_refusal_of_a_key_that_is_not_in_use_any_more_is_not_held_against_it()
     );
     assert_eq!(other.admission.usage(&new).await.unwrap().refusals, 0);
     let look = look_after(&other, until.duration_since(start).as_secs_f64() + 700.0).await;
-    assert!(matches!(look, Look::Answered), "{look:?}");
+    assert!(matches!(look, Check::Answered), "{look:?}");
     stack.delete_secret(&name).await;
     place.delete(&stack).await;
 }
@@ -548,14 +551,14 @@ async fn an_admission_that_a_slow_claim_made_old_is_given_back() {
         for _ in 0..90 {
             let loaded = tracker.store.load(&order).await.unwrap().unwrap();
             let before = bed.item(&order).await.unwrap();
-            let round = tracker.look_at_best(&lists, &[loaded], Trigger::Poller).await.unwrap();
+            let round = tracker.check_best(&lists, &[loaded], Trigger::Poller).await.unwrap();
             match round {
-                Round::Made(seen) => {
-                    assert!(matches!(seen[..], [Refreshed { look: Look::Answered, .. }]), "{seen:?}");
+                BatchOutcome::Made { orders: seen, .. } => {
+                    assert!(matches!(seen[..], [Refreshed { check: Check::Answered, .. }]), "{seen:?}");
                     made += 1;
                     clock.set(later(clock.now(), 3.1));
                 }
-                Round::NotAdmitted { until, why: Closed::Rate } => {
+                BatchOutcome::Denied { retry_at: until, reason: Closed::Rate } => {
                     if gate.claims.load(Ordering::SeqCst) % 3 == 2 && until == clock.now() {
                         given_back += 1;
                         assert_eq!(bed.item(&order).await.unwrap(), before, "the claim is given back too");
@@ -565,7 +568,7 @@ async fn an_admission_that_a_slow_claim_made_old_is_given_back() {
                     clock.wait_until(until).await;
                 }
                 // Not yet its time.
-                Round::NotWorthIt => clock.set(later(clock.now(), 0.5)),
+                BatchOutcome::NotWorthIt => clock.set(later(clock.now(), 0.5)),
                 other => panic!("{other:?}"),
             }
         }

@@ -149,7 +149,7 @@ async fn the_samples_of_the_recheck_and_the_poller_are_answered_by_the_deployed_
     let schedule = serde_json::from_str(include_str!("../../../../events/recheck-schedule.json")).unwrap();
     let report = stack.invoke("RECHECK_FUNCTION", &schedule).await;
     for field in
-        ["due", "announced", "looked", "became_final", "still_parked", "failed", "not_admitted", "remaining"]
+        ["due", "published", "checks", "became_final", "still_parked", "failed", "not_permitted", "remaining"]
     {
         assert!(report[field].is_u64(), "{field}: {report}");
     }

@@ -10,7 +10,7 @@ use shared::{
     admission::{Class, Leave, ListTrust, Verdict},
     clock::Clock,
     order::{Order, OrderKey, Product, TrackedBy, Trigger},
-    refresh::{Look, Refreshed, Round, Tracker},
+    refresh::{BatchOutcome, Check, Counters, Refreshed, Tracker},
 };
 
 /// Twenty calls a minute: 3.1 s for each.
@@ -68,11 +68,11 @@ impl Shop {
         self.tracker.clock.set(later(self.tracker.clock.now(), 3.3));
     }
 
-    async fn poll(&self, key: &OrderKey) -> Look {
-        self.tracker.poll(key).await.unwrap().unwrap().look
+    async fn poll(&self, key: &OrderKey) -> Check {
+        self.tracker.poll(key).await.unwrap().unwrap().check
     }
 
-    async fn sweep(&self) -> recheck::Report {
+    async fn sweep(&self) -> Counters {
         let now = self.tracker.clock.now().as_millisecond() as u64;
         let deadline = UNIX_EPOCH + Duration::from_millis(now + 55_000);
         recheck::handle(&self.tracker, deadline).await.unwrap()
@@ -122,7 +122,7 @@ async fn one_page_shows_everybody_whatever_its_order_and_whoever_lies_between() 
             shop.others(Product::Mobile, 20.0 - index as f64 / 2.0, is("FULFILLED")).await;
         }
         shop.get_busy().await;
-        assert!(matches!(shop.poll(&keys[0].0).await, Look::Answered));
+        assert!(matches!(shop.poll(&keys[0].0).await, Check::Answered));
         assert_eq!(shop.calls().await, (0, 1), "{order}: one call");
         for (key, status) in &keys {
             assert_eq!(shop.status(key).await, *status, "{order}");
@@ -141,7 +141,7 @@ async fn one_page_shows_everybody_whatever_its_order_and_whoever_lies_between() 
             };
             assert_eq!(shop.history(key).await, expected, "{order}: {status}");
             // Pollers that find their order fresh make no call.
-            assert!(matches!(shop.poll(key).await, Look::NotMade), "{order}: {status}");
+            assert!(matches!(shop.poll(key).await, Check::NotMade(_)), "{order}: {status}");
         }
         assert_eq!(shop.calls().await, (0, 1));
         shop.close().await;
@@ -313,7 +313,7 @@ async fn a_sweep_looks_at_all_that_are_due_with_one_call() {
     shop.tracker.clock.set(later(shop.tracker.clock.now(), 2.0 * 3600.0));
     let report = shop.sweep().await;
     assert_eq!(
-        (report.due, report.became_final, report.failed, report.not_admitted),
+        (report.due, report.became_final, report.failed, report.not_permitted),
         (30, 30, 0, 0),
         "{report:?}"
     );
@@ -333,7 +333,7 @@ async fn queued_orders_are_looked_at_every_hour_where_a_page_shows_many() {
     let ladder = shop.stored(&keys[0]).await.next_look_at;
     shop.tracker.clock.set(later(shop.tracker.clock.now(), 3700.0));
     let report = shop.sweep().await;
-    assert_eq!((report.due, report.looked, report.still_parked), (12, 12, 12), "{report:?}");
+    assert_eq!((report.due, report.checks, report.still_parked), (12, 12, 12), "{report:?}");
     assert_eq!(shop.calls().await, (checks, pages + 1), "one call for all");
     assert_eq!(shop.stored(&keys[0]).await.next_look_at, ladder, "its own ladder stays where it is");
     assert_eq!(shop.sweep().await.due, 0, "for an hour");
@@ -347,7 +347,7 @@ async fn queued_orders_are_looked_at_every_hour_where_a_page_shows_many() {
     let before = shop.calls().await;
     shop.tracker.clock.set(later(shop.tracker.clock.now(), 3700.0));
     let report = shop.sweep().await;
-    assert_eq!((report.due, report.looked), (4, 0), "{report:?}");
+    assert_eq!((report.due, report.checks), (4, 0), "{report:?}");
     assert_eq!(shop.calls().await, before);
     let item = shop.place.item(&shop.stack, &keys[0]).await;
     assert_eq!(item["due_at"], item["next_look_at"]);
@@ -387,8 +387,8 @@ async fn nobody_asks_for_a_page_that_somebody_else_is_asking_for() {
         other.poll(&keys[1]).await
     };
     let (first, second) = tokio::join!(first, second);
-    assert!(matches!(first.unwrap().unwrap().look, Look::Answered));
-    assert!(matches!(second.unwrap().unwrap().look, Look::NotMade), "everything was just asked for");
+    assert!(matches!(first.unwrap().unwrap().check, Check::Answered));
+    assert!(matches!(second.unwrap().unwrap().check, Check::NotMade(_)), "everything was just asked for");
     assert_eq!(shop.calls().await, (0, 1));
     shop.close().await;
 }
@@ -404,9 +404,9 @@ async fn a_sweep_leaves_an_order_to_whoever_is_faster() {
     assert!(shop.tracker.store.claim(&copy, shop.tracker.clock.now(), None).await.unwrap());
     shop.tracker.clock.set(later(shop.tracker.clock.now(), 1.0));
     let lists = shop.tracker.lists.clone().unwrap();
-    let round = shop.tracker.look_at_best(&lists, &[copy], Trigger::Recheck).await.unwrap();
-    let Round::Made(seen_to) = round else { panic!("{round:?}") };
-    assert!(matches!(seen_to[..], [Refreshed { look: Look::NotMade, .. }]), "{seen_to:?}");
+    let round = shop.tracker.check_best(&lists, &[copy], Trigger::Recheck).await.unwrap();
+    let BatchOutcome::Made { orders: seen_to, .. } = round else { panic!("{round:?}") };
+    assert!(matches!(seen_to[..], [Refreshed { check: Check::NotMade(_), .. }]), "{seen_to:?}");
     assert_eq!(shop.calls().await, before);
     let twice = [keys[0].clone(), keys[0].clone()];
     assert_eq!(shop.tracker.store.load_many(&twice).await.unwrap().len(), 1, "named twice");
@@ -526,8 +526,8 @@ async fn the_probe_of_a_suspended_key_is_a_single_check() {
     let orders = shop.tracker.store.load_many(&keys).await.unwrap();
     let lists = shop.tracker.lists.clone().unwrap();
     shop.tracker.clock.set(usage.suspended_until.unwrap());
-    let round = shop.tracker.look_at_best(&lists, &orders, Trigger::Poller).await.unwrap();
-    assert!(matches!(&round, Round::Made(seen) if seen.len() == 1), "{round:?}");
+    let round = shop.tracker.check_best(&lists, &orders, Trigger::Poller).await.unwrap();
+    assert!(matches!(&round, BatchOutcome::Made { orders: seen, .. } if seen.len() == 1), "{round:?}");
     assert_eq!(shop.calls().await, (1, 0));
     assert_eq!(shop.tracker.usage().await.unwrap().suspended_until, None, "the check was answered");
     shop.close().await;
@@ -562,6 +562,6 @@ async fn orders_that_await_cards_leave_time_for_those_that_a_page_shows() {
     shop.tracker.clock.set(later(shop.tracker.clock.now(), 2.0 * 3600.0));
     let report = shop.sweep().await;
     assert_eq!((report.due, report.still_parked), (32, 12), "{report:?}");
-    assert!(report.looked > 12 && report.not_admitted > 0, "{report:?}");
+    assert!(report.checks > 12 && report.not_permitted > 0, "{report:?}");
     shop.close().await;
 }

@@ -1,4 +1,5 @@
 //! The deployed template, end to end. Run by `make test`, which deploys the stacks; see tests/README.md.
+#![allow(clippy::too_many_lines, reason = "stories of tests")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use shared::{
     clock::Clock,
     order::{OrderKey, Phase, Product, TrackedBy},
-    refresh::{News, Tracker},
+    refresh::{Counters, Tracker},
 };
 
 const HOUR: i64 = 3_600_000;
@@ -72,14 +72,14 @@ impl Shop {
         ticks
     }
 
-    async fn recheck(&self) -> recheck::Report {
+    async fn recheck(&self) -> Counters {
         let deadline = UNIX_EPOCH + Duration::from_millis(self.now() as u64 + 55_000);
         recheck::handle(&self.tracker, deadline).await.unwrap()
     }
 
     /// Rechecks whenever something is due, half an hour apart at least, until `end`; answers what was counted.
-    async fn live_until(&self, end: i64, keys: &[OrderKey]) -> News {
-        let mut news = News::default();
+    async fn live_until(&self, end: i64, keys: &[OrderKey]) -> Counters {
+        let mut news = Counters::default();
         loop {
             let mut due = Vec::new();
             for key in keys {
@@ -91,7 +91,7 @@ impl Shop {
                 return news;
             }
             self.set_clock(next);
-            news += self.recheck().await.news;
+            news += self.recheck().await;
         }
     }
 

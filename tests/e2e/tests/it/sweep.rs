@@ -9,7 +9,7 @@ use serde_json::json;
 use shared::{
     clock::Clock,
     order::{OrderKey, Product, TrackedBy},
-    refresh::{Look, Tracker},
+    refresh::{Check, Counters, Tracker},
 };
 
 struct Shop {
@@ -33,7 +33,7 @@ impl Shop {
         self.tracker.clock.now().as_millisecond()
     }
 
-    async fn sweep(&self, seconds: u64) -> recheck::Report {
+    async fn sweep(&self, seconds: u64) -> Counters {
         let deadline = UNIX_EPOCH + Duration::from_millis(self.now() as u64 + seconds * 1000);
         recheck::handle(&self.tracker, deadline).await.unwrap()
     }
@@ -45,7 +45,7 @@ impl Shop {
         self.tracker.track(&key, None, TrackedBy::Poller).await.unwrap();
         self.tracker.clock.set(self.tracker.clock.now() + Duration::from_secs(9));
         let looked = self.tracker.poll(&key).await.unwrap().unwrap();
-        assert!(matches!(looked.look, Look::Answered), "{looked:?}");
+        assert!(matches!(looked.check, Check::Answered), "{looked:?}");
         assert_eq!(looked.order.phase.as_str(), "parked");
         self.make_due(&key, &["next_look_at", "due_at"]).await;
         key
@@ -76,7 +76,7 @@ async fn a_record_that_cannot_be_read_moves_on_and_stops_no_other() {
         let (now, before) = (shop.now(), shop.vendor.calls(good.id.as_str()).await.len());
 
         let report = shop.sweep(60).await;
-        assert_eq!((report.due, report.looked, report.failed), (2, 1, 1), "{bulk_looks}: {report:?}");
+        assert_eq!((report.due, report.checks, report.failed), (2, 1, 1), "{bulk_looks}: {report:?}");
         assert!(shop.due_at(&bad).await > now, "{bulk_looks}: the bad order moved on");
         assert!(shop.due_at(&good).await > now, "{bulk_looks}: the good one was seen to");
         assert_eq!(
@@ -99,7 +99,7 @@ async fn a_sweep_begins_nothing_that_it_could_not_end() {
 
         let report = shop.sweep(14).await;
         assert_eq!(
-            (report.due, report.remaining, report.looked, report.announced),
+            (report.due, report.remaining, report.checks, report.published),
             (1, 1, 0, 0),
             "{bulk_looks}: {report:?}"
         );
@@ -107,7 +107,7 @@ async fn a_sweep_begins_nothing_that_it_could_not_end() {
         assert_eq!(shop.vendor.calls(key.id.as_str()).await, calls, "{bulk_looks}");
 
         // With time enough it does look.
-        assert_eq!(shop.sweep(60).await.looked, 1, "{bulk_looks}");
+        assert_eq!(shop.sweep(60).await.checks, 1, "{bulk_looks}");
         shop.place.delete(&shop.stack).await;
     }
 }

@@ -1,4 +1,5 @@
 //! The sandbox over real connections, on a clock that the tests move.
+#![allow(clippy::too_many_lines, reason = "stories of tests")]
 // `cfg(test)` is always true here; it tells clippy that helpers are tests too.
 
 #[cfg(test)]

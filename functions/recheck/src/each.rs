@@ -1,0 +1,91 @@
+//! Orders that are checked one by one, a call each.
+
+use futures_util::{StreamExt, stream};
+use jiff::Timestamp;
+use shared::{
+    order::{OrderKey, Trigger},
+    refresh::{Check, NoCall, Tracker},
+    store::StoreError,
+    time::later,
+};
+
+use crate::{CONCURRENCY, Report};
+
+/// What a recheck made of one order.
+struct RecheckResult {
+    report: Report,
+    /// No call was permitted before then.
+    retry_at: Option<Timestamp>,
+}
+
+impl From<Report> for RecheckResult {
+    fn from(report: Report) -> Self {
+        Self { report, retry_at: None }
+    }
+}
+
+/// Processes these orders. First those that need no permit: publish pending events before waiting for permits.
+pub(crate) async fn process(tracker: &Tracker, keys: &[OrderKey], stop_at: Timestamp) -> Report {
+    let processed = stream::iter(keys)
+        .map(|key| async move { (key, process_one(tracker, key, stop_at).await) })
+        .buffer_unordered(CONCURRENCY)
+        .collect::<Vec<_>>()
+        .await;
+    let (waiting, done): (Vec<_>, Vec<_>) =
+        processed.into_iter().partition(|(_, result)| result.retry_at.is_some());
+    let waited = stream::iter(waiting)
+        .map(|(key, result)| wait_and_process(tracker, key, result, stop_at))
+        .buffer_unordered(CONCURRENCY)
+        .collect::<Vec<_>>()
+        .await;
+    done.into_iter().map(|(_, result)| result.report).chain(waited).fold(Report::default(), Report::and)
+}
+
+async fn process_one(tracker: &Tracker, key: &OrderKey, stop_at: Timestamp) -> RecheckResult {
+    if tracker.clock.now() >= stop_at {
+        return Report::remaining().into();
+    }
+    let refreshed = match tracker.refresh(key, Trigger::Recheck).await {
+        Ok(Some(refreshed)) => refreshed,
+        Ok(None) => return Report::default().into(),
+        Err(error) => return give_up(tracker, key, &error).await.into(),
+    };
+    let retry_at = match refreshed.check {
+        Check::NotMade(NoCall::Denied { retry_at, .. }) => Some(retry_at),
+        Check::NotMade(_) | Check::Answered | Check::Failed(_) => None,
+    };
+    RecheckResult { report: Report::of(&refreshed), retry_at }
+}
+
+/// Waits for a permit, if there may be one in time.
+async fn wait_and_process(
+    tracker: &Tracker,
+    key: &OrderKey,
+    result: RecheckResult,
+    stop_at: Timestamp,
+) -> Report {
+    let RecheckResult { mut report, mut retry_at } = result;
+    while let Some(moment) = retry_at {
+        if moment >= stop_at {
+            return report.and(Report::denied());
+        }
+        tracker.clock.wait_until(moment).await;
+        let result = process_one(tracker, key, stop_at).await;
+        report = report.and(result.report);
+        retry_at = result.retry_at;
+    }
+    report
+}
+
+/// Reschedules an order whose record cannot be read, so that it does not stand before the others for ever.
+pub(crate) async fn give_up(tracker: &Tracker, key: &OrderKey, error: &StoreError) -> Report {
+    tracing::error!(order = %key, %error, "an order could not be processed");
+    if matches!(error, StoreError::Corrupt { .. }) {
+        let now = tracker.clock.now();
+        let until = later(now, tracker.schedule.retry_after_failure);
+        if let Err(error) = tracker.store.postpone(key, now, until).await {
+            tracing::error!(order = %key, %error, "nor could it be rescheduled");
+        }
+    }
+    Report::store_failed()
+}

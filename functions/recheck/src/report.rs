@@ -1,0 +1,74 @@
+//! What a recheck did.
+
+use jiff::Timestamp;
+use shared::{
+    order::Phase,
+    refresh::{Check, Counters, Refreshed},
+};
+
+/// What a recheck, or a part of it, did.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Report {
+    /// Everything that is counted.
+    pub(crate) counters: Counters,
+    /// When the oldest event happened that could not be published.
+    pub(crate) unpublished_since: Option<Timestamp>,
+    /// An order was left because no call was permitted in time.
+    pub(crate) was_denied: bool,
+}
+
+impl Report {
+    /// So many orders were due.
+    pub(crate) fn due(due: usize) -> Self {
+        Counters { due, ..Counters::default() }.into()
+    }
+
+    /// An order is left for the next recheck.
+    pub(crate) fn remaining() -> Self {
+        Counters { remaining: 1, ..Counters::default() }.into()
+    }
+
+    /// An order is left, since no call was permitted in time.
+    pub(crate) fn denied() -> Self {
+        Self { was_denied: true, ..Counters { not_permitted: 1, ..Counters::default() }.into() }
+    }
+
+    /// A record could not be read or written.
+    pub(crate) fn store_failed() -> Self {
+        Counters { failed: 1, failed_store: 1, failed_checks: 1, ..Counters::default() }.into()
+    }
+
+    pub(crate) fn published(published: usize, unpublished_since: Option<Timestamp>) -> Self {
+        let counters = Counters { published, ..Counters::default() };
+        Self { unpublished_since, ..counters.into() }
+    }
+
+    /// Of one order.
+    pub(crate) fn of(refreshed: &Refreshed) -> Self {
+        let Refreshed { order, check, counters, unpublished_since } = refreshed;
+        let parked = check.is_made() && matches!(order.phase, Phase::Parked { .. });
+        let failed = matches!(check, Check::Failed(_));
+        let counters = Counters {
+            still_parked: usize::from(parked),
+            failed: usize::from(failed),
+            // An order that waits for a permit is denied once, however often it asks: see `Report::denied`.
+            not_permitted: 0,
+            ..*counters
+        };
+        Self { counters, unpublished_since: *unpublished_since, was_denied: false }
+    }
+
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            counters: self.counters.and(other.counters),
+            unpublished_since: self.unpublished_since.into_iter().chain(other.unpublished_since).min(),
+            was_denied: self.was_denied || other.was_denied,
+        }
+    }
+}
+
+impl From<Counters> for Report {
+    fn from(counters: Counters) -> Self {
+        Self { counters, unpublished_since: None, was_denied: false }
+    }
+}

@@ -1,0 +1,324 @@
+//! List checks: above a third of the budget, one call refreshes many orders. The process that gets a permit makes the call that is worth
+//! most to all orders that await a check, and takes every order that it shows down the rest of the path.
+
+mod health;
+mod page;
+
+use std::collections::HashSet;
+
+use futures_util::future::try_join;
+use jiff::Timestamp;
+
+pub use health::Lists;
+
+use super::{Check, CheckError, Checked, Counters, NoCall, Permitted, Refreshed, Tracker};
+use crate::{
+    admission::{Admitted, Chosen, Class, Closed, Usage, still_under_way},
+    order::{Order, OrderKey, Trigger},
+    planner::{Call, Chances, Planned, Waiting, plan},
+    store::StoreError,
+};
+use page::ListCheck;
+
+/// A poller's list check shows so many orders along with its own that are due for the recheck: what it shows, the recheck need not ask for.
+const MAX_DUE: usize = 150;
+/// After so many orders in a row whose records could not be read or written, a tick leaves planning to the next.
+const MAX_STUCK: usize = 3;
+
+/// What came of the one call that is worth most.
+#[derive(Debug)]
+pub enum BatchOutcome {
+    /// The call was made, and these orders were processed.
+    Made {
+        /// The orders that it showed.
+        orders: Vec<Refreshed>,
+        /// What the call cost and brought beside them.
+        call: Counters,
+    },
+    /// A list check was made, and failed.
+    Failed(CheckError),
+    /// The rate limiter denies the call.
+    Denied {
+        /// The first moment at which trying again is of use.
+        retry_at: Timestamp,
+        /// Why.
+        reason: Closed,
+    },
+    /// The call was to be about this order alone, and its record could not be read or written. That concerns no other order that waits.
+    Stuck(OrderKey, StoreError),
+    /// Everything was just checked.
+    NotWorthIt,
+}
+
+impl Tracker {
+    /// A tick of the wait loop: takes one order down the path, and where calls are scarce, makes the call that is worth most to all orders
+    /// in flight. `None` if the order is not tracked. (Apart from [`Tracker::refresh`], so that the function that answers status requests
+    /// carries none of it.)
+    ///
+    /// # Errors
+    /// If the table fails. A vendor that fails is no error.
+    pub async fn poll(&self, key: &OrderKey) -> Result<Option<Refreshed>, StoreError> {
+        let Some(order) = self.store.load(key).await? else { return Ok(None) };
+        let now = self.clock.now();
+        let refreshed = match &self.lists {
+            Some(lists) if self.is_worth_planning(lists, &order, now).await? => {
+                self.poll_together(lists, order, now).await
+            }
+            _ => self.refresh_loaded(order, Trigger::Poller).await,
+        };
+        refreshed.map(Some)
+    }
+
+    async fn is_worth_planning(
+        &self,
+        lists: &Lists,
+        order: &Order,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        // An order whose record cannot be written is checked by itself: others do not wait for it.
+        if lists.is_stuck(&order.key, now) || !order.wants_look(Trigger::Poller, now, &self.schedule) {
+            return Ok(false);
+        }
+        let key = self.vault.secrets().vendor_key.fingerprint().clone();
+        let denied = || self.admission.closed(&key, Class::Poller).is_some();
+        // Others may have used the key since this process last heard of it.
+        Ok(!denied() && self.admission.is_busy(&self.admission.fresh_usage(&key).await?) && !denied())
+    }
+
+    /// The best call over all orders in flight. Answers what became of `order`.
+    async fn poll_together(
+        &self,
+        lists: &Lists,
+        order: Order,
+        now: Timestamp,
+    ) -> Result<Refreshed, StoreError> {
+        let mut orders = match self.others(&order.key, now).await {
+            Ok(orders) => orders,
+            Err(error) => {
+                tracing::warn!(order = %order.key, %error, "the other orders in flight are not known: one order is checked by itself");
+                return self.refresh_loaded(order, Trigger::Poller).await;
+            }
+        };
+        orders.push(order.clone());
+        let (refreshed, counters) = match self.best_of_healthy(lists, &orders, &order.key).await? {
+            BatchOutcome::Stuck(stuck, error) if stuck == order.key => return Err(error),
+            BatchOutcome::Stuck(..) => (self.call_went_to_others(order, now).await?, Counters::default()),
+            BatchOutcome::Made { orders, call } => {
+                let counters = orders.iter().fold(call, |counters, one| counters.and(one.counters));
+                match orders.into_iter().find(|one| one.order.key == order.key) {
+                    Some(own) => return Ok(Refreshed { counters, ..own }),
+                    None => (self.call_went_to_others(order, now).await?, counters),
+                }
+            }
+            BatchOutcome::Failed(error) => {
+                (self.call_went_to_others(order, now).await?, Counters::of_failed_list_check(&error))
+            }
+            BatchOutcome::Denied { retry_at, reason } => {
+                let key = self.vault.secrets().vendor_key.clone();
+                let why = self.denied(&key, retry_at, reason).await;
+                (self.finish(Checked::time_passed(order, now, why)).await?, Counters::default())
+            }
+            // Another process is just asking for it: the poller comes back at the order's next attempt, and not at once.
+            BatchOutcome::NotWorthIt => {
+                let order = Order { asked_at: Some(now), ..order };
+                let why = NoCall::CoveredByPage { retry_at: None };
+                (Refreshed::unchanged(Checked::not_made(order, why)), Counters::default())
+            }
+        };
+        Ok(Refreshed { counters: refreshed.counters.and(counters), ..refreshed })
+    }
+
+    /// All orders in flight, and some that are due, but this one.
+    async fn others(&self, key: &OrderKey, now: Timestamp) -> Result<Vec<Order>, StoreError> {
+        let (mut keys, due) = try_join(self.store.in_flight(now), self.store.due(now, MAX_DUE)).await?;
+        keys.extend(due.keys);
+        keys.retain(|other| other != key);
+        self.store.load_many(&keys).await
+    }
+
+    /// The best call, planned again without each other order whose record cannot be read or written.
+    async fn best_of_healthy(
+        &self,
+        lists: &Lists,
+        orders: &[Order],
+        own: &OrderKey,
+    ) -> Result<BatchOutcome, StoreError> {
+        let mut outcome = self.check_best(lists, orders, Trigger::Poller).await?;
+        for _ in 0..MAX_STUCK {
+            let BatchOutcome::Stuck(stuck, error) = &outcome else { break };
+            if stuck == own {
+                break;
+            }
+            tracing::error!(order = %stuck, %error, "another order could not be processed");
+            outcome = self.check_best(lists, orders, Trigger::Poller).await?;
+        }
+        Ok(outcome)
+    }
+
+    /// The call was another order's: this one waits for the next.
+    async fn call_went_to_others(&self, order: Order, now: Timestamp) -> Result<Refreshed, StoreError> {
+        let key = self.vault.secrets().vendor_key.fingerprint().clone();
+        let next = self.admission.closed(&key, Class::Poller);
+        let retry_at = Some(next.map_or_else(|| self.clock.now(), |(until, _)| until));
+        self.finish(Checked::time_passed(order, now, NoCall::CoveredByPage { retry_at })).await
+    }
+
+    /// There was no call for this order: deadline and overdue count all the same.
+    ///
+    /// # Errors
+    /// If the table fails.
+    pub async fn let_time_pass(
+        &self,
+        order: Order,
+        now: Timestamp,
+        why: NoCall,
+    ) -> Result<Refreshed, StoreError> {
+        self.finish(Checked::time_passed(order, now, why)).await
+    }
+
+    /// Reschedules an order that was only to be checked along with others: it is due again later if a page might have been `worth_it`,
+    /// and else when it is its own turn, since windows are over creation times and those do not change.
+    ///
+    /// # Errors
+    /// If the table fails.
+    pub async fn reschedule_unchecked(
+        &self,
+        order: &Order,
+        now: Timestamp,
+        worth_it: bool,
+    ) -> Result<(), StoreError> {
+        self.store.put_off(order, self.schedule.due_without_free_look(order, now, worth_it)).await
+    }
+
+    /// Makes the one call that is worth most to `orders`, if the rate limiter permits it.
+    ///
+    /// # Errors
+    /// If the rate limiter cannot be asked. Neither a vendor that fails nor an order whose record cannot be read or written is an error:
+    /// see [`BatchOutcome::Stuck`].
+    pub async fn check_best(
+        &self,
+        lists: &Lists,
+        orders: &[Order],
+        trigger: Trigger,
+    ) -> Result<BatchOutcome, StoreError> {
+        let candidates = self.candidates(lists, orders, trigger);
+        let key = self.vault.secrets().vendor_key.clone();
+        let choose = |usage: &Usage, now| {
+            let planned = self.planned(lists, &candidates, trigger, usage, now)?;
+            let page = match &planned.call {
+                Call::Page(page) => Some(*page),
+                Call::Single(_) => None,
+            };
+            Some((planned, page))
+        };
+        let (permit, planned) =
+            match self.admission.admit_for(key.fingerprint(), trigger.into(), choose).await? {
+                Chosen::Given(permit, planned) => (permit, planned),
+                Chosen::Refused { until, why } => {
+                    return Ok(BatchOutcome::Denied { retry_at: until, reason: why });
+                }
+                Chosen::NotWorthIt => return Ok(BatchOutcome::NotWorthIt),
+            };
+        let permitted = Permitted { key: &key, permit: &permit };
+        match &planned.call {
+            Call::Single(key) => {
+                let Some(order) = orders.iter().find(|order| order.key == *key) else {
+                    return Ok(BatchOutcome::NotWorthIt);
+                };
+                Ok(self.check_one(lists, order, trigger, permitted).await)
+            }
+            Call::Page(page) => {
+                let about = planned.covers.iter().filter_map(|index| Some(&candidates.get(*index)?.key));
+                let about: HashSet<&OrderKey> = about.collect();
+                let check = ListCheck { lists, page, about, orders, trigger, worth: planned.worth };
+                Ok(self.check_page(&check, permitted).await)
+            }
+        }
+    }
+
+    /// What the planner needs of these orders.
+    fn candidates(&self, lists: &Lists, orders: &[Order], trigger: Trigger) -> Vec<Waiting> {
+        let now = self.clock.now();
+        let healthy = orders.iter().filter(|order| !lists.is_stuck(&order.key, now));
+        let candidate = |order: &Order| {
+            let waiting = Waiting::of(order, &Chances::documented(order.key.product), now, &self.schedule)?;
+            let along = trigger == Trigger::Poller && !waiting.in_flight;
+            Some(if along { waiting.along_with_others() } else { waiting })
+        };
+        healthy.filter_map(candidate).collect()
+    }
+
+    /// The call that is worth most to these orders, with what is known of the key's use.
+    fn planned(
+        &self,
+        lists: &Lists,
+        candidates: &[Waiting],
+        trigger: Trigger,
+        usage: &Usage,
+        now: Timestamp,
+    ) -> Option<Planned> {
+        let under_way = still_under_way(&usage.pages, now);
+        let list = |product| lists.list(product, usage, now);
+        let planned = plan(candidates, &under_way, list, now)?;
+        Some(match (&planned.call, trigger) {
+            (Call::Page(page), Trigger::Recheck) => {
+                let product = page.product;
+                let rows_per_second = list(product).rows_per_second;
+                planned.filled(rows_per_second, lists.rechecked(product), candidates, now)
+            }
+            _ => planned,
+        })
+    }
+
+    /// Claims one order and checks it. A permit that no call is made for is given back.
+    async fn check_one(
+        &self,
+        lists: &Lists,
+        order: &Order,
+        trigger: Trigger,
+        permitted: Permitted<'_>,
+    ) -> BatchOutcome {
+        let refreshed = match self.check_one_permitted(order.clone(), trigger, permitted).await {
+            Ok(checked) if checked.observation.is_none() => Ok(Refreshed::unchanged(checked)),
+            Ok(checked) => self.finish(checked).await,
+            Err(error) => Err(error),
+        };
+        match refreshed {
+            Ok(Refreshed { check: Check::NotMade(NoCall::Denied { retry_at, reason }), .. }) => {
+                BatchOutcome::Denied { retry_at, reason }
+            }
+            Ok(one) => BatchOutcome::Made { orders: vec![one], call: Counters::default() },
+            Err(error) => {
+                lists.note_stuck(&order.key, self.clock.now());
+                BatchOutcome::Stuck(order.key.clone(), error)
+            }
+        }
+    }
+
+    async fn check_one_permitted(
+        &self,
+        order: Order,
+        trigger: Trigger,
+        permitted: Permitted<'_>,
+    ) -> Result<Checked, StoreError> {
+        let now = self.clock.now();
+        match self.claim(&order, trigger, now).await {
+            Ok(true) => self.check_claimed(order, trigger, permitted, now).await,
+            Ok(false) => {
+                self.give_back(permitted.permit).await;
+                let order = Order { asked_at: Some(now), ..order };
+                Ok(Checked::not_made(order, NoCall::ClaimedElsewhere))
+            }
+            Err(error) => {
+                self.give_back(permitted.permit).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn give_back(&self, permit: &Admitted) {
+        if let Err(error) = self.admission.give_back(permit).await {
+            tracing::warn!(%error, "a permit could not be given back");
+        }
+    }
+}

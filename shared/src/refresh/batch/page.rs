@@ -1,0 +1,173 @@
+//! One list check: a page over a window of creation times, and what it shows.
+
+use std::collections::{HashMap, HashSet};
+
+use futures_util::{StreamExt, stream};
+use jiff::Timestamp;
+
+use super::{BatchOutcome, Check, Checked, Counters, Lists, Permitted, Refreshed, Tracker};
+use crate::{
+    admission::{Admitted, ListTrouble, Verdict},
+    order::{Order, OrderKey, Phase, Place, Product, Saw, Trigger},
+    planner::Page,
+    vendor::{Listing, ShownOrder, VendorError},
+};
+
+/// Rows of a page that are processed concurrently.
+const CONCURRENCY: usize = 8;
+
+/// A list check, and what it was planned from.
+pub(super) struct ListCheck<'a> {
+    pub(super) lists: &'a Lists,
+    pub(super) page: &'a Page,
+    /// The orders that it is to show.
+    pub(super) about: HashSet<&'a OrderKey>,
+    /// All orders that await a check.
+    pub(super) orders: &'a [Order],
+    pub(super) trigger: Trigger,
+    /// For the log.
+    pub(super) worth: f64,
+}
+
+/// An order, and how the page shows it; `None`: it does not, though it should.
+type Row = (Order, Option<ShownOrder>);
+
+impl Tracker {
+    pub(super) async fn check_page(
+        &self,
+        check: &ListCheck<'_>,
+        Permitted { key, permit }: Permitted<'_>,
+    ) -> BatchOutcome {
+        let asked_at = self.clock.now();
+        let product = check.page.product;
+        let listing = match self.vendor.list(key, check.page).await {
+            Ok(listing) => listing,
+            Err(error) => {
+                tracing::warn!(%product, trigger = ?check.trigger, kind = error.name(), %error, "a list check failed");
+                self.list_failed(permit, product, &error).await;
+                return BatchOutcome::Failed(error.into());
+            }
+        };
+        self.learn(permit, None).await;
+        self.note_health(check, permit, &listing, asked_at).await;
+        let odd_fields = listing.odd.count();
+        let rows = self.rows(check, listing).await;
+        let orders: Vec<Refreshed> = stream::iter(rows)
+            .map(|row| self.process_row(check.lists, row, asked_at))
+            .buffer_unordered(CONCURRENCY)
+            .filter_map(async |refreshed| refreshed)
+            .collect()
+            .await;
+        let call = Counters { vendor_calls: 1, odd_fields, ..Counters::default() };
+        BatchOutcome::Made { orders, call }
+    }
+
+    /// Notes what an answer says about the list: how dense it is, and whether it can be trusted.
+    async fn note_health(
+        &self,
+        check: &ListCheck<'_>,
+        permit: &Admitted,
+        listing: &Listing,
+        asked_at: Timestamp,
+    ) {
+        let page = check.page;
+        let product = page.product;
+        let Listing { rows, complete, total, outside, odd, .. } = listing;
+        if odd.count() > 0 {
+            tracing::warn!(%product, odd_fields = odd.count(), fields = %odd, "the vendor's list has odd fields");
+        }
+        check.lists.answered(page, rows.len(), *total, *complete, asked_at);
+        if check.trigger == Trigger::Recheck && *complete {
+            check.lists.note_rechecked(*page);
+        }
+        if *outside > 0 {
+            let noted = self.admission.distrust_list(permit.key(), product, ListTrouble::OtherTimes).await;
+            self.tell(permit.key(), noted).await;
+        } else if let Err(error) = self.admission.trust_list(permit.key(), product).await {
+            tracing::warn!(%product, %error, "that the list is well could not be noted");
+        }
+    }
+
+    /// The orders that the page shows, and those that it should and does not. Those that have changed come first: a customer waits for
+    /// them.
+    async fn rows(&self, check: &ListCheck<'_>, listing: Listing) -> Vec<Row> {
+        let Listing { rows, complete, total, outside, request_id, .. } = listing;
+        let product = check.page.product;
+        let shown = rows.len();
+        let mut by_key: HashMap<OrderKey, ShownOrder> =
+            rows.into_iter().map(|row| (OrderKey { product, id: row.id.clone() }, row)).collect();
+        let mut found: Vec<Row> = Vec::new();
+        for order in check.orders.iter().filter(|order| order.key.product == product) {
+            match by_key.remove(&order.key) {
+                Some(row) => found.push((order.clone(), Some(row))),
+                None if complete && outside == 0 && check.about.contains(&order.key) => {
+                    found.push((order.clone(), None));
+                }
+                None => {}
+            }
+        }
+        if check.trigger == Trigger::Recheck {
+            found.extend(self.others_on_page(product, by_key).await);
+        }
+        found.sort_by_key(|(order, row)| {
+            row.as_ref().is_none_or(|row| row.facts.status == order.facts.status)
+        });
+        tracing::info!(
+            %product, trigger = ?check.trigger, from = %check.page.from, to = %check.page.to, worth = check.worth,
+            about = check.about.len(), shown, total, ours = found.len(), request_id, "checked a page"
+        );
+        found
+    }
+
+    /// Other parked orders that a page shows. Those that are final have nothing to learn from it.
+    async fn others_on_page(&self, product: Product, mut by_key: HashMap<OrderKey, ShownOrder>) -> Vec<Row> {
+        let keys: Vec<OrderKey> = by_key.keys().cloned().collect();
+        let others = self.store.load_many(&keys).await.unwrap_or_else(|error| {
+            tracing::warn!(%product, %error, "what else a page shows is left out");
+            Vec::new()
+        });
+        let parked = others.into_iter().filter(|order| matches!(order.phase, Phase::Parked { .. }));
+        parked.filter_map(|order| by_key.remove(&order.key).map(|row| (order, Some(row)))).collect()
+    }
+
+    /// Takes one order of a page down the rest of the path. What fails costs the others nothing.
+    async fn process_row(&self, lists: &Lists, (order, row): Row, asked_at: Timestamp) -> Option<Refreshed> {
+        let (saw, check) = match row {
+            None => (Saw::NotListed, Check::Answered),
+            Some(row) => match self.observe(&order, row, Place::List).await {
+                Ok(saw) => (saw, Check::Answered),
+                Err(error) => {
+                    tracing::warn!(order = %order.key, kind = error.name(), %error, "a row of a list came to nothing");
+                    (error.saw(), Check::Failed(error))
+                }
+            },
+        };
+        let key = order.key.clone();
+        let (status, unlisted) = (order.facts.status.clone(), order.unlisted);
+        match self.finish(Checked::made(order, asked_at, saw, check)).await {
+            Ok(after) => {
+                if after.order.facts.status != status || after.order.unlisted != unlisted {
+                    let status = after.order.facts.status.as_ref().map(|status| status.as_str());
+                    tracing::info!(order = %key, status, unlisted = after.order.unlisted, "checked");
+                }
+                Some(after)
+            }
+            Err(error) => {
+                tracing::error!(order = %key, %error, "a row of a list could not be kept");
+                lists.note_stuck(&key, self.clock.now());
+                None
+            }
+        }
+    }
+
+    /// Whatever a list's answer would say about the key, it says it of the list: where only that is refused or limited, single checks go on.
+    async fn list_failed(&self, permit: &Admitted, product: Product, error: &VendorError) {
+        let verdict = error.verdict();
+        if matches!(verdict, Verdict::Refused(_)) {
+            // It may be the key all the same, and another may be in use by now.
+            self.vault.read_again(self.clock.now()).await;
+        }
+        let noted = self.admission.list_failed(permit, product, &verdict).await;
+        self.tell(permit.key(), noted).await;
+    }
+}

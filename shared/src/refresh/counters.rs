@@ -1,0 +1,210 @@
+//! What all functions count, for their summary lines and metrics (docs/logging.md).
+
+use std::ops::AddAssign;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::{Check, CheckError, NoCall};
+use crate::{
+    order::{Order, ReviewReason},
+    telemetry::Summary,
+    vendor::VendorError,
+};
+
+/// One list for the struct, its sums and its summary line: a new count is one line here. Those under `metrics` are also emitted as
+/// metrics of their name; CloudWatch bills each name.
+macro_rules! counters {
+    (
+        metrics { $($(#[$metric_doc:meta])* $metric:ident,)* }
+        fields { $($(#[$field_doc:meta])* $field:ident,)* }
+    ) => {
+        /// Counts of one invocation. Two of them add up.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+        pub struct Counters {
+            $($(#[$metric_doc])* pub $metric: usize,)*
+            $($(#[$field_doc])* pub $field: usize,)*
+            /// Orders for which no call was made, by reason, in the order of [`NoCall::REASONS`].
+            #[serde(skip)]
+            pub no_call: [usize; NoCall::REASONS.len()],
+        }
+
+        impl AddAssign for Counters {
+            fn add_assign(&mut self, other: Self) {
+                $(self.$metric += other.$metric;)*
+                $(self.$field += other.$field;)*
+                for (sum, more) in self.no_call.iter_mut().zip(other.no_call) {
+                    *sum += more;
+                }
+            }
+        }
+
+        impl Counters {
+            /// The names of those that are metrics.
+            pub const METRICS: &[&str] = &[$(stringify!($metric)),*];
+            /// The names of those that are only fields of summary lines.
+            pub const FIELDS: &[&str] = &[$(stringify!($field)),*];
+
+            /// Adds all counts to a summary line.
+            #[must_use]
+            pub fn add_to(self, summary: Summary) -> Summary {
+                summary
+                    $(.count(stringify!($metric), self.$metric))*
+                    $(.field(stringify!($field), self.$field))*
+            }
+        }
+    };
+}
+
+counters! {
+    metrics {
+        /// Requests that the API answered.
+        requests,
+        /// Orders that were tracked without the ref that came with them.
+        refs_ignored,
+        /// Runs of the recheck.
+        rechecks,
+        /// Orders of a recheck that could not be processed: a failed check, or a record that cannot be read.
+        failed,
+        /// Calls to the vendor, of any kind.
+        vendor_calls,
+        /// Orders that were checked, also in vain: one list check checks many.
+        checks,
+        /// Orders that the rate limiter denied a call.
+        not_permitted,
+        /// Outcomes.
+        became_final,
+        /// Reviews because an order is overdue.
+        overdue_reviews,
+        /// Reviews because a status is not known.
+        unrecognised_statuses,
+        /// Reviews because checks go on failing: unreadable, rejected, vanished, refused by the table.
+        failing_reviews,
+        /// Fields of the vendor's answers that could not be taken as they came.
+        odd_fields,
+        /// Failed checks, whatever the reason.
+        failed_checks,
+        /// Failed checks: the vendor was not there, or not well.
+        failed_unavailable,
+        /// Failed checks: the vendor asked for a pause.
+        failed_throttled,
+        /// Failed checks: the vendor refused the key.
+        failed_key_refused,
+        /// Failed checks: the vendor rejected the call.
+        failed_rejected,
+        /// Failed checks: the answer could not be read.
+        failed_unreadable,
+        /// Failed checks: the vendor does not know an order that it has shown before.
+        failed_vanished,
+        /// Failed checks: a card code could not be encrypted.
+        failed_card,
+        /// Failed checks: the table failed, or did not take what was shown.
+        failed_store,
+    }
+    fields {
+        /// Orders that a recheck found due.
+        due,
+        /// Orders of a recheck that were checked and are still parked.
+        still_parked,
+        /// Orders of a recheck that are left for the next.
+        remaining,
+        /// Events that were published.
+        published,
+    }
+}
+
+impl Counters {
+    /// Both.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self += other;
+        self
+    }
+
+    /// Of what came of one order's check.
+    #[must_use]
+    pub fn of(check: &Check) -> Self {
+        let mut counters = Self::default();
+        match check {
+            Check::NotMade(no_call) => counters.no_call(*no_call),
+            Check::Answered => counters.checks = 1,
+            Check::Failed(error) => {
+                counters.checks = 1;
+                counters.failed(error);
+            }
+        }
+        counters
+    }
+
+    /// Of a list check that failed: a call, and no order.
+    #[must_use]
+    pub fn of_failed_list_check(error: &CheckError) -> Self {
+        let mut counters = Self { vendor_calls: 1, ..Self::default() };
+        counters.failed(error);
+        counters
+    }
+
+    /// Of what a commit made of an order.
+    #[must_use]
+    pub(super) fn of_change(before: &Before, after: &Order) -> Self {
+        let reviews = |reasons: &[ReviewReason]| {
+            let new = after.reviewed.difference(&before.reviewed);
+            new.filter(|what| reasons.iter().any(|reason| what.starts_with(reason.as_str()))).count()
+        };
+        Self {
+            became_final: usize::from(after.phase.is_final() && !before.is_final),
+            overdue_reviews: reviews(&[ReviewReason::Overdue]),
+            unrecognised_statuses: reviews(&[ReviewReason::UnrecognisedStatus]),
+            failing_reviews: reviews(&[
+                ReviewReason::Unreadable,
+                ReviewReason::Rejected,
+                ReviewReason::Vanished,
+                ReviewReason::StoreRefuses,
+            ]),
+            ..Self::default()
+        }
+    }
+
+    /// Counts a failed check by its reason.
+    pub fn failed(&mut self, error: &CheckError) {
+        let count = match error {
+            CheckError::Vendor(VendorError::Unavailable { .. }) => &mut self.failed_unavailable,
+            CheckError::Vendor(VendorError::Throttled { .. }) => &mut self.failed_throttled,
+            CheckError::Vendor(VendorError::KeyRefused { .. }) => &mut self.failed_key_refused,
+            CheckError::Vendor(VendorError::Rejected { .. }) => &mut self.failed_rejected,
+            CheckError::Vendor(VendorError::Unreadable { .. }) => &mut self.failed_unreadable,
+            CheckError::Vanished => &mut self.failed_vanished,
+            CheckError::Card(_) => &mut self.failed_card,
+            CheckError::Store(_) => &mut self.failed_store,
+        };
+        *count += 1;
+        self.failed_checks += 1;
+    }
+
+    /// Counts an order for which no call was made.
+    pub fn no_call(&mut self, why: NoCall) {
+        self.not_permitted += usize::from(matches!(why, NoCall::Denied { .. }));
+        let counted = NoCall::REASONS.iter().position(|reason| *reason == why.reason());
+        if let Some(count) = counted.and_then(|index| self.no_call.get_mut(index)) {
+            *count += 1;
+        }
+    }
+
+    /// The orders for which no call was made, by reason.
+    pub fn no_call_reasons(&self) -> Map<String, Value> {
+        let all = NoCall::REASONS.into_iter().zip(self.no_call);
+        all.filter(|(_, count)| *count > 0).map(|(reason, count)| (reason.to_owned(), count.into())).collect()
+    }
+}
+
+/// What is remembered of an order to tell what a commit changed.
+pub(super) struct Before {
+    is_final: bool,
+    reviewed: std::collections::BTreeSet<String>,
+}
+
+impl From<&Order> for Before {
+    fn from(order: &Order) -> Self {
+        Self { is_final: order.phase.is_final(), reviewed: order.reviewed.clone() }
+    }
+}

@@ -1,0 +1,88 @@
+//! Looking an order up by the merchant's reference.
+
+use super::{Check, Checked, Counters, Refreshed, Tracker, check::note_odd};
+use crate::{
+    admission::{Class, Closed, Leave},
+    order::{OrderKey, Place, Product, Ref, TrackedBy},
+    store::{Registration, StoreError},
+    vendor::{Answer, VendorError, without_prefix},
+};
+use jiff::Timestamp;
+
+/// What became of a look-up by reference.
+#[derive(Debug)]
+pub enum Found {
+    /// The vendor knows it, and it is tracked now.
+    Order(Registration, Box<Refreshed>),
+    /// The vendor does not know it. That is no proof that nothing was sent.
+    Unknown,
+    /// The rate limiter denies the call.
+    Denied {
+        /// The first moment at which trying again is of use.
+        retry_at: Timestamp,
+        /// Why.
+        reason: Closed,
+    },
+    /// The vendor did not say.
+    Failed(VendorError),
+}
+
+impl Tracker {
+    /// Looks an order up by the merchant's reference, with the vendor's prefix or without, and tracks what is found. The counters are of
+    /// all calls that were made.
+    ///
+    /// # Errors
+    /// If the table fails.
+    pub async fn find(&self, product: Product, reference: &Ref) -> Result<(Found, Counters), StoreError> {
+        let mut counters = Counters::default();
+        for asked in [Some(reference.clone()), without_prefix(reference)].into_iter().flatten() {
+            let found = self.find_as(product, &asked, reference, &mut counters).await?;
+            if !matches!(found, Found::Unknown) {
+                return Ok((found, counters));
+            }
+        }
+        Ok((Found::Unknown, counters))
+    }
+
+    /// One question: is there an order whose reference is `asked`?
+    async fn find_as(
+        &self,
+        product: Product,
+        asked: &Ref,
+        wanted: &Ref,
+        counters: &mut Counters,
+    ) -> Result<Found, StoreError> {
+        let vendor_key = self.vault.secrets().vendor_key.clone();
+        let permit = match self.admission.admit(vendor_key.fingerprint(), Class::Status).await? {
+            Leave::Given(permit) => permit,
+            Leave::Refused { until, why } => {
+                let (retry_at, reason) = self.retry_at(vendor_key.fingerprint(), until, why).await;
+                counters.not_permitted += 1;
+                return Ok(Found::Denied { retry_at, reason });
+            }
+        };
+        let asked_at = self.clock.now();
+        counters.vendor_calls += 1;
+        let answer = self.vendor.check_ref(&vendor_key, product, asked, wanted).await;
+        self.learn(&permit, answer.as_ref().err()).await;
+        let Answer { order, odd, .. } = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                tracing::warn!(%product, kind = error.name(), %error, "look-up failed");
+                return Ok(Found::Failed(error));
+            }
+        };
+        let Some(shown) = order else { return Ok(Found::Unknown) };
+        let key = OrderKey { product, id: shown.id.clone() };
+        note_odd(&key, &odd);
+        counters.odd_fields += odd.count();
+        let (registration, order) = self.track(&key, Some(wanted.clone()), TrackedBy::Put).await?;
+        let (saw, check) = match self.observe(&order, shown, Place::Check).await {
+            Ok(saw) => (saw, Check::Answered),
+            Err(error) => (error.saw(), Check::Failed(error)),
+        };
+        let found = self.finish(Checked::made(order, asked_at, saw, check)).await?;
+        *counters += found.counters;
+        Ok(Found::Order(registration, Box::new(found)))
+    }
+}

@@ -1,0 +1,85 @@
+//! Wiring: everything that a function needs, made of its settings.
+
+use tokio::time::timeout;
+
+use super::{Lists, Tracker};
+use crate::{
+    admission::Admission,
+    announce::Announcer,
+    aws::{Later, Service, of_service, sdk_config},
+    cards::CardSafe,
+    clock::Clock,
+    config::Config,
+    http::Http,
+    secret::{SecretError, Vault},
+    store::Store,
+    vendor::Vendor,
+};
+
+/// A function could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No HTTP client.
+    #[error("TLS cannot be set up")]
+    Tls(#[from] rustls::Error),
+    /// No secrets.
+    #[error(transparent)]
+    Secrets(#[from] SecretError),
+}
+
+impl Tracker {
+    /// Wires all clients, reads the secrets, and makes the connections that the first call will need: init has a whole CPU, and
+    /// the first call of a small function a few percent of one.
+    ///
+    /// # Errors
+    /// If TLS cannot be set up or the secrets cannot be had.
+    pub async fn start(config: &Config) -> Result<Self, StartError> {
+        let http = Http::new(&config.extra_roots)?;
+        let patience = config.connect_ahead_timeout;
+        let vendor = timeout(patience, http.connect_ahead(&config.base_url));
+        let (tracker, _) = tokio::join!(Self::with_http(config, http.clone()), vendor);
+        let tracker = tracker?;
+        // A first question to the table: what it says of the key is of use too. Without it, the first call finds out.
+        let _ = timeout(patience, tracker.usage()).await;
+        Ok(tracker)
+    }
+
+    /// Wires all clients, and reads the secrets.
+    ///
+    /// # Errors
+    /// If TLS cannot be set up or the secrets cannot be had.
+    pub async fn open(config: &Config) -> Result<Self, StartError> {
+        Self::with_http(config, Http::new(&config.extra_roots)?).await
+    }
+
+    async fn with_http(config: &Config, http: Http) -> Result<Self, StartError> {
+        let aws = sdk_config(&config.aws, http.clone());
+        let of = |service| of_service(&config.aws, &aws, service);
+        let (manager, kms, events) =
+            (of(Service::SecretsManager), of(Service::Kms), of(Service::EventBridge));
+        let clock = Clock::System;
+        let manager = Later::new(move || aws_sdk_secretsmanager::Client::new(&manager));
+        let vault = Vault::open(config.secrets.clone(), manager, clock.now()).await?;
+        let store =
+            Store::new(aws_sdk_dynamodb::Client::new(&of(Service::DynamoDb)), config.orders_table.clone());
+        let kms = Later::new(move || aws_sdk_kms::Client::new(&kms));
+        let events = Later::new(move || aws_sdk_eventbridge::Client::new(&events));
+        Ok(Self {
+            admission: Admission::new(store.clone(), clock.clone(), config.budget),
+            store,
+            vault,
+            vendor: Vendor::new(http, config.base_url.clone()),
+            cards: CardSafe::new(kms, config.card_key_id.clone()),
+            announcer: Announcer::new(events, config.event_bus.clone()),
+            clock,
+            schedule: config.schedule.clone(),
+            lists: config.bulk_looks.then(Lists::default),
+        })
+    }
+
+    /// The same with another clock (tests move it).
+    #[must_use]
+    pub fn with_clock(self, clock: Clock) -> Self {
+        Self { admission: self.admission.with_clock(clock.clone()), clock, ..self }
+    }
+}
