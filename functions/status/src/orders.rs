@@ -109,12 +109,11 @@ pub(crate) async fn card(tracker: &Tracker, key: &OrderKey) -> Answer {
         Err(error) => return failed(key, &error),
     };
     // Whatever the vendor may have shown before: a card is delivered once the order is fulfilled, and only then.
-    match (key.product, order.phase) {
-        (Product::Mobile, _) | (_, Phase::Final { outcome: Outcome::Refunded }) => {
-            return Answer::problem(404, None, format!("{key} has no card to come"));
-        }
-        (_, Phase::Final { outcome: Outcome::Fulfilled }) => {}
-        (_, Phase::InFlight { .. } | Phase::Parked { .. }) => return not_yet(key),
+    match order.phase {
+        _ if !key.product.rules().has_card => return no_card(key),
+        Phase::Final { outcome: Outcome::Refunded } => return no_card(key),
+        Phase::Final { outcome: Outcome::Fulfilled } => {}
+        Phase::InFlight { .. } | Phase::Parked { .. } => return not_yet(key),
     }
     let (num_trans, date_traitement) = (order.facts.num_trans.clone(), order.facts.date_traitement.clone());
     match tracker.reveal_card(order).await {
@@ -134,6 +133,10 @@ pub(crate) async fn card(tracker: &Tracker, key: &OrderKey) -> Answer {
 
 fn view(tracker: &Tracker, status: u16, order: &Order) -> Answer {
     Answer::json(status, &OrderView::of(order, tracker.clock.now()))
+}
+
+fn no_card(key: &OrderKey) -> Answer {
+    Answer::problem(404, None, format!("{key} has no card to come"))
 }
 
 fn not_yet(key: &OrderKey) -> Answer {

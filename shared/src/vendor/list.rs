@@ -83,11 +83,13 @@ pub fn read_list(
         }
     };
     let data = envelope.data()?;
-    // Each product's list has a name of its own for its rows; neither means anything else in the other's.
-    let (name, items) = ["items", "topups"]
+    // Its own documented name for the rows, or that of another product: none means anything else in any list.
+    let own = page.product.rules().list_rows;
+    let (name, items) = [own]
         .into_iter()
+        .chain(Product::ALL.map(|product| product.rules().list_rows))
         .find_map(|name| Some((name, data.array(name, &mut odd)?)))
-        .ok_or_else(|| VendorError::unreadable("data.items", "no array"))?;
+        .ok_or_else(|| VendorError::unreadable(&data.path_of(own), "no array"))?;
     let shown = items.len() as u64;
     let pages = Pagination::read(&data, &envelope, &mut odd);
     let path = data.path_of(name);

@@ -4,48 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// What was bought; the vendor keeps the two apart, with ids of their own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Product {
-    /// Mobile credit.
-    Mobile,
-    /// Internet cards: ADSL and 4G.
-    Internet,
-}
-
-impl Product {
-    /// `mobile` or `internet`, as in paths, keys and events.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Mobile => "mobile",
-            Self::Internet => "internet",
-        }
-    }
-}
-
-impl fmt::Display for Product {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// A product that the vendor does not sell through this API.
-#[derive(Debug, thiserror::Error)]
-#[error("product must be mobile or internet")]
-pub struct UnknownProduct;
-
-impl FromStr for Product {
-    type Err = UnknownProduct;
-
-    fn from_str(text: &str) -> Result<Self, UnknownProduct> {
-        match text {
-            "mobile" => Ok(Self::Mobile),
-            "internet" => Ok(Self::Internet),
-            _ => Err(UnknownProduct),
-        }
-    }
-}
+use super::Product;
 
 /// Text that is not an id or a ref; says what one looks like.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    Event, EventKind, Facts, OrderId, OrderKey, Outcome, ParkedAs, Phase, Product, Ref, Schedule, SealedCard,
+    Event, EventKind, Facts, OrderId, OrderKey, Outcome, ParkedAs, Phase, Ref, Schedule, SealedCard,
     TrackedBy,
 };
 use crate::time::{CLOCK_TOLERANCE, between, is_ahead, later};
@@ -225,10 +225,10 @@ impl Order {
         settles && !self.unlisted && self.facts.created_at.is_some()
     }
 
-    /// Whether this order still waits for its card: an internet order, fulfilled without one.
+    /// Whether this order still waits for its card: its product has one, and it was fulfilled without.
     pub fn awaits_card(&self) -> bool {
         let fulfilled = matches!(self.phase, Phase::Final { outcome: Outcome::Fulfilled });
-        fulfilled && self.key.product == Product::Internet && self.card.is_none()
+        fulfilled && self.key.product.rules().has_card && self.card.is_none()
     }
 
     /// Whether this order was refunded and is checked once more: the vendor may try it again under another id after the refund.

@@ -179,10 +179,7 @@ const MOST_BACKOFF: u32 = 12;
 impl Schedule {
     /// The ladder of an order in flight.
     pub fn poll(&self, product: Product) -> &Ladder {
-        match product {
-            Product::Mobile => &self.poll_mobile,
-            Product::Internet => &self.poll_internet,
-        }
+        (product.rules().poll)(self)
     }
 
     /// When an order in flight is to be looked at next, given the last question: the ladder's next moment, but at least

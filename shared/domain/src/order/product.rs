@@ -1,0 +1,82 @@
+//! What the vendor sells, and everything in which one product differs from another.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Ladder, Schedule};
+
+/// What was bought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Product {
+    /// Mobile credit.
+    Mobile,
+    /// Internet cards: ADSL and 4G.
+    Internet,
+}
+
+/// In what a product differs from others. (Which fields its answers have: `shared::vendor`, `order.rs`.)
+#[derive(Clone, Copy, Debug)]
+pub struct ProductRules {
+    /// The word for it in paths, keys, events, and in the vendor's endpoints: `/{name}/check-id`, `/{name}/check-ref`, `/{name}/list`.
+    pub name: &'static str,
+    /// Whether a fulfilled order brings a card code.
+    pub has_card: bool,
+    /// The field of a page of its list that is documented to hold the rows.
+    pub list_rows: &'static str,
+    /// When orders in flight are polled.
+    pub poll: fn(&Schedule) -> &Ladder,
+}
+
+impl Product {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Mobile, Self::Internet];
+
+    /// In what it differs. A new product is a new arm here; the compiler names the other places.
+    pub fn rules(self) -> ProductRules {
+        match self {
+            Self::Mobile => ProductRules {
+                name: "mobile",
+                has_card: false,
+                list_rows: "items",
+                poll: |schedule| &schedule.poll_mobile,
+            },
+            Self::Internet => ProductRules {
+                name: "internet",
+                has_card: true,
+                list_rows: "topups",
+                poll: |schedule| &schedule.poll_internet,
+            },
+        }
+    }
+
+    /// `mobile` or `internet`, as in paths, keys and events.
+    pub fn as_str(self) -> &'static str {
+        self.rules().name
+    }
+
+    /// Its place in [`Self::ALL`].
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl fmt::Display for Product {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A product that the vendor does not sell through this API.
+#[derive(Debug, thiserror::Error)]
+#[error("product must be {}", Product::ALL.map(Product::as_str).join(" or "))]
+pub struct UnknownProduct;
+
+impl FromStr for Product {
+    type Err = UnknownProduct;
+
+    fn from_str(text: &str) -> Result<Self, UnknownProduct> {
+        Self::ALL.into_iter().find(|product| product.as_str() == text).ok_or(UnknownProduct)
+    }
+}
