@@ -1,12 +1,15 @@
 //! All rules about orders (design §6). Pure and total: any order, any answer and any clock give a decision.
 
+mod ended;
+mod unanswered;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::{
-    Event, EventKind, Facts, Jitter, Observation, Order, Outcome, ParkedAs, Phase, Place, ReviewReason, Saw,
-    Schedule, Seen, Trouble, TroubleRun, VendorStatus,
+    Event, EventKind, Jitter, Observation, Order, Outcome, ParkedAs, Phase, Place, ReviewReason, Saw,
+    Schedule, Seen, Trouble, VendorStatus,
 };
 use crate::time::{between, is_ahead, later};
 
@@ -19,10 +22,6 @@ pub struct Decision {
     pub events: Vec<Event>,
 }
 
-/// A card that could not be had for so long, because checks fail or it cannot be encrypted, is missing.
-const CARD_AWAITED_FOR: Duration = Duration::from_secs(24 * 3600);
-/// Late checks of a refunded order are given up after so long, if the vendor is away all the time.
-const LATE_CHECKS_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 /// So many reviews of an order may be about unrecognised texts, and twice as many in all: a vendor that makes up a new status
 /// at every look fills no record.
 const MOST_REVIEWS: usize = 32;
@@ -109,64 +108,6 @@ impl Draft<'_> {
         }
     }
 
-    /// The outcome has been announced and stays; only what was missing is added.
-    fn shown_after_the_end(&mut self, seen: &Seen) {
-        if seen.facts.status != self.before.facts.status {
-            let text = seen.facts.status.as_ref().map(|status| status.as_str().to_owned());
-            self.review(ReviewReason::Contradiction, text);
-            return self.look_after_the_end(true);
-        }
-        self.order.facts = self.before.facts.completed_by(seen.facts.clone());
-        self.review_if_alive_elsewhere();
-        if self.order.awaits_card() && seen.card.is_some() {
-            self.order.card = seen.card.clone();
-            self.order.next_look_at = None;
-            self.events.push(EventKind::CardAvailable);
-        } else {
-            self.look_after_the_end(true);
-        }
-    }
-
-    /// A final order is looked at for its card, or once or twice after a refund.
-    fn look_after_the_end(&mut self, answered: bool) {
-        if self.order.awaits_card() && self.look_was_due() {
-            self.wait_for_card(answered);
-        } else if self.order.awaits_late_check() && self.look_was_due() {
-            self.wait_for_late_check(answered);
-        }
-    }
-
-    fn wait_for_card(&mut self, answered: bool) {
-        let ladder = &self.schedule.recheck_card;
-        if !answered {
-            if between(self.order.changed_at, self.now) >= CARD_AWAITED_FOR {
-                self.review(ReviewReason::CardMissing, None);
-            }
-            return self.look_in(self.wait_after_failure());
-        }
-        if ladder.is_last(self.order.rung) {
-            self.review(ReviewReason::CardMissing, None);
-        }
-        self.order.rung = self.order.rung.saturating_add(1);
-        self.look_in(ladder.wait(self.order.rung));
-    }
-
-    /// The outcome stands: a late check that fails for good is as good as made, and one whose vendor is away is given up in time.
-    fn wait_for_late_check(&mut self, answered: bool) {
-        if !answered && self.order.trouble.is_none() {
-            self.order.next_look_at = None;
-            if between(self.order.changed_at, self.now) < LATE_CHECKS_FOR {
-                self.look_in(self.wait_after_failure());
-            }
-            return;
-        }
-        self.order.rung = self.order.rung.saturating_add(1);
-        self.order.next_look_at = None;
-        if let Some(wait) = self.schedule.recheck_refunded.wait_once(self.order.rung) {
-            self.look_in(wait);
-        }
-    }
-
     fn end(&mut self, outcome: Outcome, event: EventKind) {
         self.order.phase = Phase::Final { outcome };
         self.order.changed_at = self.now;
@@ -183,22 +124,6 @@ impl Draft<'_> {
         self.review_if_alive_elsewhere();
     }
 
-    /// Refunded, and alive under another id: the merchant must not pay twice.
-    fn review_if_alive_elsewhere(&mut self) {
-        if !matches!(self.order.phase, Phase::Final { outcome: Outcome::Refunded }) {
-            return;
-        }
-        let Facts { retry_order_id, follow_order_id, .. } = &self.order.facts;
-        let retried = self.order.other_order(retry_order_id.as_deref()).is_some();
-        let followed = self.order.other_order(follow_order_id.as_deref()).is_some();
-        if retried {
-            self.review(ReviewReason::Retried, None);
-        }
-        if followed {
-            self.review(ReviewReason::Followed, None);
-        }
-    }
-
     /// `PENDING`, `HANDLING`, or a text that says no more than they do.
     fn moving(&mut self) {
         match self.order.phase {
@@ -213,75 +138,6 @@ impl Draft<'_> {
             }
             Phase::Parked { parked_as, since } => self.recheck_on(parked_as, since, true),
             Phase::Final { .. } => {}
-        }
-    }
-
-    fn unknown_to_vendor(&mut self) {
-        self.answered();
-        match self.order.phase {
-            Phase::InFlight { since } => {
-                let grace = self.schedule.not_found_grace;
-                let in_grace = between(self.order.tracked_at, self.now) < grace;
-                if in_grace && !self.past_deadline(since) {
-                    self.poll_on(since);
-                } else {
-                    self.park(ParkedAs::NotFound, None);
-                    self.review(ReviewReason::NotFound, None);
-                }
-            }
-            Phase::Parked { parked_as: ParkedAs::NotFound, since } => {
-                self.recheck_on(ParkedAs::NotFound, since, true)
-            }
-            Phase::Parked { .. } => {
-                self.park(ParkedAs::NotFound, None);
-                self.review(ReviewReason::NotFound, None);
-            }
-            Phase::Final { .. } => {}
-        }
-    }
-
-    /// A look that failed never touches a status; time passes all the same.
-    fn failed(&mut self, trouble: Option<Trouble>) {
-        self.order.failures = self.order.failures.saturating_add(1);
-        if let Some(trouble) = trouble {
-            self.note(trouble);
-        }
-        match self.order.phase {
-            Phase::InFlight { since } => self.poll_on(since),
-            Phase::Parked { parked_as, since } => self.recheck_on(parked_as, since, false),
-            Phase::Final { .. } => self.look_after_the_end(false),
-        }
-    }
-
-    /// What does not pass by itself is reviewed after some failures in a row over some time, whichever of them were of which kind. An order
-    /// that was refunded is not: what it was checked for is no outcome.
-    fn note(&mut self, trouble: Trouble) {
-        let run = self.order.trouble.filter(|run| !is_ahead(run.since, self.now));
-        let run = run.unwrap_or(TroubleRun { count: 0, since: self.now });
-        self.order.trouble = Some(TroubleRun { count: run.count.saturating_add(1), ..run });
-        let refunded = matches!(self.order.phase, Phase::Final { outcome: Outcome::Refunded });
-        if !refunded && self.order.is_failing(self.now, self.schedule) {
-            self.review(trouble.into(), None);
-        }
-    }
-
-    /// How long to wait after a look that failed.
-    fn wait_after_failure(&self) -> Duration {
-        if self.order.is_failing(self.now, self.schedule) {
-            self.schedule.recheck_failing
-        } else {
-            self.schedule.failure_wait(self.order.failures)
-        }
-    }
-
-    /// Nobody could look: deadline and overdue count, and the next look stays due.
-    fn time_passes(&mut self) {
-        match self.order.phase {
-            Phase::InFlight { since } if self.past_deadline(since) => {
-                self.park(ParkedAs::Delayed, Some(EventKind::OrderDelayed));
-            }
-            Phase::Parked { parked_as, since } => self.be_there_when_overdue(parked_as, since),
-            Phase::InFlight { .. } | Phase::Final { .. } => {}
         }
     }
 
