@@ -57,7 +57,7 @@ import stack
 from load import MINUTE, PARKED, Load, Logs, Machine, make_order, notice_text, seconds_of, spread, step
 from local_stack import DEFAULT_DIRECTORY, Stack
 from processes import Failure, programs_in, wait_until
-from story import FULFILLED
+from order_log import FULFILLED
 
 DIRECTORY = DEFAULT_DIRECTORY / "backlog"
 INDEX_PATCH = DIRECTORY / "index"

@@ -51,7 +51,7 @@ import stack
 from chaos_orders import LINKED, Order, shop
 from local_stack import DEFAULT_DIRECTORY, Stack
 from processes import Failure
-from witness import DEAD_LETTERS, Witness, as_text, leaks
+from stack_client import DEAD_LETTERS, StackClient, as_text, leaks
 
 DIRECTORY = DEFAULT_DIRECTORY / "chaos"
 BUDGET = 3000  # calls a minute
@@ -76,7 +76,7 @@ CALM_AFTER_SECONDS = 60.0  # kills and stops go on for so long after the last or
 SETTLE_SECONDS = 600.0  # bound of the wait after the last order; two minutes are the rule
 
 
-class Chaos(Witness):
+class Chaos(StackClient):
     """One run: the orders, those who do harm, and what is found at the end."""
 
     def __init__(self, env: Mapping[str, str], console: Console, count: int, minutes: float, seed: int, programs: Any) -> None:

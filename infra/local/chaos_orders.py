@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Callable, Mapping
 
-from story import OUTCOMES, TRACKED, Story
+from order_log import OUTCOMES, TRACKED, OrderLog
 
 LINKED = "linked"  # the kinds of linked orders begin with it
 STARTS = ("PUT, StartExecution", "PUT, Top-up Sent", "Top-up Sent, StartExecution, PUT")
@@ -16,7 +16,7 @@ UNSURE = "هذه العملية حالتها غير معروفة، يرجى ال
 
 
 @dataclass
-class Order(Story):
+class Order(OrderLog):
     """One order, and how it comes about."""
 
     send: dict[str, Any] = field(default_factory=dict)  # the vendor is sent this …
@@ -30,7 +30,7 @@ class Order(Story):
     def check(self, truth: Mapping[str, Any], record: Mapping[str, Any]) -> None:
         """Compares what was announced and stored with the sandbox's truth."""
         self.check_numbering()
-        events = self.story()
+        events = self.events_in_order()
         kinds = [event.kind for event in events]
         if kinds.count(TRACKED) != 1 or kinds[:1] != [TRACKED]:
             self.problems.append(f"events were {', '.join(kinds) or 'none'}")

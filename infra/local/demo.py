@@ -31,8 +31,8 @@ import stack
 from demo_orders import Order, script
 from local_stack import DEFAULT_DIRECTORY, Stack
 from processes import Failure
-from story import CARD_REVEALED, OUTCOMES
-from witness import Witness, as_text, leaks
+from order_log import CARD_REVEALED, OUTCOMES
+from stack_client import StackClient, as_text, leaks
 
 DIRECTORY = DEFAULT_DIRECTORY / "demo"
 # The vendor takes hours over these, and so do we; here it takes seconds. Polling and the documented sandbox times are as always.
@@ -46,7 +46,7 @@ COLOURS = {"Order Fulfilled": "green", "Order Refunded": "yellow", "Order Queued
            "Order Needs Review": "red"}
 
 
-class Demo(Witness):
+class Demo(StackClient):
     """One run: the orders, and what became of them."""
 
     def __init__(self, env: dict[str, str], console: Console) -> None:
@@ -145,7 +145,7 @@ class Demo(Witness):
         for order in self.orders:
             story = Text(" → ").join(
                 Text(f"{event.heard_at - order.sent_at:.1f} {event.kind.replace('Order ', '')}", COLOURS.get(event.kind, ""))
-                for event in order.story())
+                for event in order.events_in_order())
             table.add_row(order.name, "Top-up Sent" if order.by_event else "PUT", order.vendor_status or "-", story)
         return table
 
@@ -172,7 +172,7 @@ class Demo(Witness):
             outcome, ended_at = order.outcome(), self.truth.get(order.id, {}).get("ended_at")
             took = f"{outcome.heard_at - seconds_of(ended_at):.1f}" if outcome and ended_at else "-"
             table.add_row(order.name, Text(OUTCOMES[outcome.kind] if outcome else "none", COLOURS.get(outcome.kind, "") if outcome else "red"),
-                          str(self.calls.get(order.id, "-")), took, " → ".join(event.kind.replace("Order ", "") for event in order.story()),
+                          str(self.calls.get(order.id, "-")), took, " → ".join(event.kind.replace("Order ", "") for event in order.events_in_order()),
                           Text("no", "red") if order.problems else Text("yes", "green"))
         return table
 

@@ -6,11 +6,11 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from story import CARD_REVEALED, FULFILLED, QUEUED, REFUNDED, TRACKED, UNCERTAIN, Story
+from order_log import CARD_REVEALED, FULFILLED, QUEUED, REFUNDED, TRACKED, UNCERTAIN, OrderLog
 
 
 @dataclass
-class Order(Story):
+class Order(OrderLog):
     """One order: its script, and its story."""
 
     send: dict[str, Any]
@@ -26,17 +26,17 @@ class Order(Story):
 
     def is_complete(self) -> bool:
         """Whether everything that the script says has been heard."""
-        kinds = [event.kind for event in self.story()]
+        kinds = [event.kind for event in self.events_in_order()]
         return all(kinds.count(kind) >= self.expected.count(kind) for kind in self.expected)
 
     def check(self, asked: dict[str, Any]) -> None:
         """Compares its story with the script and with what the vendor says of it at the end."""
-        kinds = tuple(event.kind for event in self.story())
+        kinds = tuple(event.kind for event in self.events_in_order())
         if kinds != self.expected:
             self.problems.append(f"events were {', '.join(kinds) or 'none'}; expected {', '.join(self.expected)}")
         self.check_numbering()
-        if self.story() and self.story()[0].detail.get("by") != ("poller" if self.by_event else "put"):
-            self.problems.append(f"tracked by {self.story()[0].detail.get('by')}")
+        if self.events_in_order() and self.events_in_order()[0].detail.get("by") != ("poller" if self.by_event else "put"):
+            self.problems.append(f"tracked by {self.events_in_order()[0].detail.get('by')}")
         outcome = self.outcome()
         if outcome is not None:
             said = outcome.detail["order"]

@@ -62,8 +62,8 @@ import stack
 from local_stack import DEFAULT_DIRECTORY, Stack, free_port
 from meter import size_of
 from processes import Failure, Server
-from story import FULFILLED, OUTCOMES, QUEUED, TRACKED, UNCERTAIN, Story
-from witness import Witness
+from order_log import FULFILLED, OUTCOMES, QUEUED, TRACKED, UNCERTAIN, OrderLog
+from stack_client import StackClient
 
 DIRECTORY = DEFAULT_DIRECTORY / "load"
 COUNTED = DIRECTORY / "counted.json"
@@ -92,7 +92,7 @@ DELAYED = "Order Delayed"
 
 
 @dataclass
-class Order(Story):
+class Order(OrderLog):
     """One order, and what the vendor will say of it."""
 
     at: float  # seconds after the run's start
@@ -106,12 +106,12 @@ class Order(Story):
 
     def first_notice(self, kinds: Iterable[str]) -> Optional[Any]:
         """The first event of one of these kinds."""
-        return next((event for event in self.story() if event.kind in kinds), None)
+        return next((event for event in self.events_in_order() if event.kind in kinds), None)
 
     def check(self, truth: Mapping[str, Any], record: Optional[Mapping[str, Any]]) -> None:
         """Compares what was announced and stored with the vendor's truth. What has not come yet is no problem here."""
         self.check_numbering()
-        kinds = [event.kind for event in self.story()]
+        kinds = [event.kind for event in self.events_in_order()]
         parked = {PARKED[step["status"]] for step in truth["timeline"] if step["status"] in PARKED}
         if kinds[:1] != [TRACKED] or any(count > 1 for count in Counter(kinds).values()):
             self.problems.append(f"events were {', '.join(kinds) or 'none'}")
@@ -261,7 +261,7 @@ class Logs:
 # ---------------------------------------------------------------------- a run
 
 
-class Load(Witness):
+class Load(StackClient):
     """One run."""
 
     def __init__(self, env: Mapping[str, str], console: Console, options: argparse.Namespace, mode: str, meter_url: str) -> None:

@@ -10,7 +10,7 @@
 )]
 
 mod bus;
-mod gate;
+mod fault_gate;
 pub mod loopback;
 mod order;
 mod process;
@@ -19,9 +19,9 @@ mod stack;
 mod test_bed;
 
 pub use bus::{Bus, Heard};
-pub use gate::{Announced, Answer, Gate, Passage, Request};
+pub use fault_gate::{Announced, Answer, Gate, Passage, Request};
 pub use order::TestOrder;
 pub use process::{HoldingProxy, RuntimeApi};
 pub use sandbox::Sandbox;
 pub use stack::{Stack, setting, wait_until};
-pub use test_bed::{ASKED_ID, OwnPlace, TestBed};
+pub use test_bed::{ASKED_ID, IsolatedTable, TestBed};

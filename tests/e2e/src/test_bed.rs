@@ -43,18 +43,18 @@ use shared::{
 
 use crate::{
     Sandbox, Stack,
-    gate::{Announced, Announcements, Gate, GatedHttp, Passage, Request},
+    fault_gate::{Announced, Announcements, Gate, GatedHttp, Passage, Request},
     process::serve,
     stack::done,
 };
 
 /// A table and a bus beside the stack's own, so that neither its sweep nor its rules touch the orders of a test.
 #[derive(Clone, Debug)]
-pub struct OwnPlace {
+pub struct IsolatedTable {
     name: String,
 }
 
-impl OwnPlace {
+impl IsolatedTable {
     /// Creates both, under a new name.
     pub async fn create(stack: &Stack, purpose: &str) -> Self {
         let place = Self { name: format!("{purpose}-{}", Clock::System.now().as_millisecond()) };
@@ -171,7 +171,7 @@ pub struct TestBed {
 
 impl TestBed {
     /// Opens the way to `place` and a vendor's server on loopback.
-    pub async fn open(stack: &Stack, place: &OwnPlace) -> Self {
+    pub async fn open(stack: &Stack, place: &IsolatedTable) -> Self {
         let mut settings = place.settings(stack);
         // Its vendor knows no lists.
         settings.push(("BULK_LOOKS".to_owned(), "off".to_owned()));

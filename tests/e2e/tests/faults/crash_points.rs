@@ -11,7 +11,7 @@ use std::{
 };
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use e2e::{Answer, Gate, OwnPlace, Passage, Request, Stack, TestBed};
+use e2e::{Answer, Gate, IsolatedTable, Passage, Request, Stack, TestBed};
 use futures_util::{StreamExt, future::BoxFuture, stream};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -484,7 +484,7 @@ async fn play(bed: &TestBed, id: &str, row: &Transition, crash: Option<(CrashPoi
 async fn a_crash_before_or_after_any_request_changes_nothing_but_the_time() {
     let started = Instant::now();
     let stack = Stack::fast();
-    let place = OwnPlace::create(&stack, "crash-points").await;
+    let place = IsolatedTable::create(&stack, "crash-points").await;
     let bed = TestBed::open(&stack, &place).await;
     let table = transitions();
     let cases: usize = stream::iter(table.iter().enumerate())

@@ -14,7 +14,7 @@ use std::{
 };
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use e2e::{Answer, Gate, OwnPlace, Passage, Request, Stack, TestBed, setting};
+use e2e::{Answer, Gate, IsolatedTable, Passage, Request, Stack, TestBed, setting};
 use fastrand::Rng;
 use futures_util::{FutureExt, future::BoxFuture};
 use jiff::Timestamp;
@@ -587,7 +587,7 @@ fn whoever_wins_the_invariants_hold() {
     // reads all of it to answer for an index.
     let work = async |thread: usize| {
         while next.load(Ordering::SeqCst) < schedules {
-            let place = OwnPlace::create(&stack, &format!("races-{thread}")).await;
+            let place = IsolatedTable::create(&stack, &format!("races-{thread}")).await;
             let bed = TestBed::open(&stack, &place).await;
             for _ in 0..SCHEDULES_PER_TABLE {
                 let number = next.fetch_add(1, Ordering::SeqCst);
@@ -619,7 +619,7 @@ fn report(figures: Figures, all: &mut Figures, schedules: u64, started: Instant)
 fn a_seed_replays_its_schedule_to_the_letter() {
     in_a_runtime(async {
         let stack = Stack::fast();
-        let place = OwnPlace::create(&stack, "replays").await;
+        let place = IsolatedTable::create(&stack, "replays").await;
         let bed = TestBed::open(&stack, &place).await;
         for seed in 1..=10 {
             let (_, first) = play(&bed, &format!("first-{seed}"), seed).await;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use e2e::{Answer, Gate, OwnPlace, Passage, Request, Sandbox, Stack, TestBed};
+use e2e::{Answer, Gate, IsolatedTable, Passage, Request, Sandbox, Stack, TestBed};
 use futures_util::future::{BoxFuture, join_all};
 use jiff::Timestamp;
 use serde_json::json;
@@ -86,7 +86,13 @@ async fn calls(vendor: &MockServer) -> usize {
 }
 
 /// A tracker with a table and a key of its own; the stack's bus hears what is said of the key.
-async fn tracker(stack: &Stack, place: &OwnPlace, vendor: &MockServer, key: &str, clock: Clock) -> Tracker {
+async fn tracker(
+    stack: &Stack,
+    place: &IsolatedTable,
+    vendor: &MockServer,
+    key: &str,
+    clock: Clock,
+) -> Tracker {
     let vendor = vendor.uri();
     let settings = [
         ("EVENT_BUS", stack.env("EVENT_BUS")),
@@ -102,7 +108,7 @@ async fn tracker(stack: &Stack, place: &OwnPlace, vendor: &MockServer, key: &str
 /// Orders in flight, each with a poller of its own process.
 async fn pollers(
     stack: &Stack,
-    place: &OwnPlace,
+    place: &IsolatedTable,
     vendor: &MockServer,
     name: &str,
     count: usize,
@@ -133,7 +139,7 @@ async fn poll_all(pollers: &[(Tracker, OrderKey)]) {
 async fn a_revoked_key_is_suspended_after_three_calls_and_said_once() {
     let stack = Stack::fast();
     let vendor = refusing_vendor().await;
-    let place = OwnPlace::create(&stack, "revoked").await;
+    let place = IsolatedTable::create(&stack, "revoked").await;
     let pollers = pollers(&stack, &place, &vendor, "revoked", 8).await;
     let clock = pollers[0].0.clock.clone();
     clock.set(later(clock.now(), 9.0));
@@ -192,7 +198,7 @@ async fn a_revoked_key_is_suspended_after_three_calls_and_said_once() {
 async fn twenty_pollers_at_once_stop_with_the_calls_that_are_under_way() {
     let stack = Stack::fast();
     let vendor = refusing_vendor().await;
-    let place = OwnPlace::create(&stack, "twenty").await;
+    let place = IsolatedTable::create(&stack, "twenty").await;
     let pollers = pollers(&stack, &place, &vendor, "twenty", 20).await;
     let clock = pollers[0].0.clock.clone();
     clock.set(later(clock.now(), 9.0));
@@ -274,7 +280,7 @@ async fn a_pause_holds_for_everybody_is_never_shortened_and_has_an_end() {
 async fn a_claim_that_no_call_is_admitted_for_is_given_back() {
     let stack = Stack::fast();
     let vendor = refusing_vendor().await;
-    let place = OwnPlace::create(&stack, "unclaimed").await;
+    let place = IsolatedTable::create(&stack, "unclaimed").await;
     let pollers = pollers(&stack, &place, &vendor, "unclaimed", 1).await;
     let (tracker, order) = &pollers[0];
     let key = tracker.vault.secrets().vendor_key.fingerprint().clone();
@@ -300,7 +306,11 @@ async fn a_claim_that_no_call_is_admitted_for_is_given_back() {
 }
 
 /// The state of a key of the vendor's, as it is stored.
-async fn key_item(place: &OwnPlace, stack: &Stack, key: &Fingerprint) -> HashMap<String, AttributeValue> {
+async fn key_item(
+    place: &IsolatedTable,
+    stack: &Stack,
+    key: &Fingerprint,
+) -> HashMap<String, AttributeValue> {
     let read = stack.dynamodb().get_item().table_name(place.table()).consistent_read(true);
     let read = read.key("pk", AttributeValue::S(format!("ADMISSION#{key}")));
     let read = read.key("sk", AttributeValue::S("ADMISSION".to_owned()));
@@ -316,7 +326,7 @@ async fn recheck_once(tracker: &Tracker) -> Counters {
 #[tokio::test]
 async fn a_key_that_was_replaced_does_not_stay_suspended() {
     let stack = Stack::fast();
-    let place = OwnPlace::create(&stack, "replaced").await;
+    let place = IsolatedTable::create(&stack, "replaced").await;
     let vendor = Sandbox::own().await;
     let start = Clock::System.now();
     let clock = Clock::fixed(start);
@@ -387,7 +397,7 @@ async fn a_key_that_was_replaced_does_not_stay_suspended() {
 #[tokio::test]
 async fn a_refusal_of_a_key_that_is_not_in_use_any_more_is_not_held_against_it() {
     let stack = Stack::fast();
-    let place = OwnPlace::create(&stack, "rotated").await;
+    let place = IsolatedTable::create(&stack, "rotated").await;
     let vendor = Sandbox::own().await;
     let start = Clock::System.now();
     let clock = Clock::fixed(start);
@@ -447,7 +457,7 @@ fn fingerprint(key: &str) -> Fingerprint {
 #[tokio::test]
 async fn a_suspended_key_that_is_in_use_stays_suspended_and_is_never_late() {
     let stack = Stack::fast();
-    let place = OwnPlace::create(&stack, "in-use").await;
+    let place = IsolatedTable::create(&stack, "in-use").await;
     let vendor = Sandbox::own().await;
     let clock = Clock::fixed(Clock::System.now());
     let tracker = place.tracker(&stack, &vendor, clock.clone(), &[("BULK_LOOKS", "off")]).await;
@@ -527,7 +537,7 @@ impl Gate for SlowClaims {
 #[tokio::test]
 async fn an_admission_that_a_slow_claim_made_old_is_given_back() {
     let stack = Stack::fast();
-    let place = OwnPlace::create(&stack, "slow-claims").await;
+    let place = IsolatedTable::create(&stack, "slow-claims").await;
     let bed = TestBed::open(&stack, &place).await;
     let settings = [
         ("VENDOR_CALLS_PER_MINUTE", "20"),
@@ -664,7 +674,7 @@ impl Gate for Unwritable {
 #[tokio::test]
 async fn an_order_whose_record_takes_no_write_costs_no_other_order_its_tick() {
     let stack = Stack::fast();
-    let place = OwnPlace::create(&stack, "unwritable").await;
+    let place = IsolatedTable::create(&stack, "unwritable").await;
     let bed = TestBed::open(&stack, &place).await;
     let clock = Clock::fixed(Clock::System.now());
     let settings = [

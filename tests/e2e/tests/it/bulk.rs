@@ -2,7 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use e2e::{OwnPlace, Sandbox, Stack};
+use e2e::{IsolatedTable, Sandbox, Stack};
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ fn later(start: Timestamp, seconds: f64) -> Timestamp {
 /// A shop of the test's own.
 struct Shop {
     stack: Stack,
-    place: OwnPlace,
+    place: IsolatedTable,
     vendor: Sandbox,
     tracker: Tracker,
 }
@@ -31,7 +31,7 @@ struct Shop {
 impl Shop {
     async fn open(name: &str, settings: &[(&str, &str)]) -> Self {
         let stack = Stack::fast();
-        let place = OwnPlace::create(&stack, name).await;
+        let place = IsolatedTable::create(&stack, name).await;
         let vendor = Sandbox::own().await;
         let clock = Clock::fixed(Clock::System.now());
         let tracker = place.tracker(&stack, &vendor, clock, settings).await;

@@ -11,10 +11,9 @@
 
 mod admission;
 mod api;
-mod bad_weather;
 mod bulk;
+mod call_rate;
 mod crash;
-mod documented;
 mod links;
 mod odd_answers;
 mod privileges;
@@ -22,7 +21,8 @@ mod races;
 mod redrive;
 mod refs;
 mod rotation;
-mod seldom;
 mod set_up;
 mod settings;
 mod sweep;
+mod vendor_faults;
+mod vendor_scenarios;

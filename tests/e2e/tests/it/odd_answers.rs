@@ -6,7 +6,7 @@ use std::{
 };
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use e2e::{OwnPlace, Sandbox, Stack, wait_until};
+use e2e::{IsolatedTable, Sandbox, Stack, wait_until};
 use serde_json::{Value, json};
 use shared::{
     clock::Clock,
@@ -22,7 +22,7 @@ const SETTINGS: [(&str, &str); 2] = [("BULK_LOOKS", "off"), ("VENDOR_CALLS_PER_M
 
 struct Shop {
     stack: Stack,
-    place: OwnPlace,
+    place: IsolatedTable,
     vendor: Sandbox,
     tracker: Tracker,
 }
@@ -30,7 +30,7 @@ struct Shop {
 impl Shop {
     async fn open(name: &str) -> Self {
         let stack = Stack::fast();
-        let place = OwnPlace::create(&stack, name).await;
+        let place = IsolatedTable::create(&stack, name).await;
         let vendor = Sandbox::own().await;
         let clock = Clock::fixed(Clock::System.now());
         let tracker = place.tracker(&stack, &vendor, clock, &SETTINGS).await;

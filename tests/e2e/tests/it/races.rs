@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{OwnPlace, Stack};
+use e2e::{IsolatedTable, Stack};
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use serde_json::json;
@@ -23,7 +23,7 @@ async fn vendor(id: &str, status: &str, after_ms: u64) -> MockServer {
 }
 
 /// A tracker of its own: its clock, its key, its vendor.
-async fn tracker(stack: &Stack, place: &OwnPlace, vendor: &MockServer, start: Timestamp) -> Tracker {
+async fn tracker(stack: &Stack, place: &IsolatedTable, vendor: &MockServer, start: Timestamp) -> Tracker {
     let settings = [("ONECLICKDZ_BASE_URL", vendor.uri()), ("ONECLICKDZ_API_KEY", "own-key".to_owned())];
     let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
     place.tracker_with(stack, Clock::fixed(start), &settings).await
@@ -36,7 +36,7 @@ async fn of_many_who_want_to_look_one_does() {
     let id = format!("crowd-{}", start.as_millisecond());
     let key = OrderKey { product: Product::Mobile, id: id.parse().unwrap() };
     let server = vendor(&id, "HANDLING", 50).await;
-    let place = OwnPlace::create(&stack, "crowd").await;
+    let place = IsolatedTable::create(&stack, "crowd").await;
     let one = tracker(&stack, &place, &server, start).await;
     one.track(&key, None, TrackedBy::Poller).await.unwrap();
     one.clock.set(start.checked_add(Duration::from_secs(9)).unwrap_or(Timestamp::MAX));
@@ -56,7 +56,7 @@ async fn what_one_has_announced_no_other_takes_back() {
         id: format!("back-{}", start.as_millisecond()).parse().unwrap(),
     };
     let server = vendor(key.id.as_str(), "REFUNDED", 0).await;
-    let place = OwnPlace::create(&stack, "back").await;
+    let place = IsolatedTable::create(&stack, "back").await;
     let one = tracker(&stack, &place, &server, start).await;
     one.track(&key, None, TrackedBy::Poller).await.unwrap();
     one.clock.set(start.checked_add(Duration::from_secs(9)).unwrap());

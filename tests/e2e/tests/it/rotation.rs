@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{OwnPlace, Stack, wait_until};
+use e2e::{IsolatedTable, Stack, wait_until};
 use serde_json::json;
 use shared::{
     clock::Clock,
@@ -34,7 +34,7 @@ async fn a_refused_key_makes_the_secret_be_read_again_once_a_minute() {
         .await;
     Mock::given(any()).respond_with(ResponseTemplate::new(401).set_body_json(refused)).mount(&vendor).await;
 
-    let place = OwnPlace::create(&stack, "rotation-table").await;
+    let place = IsolatedTable::create(&stack, "rotation-table").await;
     let clock = Clock::fixed(start);
     let settings = [("ONECLICKDZ_BASE_URL", vendor.uri()), ("SECRET_ID", name.clone())];
     let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));

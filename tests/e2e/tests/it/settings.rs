@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use e2e::{OwnPlace, Sandbox, Stack};
+use e2e::{IsolatedTable, Sandbox, Stack};
 use shared::{admission::Budget, clock::Clock, config::Config, order::Schedule};
 
 /// Names in the template under the functions' `Variables`.
@@ -43,7 +43,7 @@ async fn a_process_on_the_stacks_table_has_every_setting_of_the_deployed_functio
 #[tokio::test]
 async fn a_tracker_in_a_place_of_its_own_waits_as_production_does() {
     let stack = Stack::fast();
-    let place = OwnPlace::create(&stack, "settings").await;
+    let place = IsolatedTable::create(&stack, "settings").await;
     let vendor = Sandbox::own().await;
     let tracker = place.tracker(&stack, &vendor, Clock::System, &[]).await;
     let hourly = Some(Duration::from_secs(3600));

@@ -4,7 +4,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use e2e::{OwnPlace, Sandbox, Stack};
+use e2e::{IsolatedTable, Sandbox, Stack};
 use serde_json::json;
 use shared::{
     clock::Clock,
@@ -14,7 +14,7 @@ use shared::{
 
 struct Shop {
     stack: Stack,
-    place: OwnPlace,
+    place: IsolatedTable,
     vendor: Sandbox,
     tracker: Tracker,
 }
@@ -22,7 +22,7 @@ struct Shop {
 impl Shop {
     async fn open(name: &str, settings: &[(&str, &str)]) -> Self {
         let stack = Stack::fast();
-        let place = OwnPlace::create(&stack, name).await;
+        let place = IsolatedTable::create(&stack, name).await;
         let vendor = Sandbox::own().await;
         let clock = Clock::fixed(Clock::System.now());
         let tracker = place.tracker(&stack, &vendor, clock, settings).await;

@@ -19,7 +19,7 @@ from processes import Failure
 DEAD_LETTERS = ("POLLER_DEAD_LETTERS", "RULE_DEAD_LETTERS", "RECHECK_FAILURES")
 
 
-class Witness:
+class StackClient:
     """The addresses of one stack, and everything heard from it."""
 
     def __init__(self, env: Mapping[str, str]) -> None:

@@ -21,7 +21,7 @@ class Event:
 
 
 @dataclass
-class Story:
+class OrderLog:
     """One order, and its events."""
 
     name: str
@@ -45,17 +45,17 @@ class Story:
             self.problems.append(f"two different events under the id {detail['event_id']}")
         return False
 
-    def story(self) -> list[Event]:
+    def events_in_order(self) -> list[Event]:
         """Its events in their own order."""
         return sorted(self.events.values(), key=lambda event: event.detail["seq"])
 
     def outcome(self) -> Optional[Event]:
         """The event that announced its end."""
-        return next((event for event in self.story() if event.kind in OUTCOMES), None)
+        return next((event for event in self.events_in_order() if event.kind in OUTCOMES), None)
 
     def check_numbering(self) -> None:
         """Its events are numbered from 1 without a gap, and their ids follow from the number."""
-        for seq, event in enumerate(self.story(), start=1):
+        for seq, event in enumerate(self.events_in_order(), start=1):
             event_id = event.detail["event_id"]
             if (event.detail["seq"], event_id) != (seq, f"{self.key()}#{seq}"):
                 self.problems.append(f"event {seq} has the id {event_id} and the seq {event.detail['seq']}")
