@@ -35,7 +35,7 @@ pub struct Config {
     pub aws: AwsEnvironment,
     /// `EXTRA_CA_CERTS`: roots that are trusted besides Mozilla's.
     pub extra_roots: Vec<CertificateDer<'static>>,
-    /// `CONNECT_AHEAD_TIMEOUT`: a start waits so long for connections that it makes before they are needed.
+    /// `CONNECT_AHEAD_TIMEOUT`: a start waits so long for its first question to the table, which makes the connection.
     pub connect_ahead_timeout: Duration,
     /// `RUST_LOG`: error, warn or info; what says less is not in a release build.
     pub log_level: tracing::Level,

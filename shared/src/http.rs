@@ -1,17 +1,11 @@
-//! The one HTTP client: for the vendor and for AWS. One TLS stack, one pool of connections, and connections that can be made
-//! before they are needed.
+//! The one HTTP client, for the vendor and for AWS: `reqwest` with our TLS. One TLS stack, one pool of connections.
 
 use std::{
     collections::HashMap,
     error::Error as _,
     fmt,
-    future::Future,
-    pin::Pin,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-    task::{Context, Poll},
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -28,141 +22,106 @@ use aws_smithy_runtime_api::{
     shared::IntoShared,
 };
 use aws_smithy_types::body::SdkBody;
-use http::{Extensions, HeaderValue, Request, Response, Uri, header, uri::Authority};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::{Bytes, Incoming};
-use hyper_rustls::HttpsConnector;
-use hyper_util::{
-    client::legacy::{self, Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+use http::{Extensions, HeaderValue, Request, Response, header};
+use hyper::body::Bytes;
+use hyper_util::client::legacy::{
+    self,
+    connect::{Connection, HttpInfo},
 };
 use rustls::{CipherSuite, pki_types::CertificateDer};
-use tokio::time::{Instant, timeout};
-use tower_service::Service;
-
-use connection::{Life, Watched};
+use tokio::time::timeout;
+use tower::util::MapResponseLayer;
 
 mod coding;
-mod connection;
 
-/// A connection, with its TLS.
+/// The longest time for a connection, with its TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Connections are kept for so long.
+/// The pool keeps an idle connection for this long.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// A connection made ahead is good for so long: the other side may tire of one that says nothing.
-const AHEAD_FOR: Duration = Duration::from_secs(10);
-/// One attempt at an AWS call; the SDK repeats it, and has a limit for all of them together.
+/// One attempt at an AWS call. The SDK repeats it, and has a limit for all attempts together.
 const AWS_TIMEOUT: Duration = Duration::from_millis(2500);
 /// A page of DynamoDB is 1 MB, and somewhat more as JSON.
 const MOST_OF_AWS: usize = 16 * 1024 * 1024;
 
-/// A client, cheap to clone; clones share their connections. Redirects are not followed: neither the vendor nor AWS documents
-/// one.
+/// A client, cheap to clone. Clones share their connections. It does not follow redirects: neither the vendor nor AWS documents one.
 #[derive(Clone)]
 pub struct Http {
-    client: Client<Connector, Full<Bytes>>,
+    client: reqwest::Client,
     /// Makes a connection for each call, and keeps none.
-    fresh: Client<Connector, Full<Bytes>>,
-    connector: Connector,
+    fresh: reqwest::Client,
+    connections: Connections,
 }
 
-/// A call brought no answer. Never says to where it was, or with what.
+/// A call brought no answer. The error never says where the call went, or with what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// Nobody is there, or he cannot prove who he is.
+    /// A URL parser changes the path of the request (`.` and `..`), so the request is not sent.
+    #[error("no URL can be made")]
+    NoUrl,
+    /// Connection refused, or TLS verification failed.
     #[error("no connection")]
     NoConnection,
-    /// It took too long.
+    /// The call took too long.
     #[error("no answer in time")]
     TimedOut,
-    /// It broke before an answer began.
+    /// The connection broke before an answer began, or within its head.
     #[error("connection broken")]
     Broken,
-    /// It broke while an answer came.
+    /// The connection broke within the body of an answer.
     #[error("answer cut off")]
     CutOff,
-    /// The answer is longer than was allowed.
+    /// The answer is longer than the call allows.
     #[error("answer too long")]
     TooLong,
-    /// It came in a content coding that is not known, or not in the one that it names. Says which trouble it is.
+    /// The body has a content coding that is not known, or is not in the coding that it names. The text says which.
     #[error("answer cannot be decoded: {0}")]
     Undecodable(&'static str),
 }
 
 impl Http {
-    /// A client with ring and Mozilla's roots compiled in (docs/decisions/2026-11-22-one-http-client.md has the figures), which trusts
+    /// A client with ring and Mozilla's roots compiled in (docs/decisions/2026-11-22-one-http-client.md has the figures). It trusts
     /// `extra_roots` too.
     ///
     /// # Errors
-    /// If a root is not one, or TLS cannot be set up.
+    /// If a root cannot be read, or TLS cannot be set up.
     pub fn new(extra_roots: &[CertificateDer<'static>]) -> Result<Self, rustls::Error> {
-        let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        for root in extra_roots {
-            roots.add(root.clone())?;
-        }
-        let mut provider = rustls::crypto::ring::default_provider();
-        // SHA-256 costs a handshake half of what SHA-384 does, and AES of 128 bits is as good as that of 256 for years to come.
-        provider.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
-        let tls = rustls::ClientConfig::builder_with_provider(Arc::new(provider))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        let connector = Connector {
-            https: HttpsConnector::from((tcp, tls)),
-            ahead: Arc::default(),
-            made: Arc::default(),
+        let tls = tls(extra_roots)?;
+        let connections = Connections::default();
+        let client = |most_idle| {
+            let noted = connections.clone();
+            #[allow(clippy::disallowed_methods, reason = "this is the functions' one client")]
+            reqwest::Client::builder()
+                .tls_backend_preconfigured(tls.clone())
+                .connector_layer(MapResponseLayer::new(move |made| noted.note(made)))
+                .connect_timeout(CONNECT_TIMEOUT)
+                .pool_idle_timeout(IDLE_TIMEOUT)
+                .pool_max_idle_per_host(most_idle)
+                .tcp_nodelay(true)
+                .http1_only()
+                // What browsers and curl read, the tracker reads.
+                .http1_ignore_invalid_headers_in_responses(true)
+                .http1_allow_spaces_after_header_name_in_responses(true)
+                .http1_allow_obsolete_multiline_headers_in_responses(true)
+                .no_proxy()
+                .redirect(reqwest::redirect::Policy::none())
+                // reqwest repeats nothing, and keeps no copy of a request for it. hyper-util still repeats a request of which nothing
+                // was sent, because its connection of the pool turned out closed.
+                .retry(reqwest::retry::never().max_retries_per_request(0))
+                .build()
+                .map_err(|error| rustls::Error::General(error.to_string()))
         };
-        let mut builder = Client::builder(TokioExecutor::new());
-        // What browsers and curl read, we read. hyper's own repeats stay on: they are of requests of which nothing was sent, on a
-        // connection of the pool that turned out closed.
-        builder
-            .http1_ignore_invalid_headers_in_responses(true)
-            .http1_allow_spaces_after_header_name_in_responses(true)
-            .http1_allow_obsolete_multiline_headers_in_responses(true)
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIMEOUT);
-        let client = builder.build(connector.clone());
-        let fresh =
-            builder.pool_max_idle_per_host(0).build(Connector { ahead: Arc::default(), ..connector.clone() });
-        Ok(Self { client, fresh, connector })
+        Ok(Self { client: client(usize::MAX)?, fresh: client(0)?, connections })
     }
 
-    /// Makes a connection and keeps it for the first call that goes there. Asks nothing.
+    /// One question without a body: an answer of at most `most` bytes, both as sent and decoded. `patience` is the limit for all of this
+    /// together.
     ///
-    /// # Errors
-    /// If there is no connection: the call will say so itself.
-    pub async fn connect_ahead(&self, to: &Uri) -> Result<(), CallError> {
-        let Some(authority) = to.authority() else { return Err(CallError::NoConnection) };
-        let connection = self.connector.connect(to.clone()).await.map_err(|_| CallError::NoConnection)?;
-        self.connector.ahead().insert(authority.clone(), (connection, Instant::now()));
-        Ok(())
-    }
-
-    /// One call, no repeat: an answer of at most `most` bytes within `patience`.
+    /// The other side may have closed a connection of the pool meanwhile. If such a connection breaks before an answer has come, and the
+    /// method is a safe one, the question is asked once more, on a new connection. Nothing else is repeated: no break of a new
+    /// connection, no timeout, no refusal to connect, no break of a body.
     ///
-    /// # Errors
-    /// See [`CallError`]; any HTTP status is an answer.
-    pub async fn call(
-        &self,
-        request: Request<Bytes>,
-        patience: Duration,
-        most: usize,
-    ) -> Result<Response<Bytes>, CallError> {
-        timeout(patience, self.answer(request, most)).await.unwrap_or(Err(CallError::TimedOut))
-    }
-
-    /// One question without a body: an answer of at most `most` bytes, on the way and decoded, within `patience`, which holds for all of
-    /// this together.
-    ///
-    /// A connection that was there before may have been given up by the other side meanwhile. If it breaks before a byte of the answer
-    /// has come, and the method is a safe one, the question is asked once more, on a new connection. Nothing else is repeated: no break
-    /// of a new connection, no timeout, no refusal to connect, no break after the answer began.
-    ///
-    /// Bodies that are compressed (gzip, deflate) are decoded, though none is asked for. One that cannot be decoded is left out of an
-    /// answer whose status is no success: the status says enough.
+    /// Compressed bodies (gzip, deflate) are decoded, though the request asks for none. If the status is no success, a body that cannot
+    /// be decoded is left out: the status says enough.
     ///
     /// # Errors
     /// See [`CallError`]; any HTTP status is an answer.
@@ -177,15 +136,16 @@ impl Http {
 
     async fn asked(&self, mut request: Request<()>, most: usize) -> Result<Response<Bytes>, CallError> {
         request.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        let request = request.map(|()| Full::default());
-        let before = self.connector.state(request.uri());
-        let sent = match self.client.request(request.clone()).await {
-            Err(error) if request.method().is_safe() && before.had_connection_of(&error) => {
-                self.fresh.request(request).await
+        let request = sendable(request.map(|()| Bytes::new()))?;
+        let again = request.try_clone().filter(|request| request.method().is_safe());
+        let made = self.connections.made();
+        let sent = match (self.client.execute(request).await, again) {
+            (Err(error), Some(again)) if self.connections.broke_when_reused(&error, made) => {
+                self.fresh.execute(again).await
             }
-            sent => sent,
+            (sent, _) => sent,
         };
-        let (parts, body) = whole(sent, most).await?.into_parts();
+        let (parts, body) = self.whole(sent, most).await?.into_parts();
         let body = match coding::decoded(&parts.headers, body, most) {
             Err(CallError::Undecodable(_)) if !parts.status.is_success() => Bytes::new(),
             decoded => decoded?,
@@ -193,22 +153,37 @@ impl Http {
         Ok(Response::from_parts(parts, body))
     }
 
-    async fn answer(&self, request: Request<Bytes>, most: usize) -> Result<Response<Bytes>, CallError> {
-        whole(self.client.request(request.map(Full::new)).await, most).await
+    /// One call, without a repeat.
+    async fn call(
+        &self,
+        request: Request<Bytes>,
+        patience: Duration,
+        most: usize,
+    ) -> Result<Response<Bytes>, CallError> {
+        let answer = async { self.whole(self.client.execute(sendable(request)?).await, most).await };
+        timeout(patience, answer).await.unwrap_or(Err(CallError::TimedOut))
     }
-}
 
-async fn whole(
-    sent: Result<Response<Incoming>, legacy::Error>,
-    most: usize,
-) -> Result<Response<Bytes>, CallError> {
-    let (parts, body) = sent
-        .map_err(|error| if error.is_connect() { CallError::NoConnection } else { CallError::Broken })?
-        .into_parts();
-    let body = Limited::new(body, most).collect().await.map_err(|error| {
-        if error.is::<LengthLimitError>() { CallError::TooLong } else { CallError::CutOff }
-    })?;
-    Ok(Response::from_parts(parts, body.to_bytes()))
+    async fn whole(
+        &self,
+        sent: Result<reqwest::Response, reqwest::Error>,
+        most: usize,
+    ) -> Result<Response<Bytes>, CallError> {
+        let mut sent = sent
+            .map_err(|error| if error.is_connect() { CallError::NoConnection } else { CallError::Broken })?;
+        self.connections.answered(sent.extensions());
+        let mut body = Vec::new();
+        while let Some(chunk) = sent.chunk().await.map_err(|_| CallError::CutOff)? {
+            if chunk.len() > most - body.len() {
+                return Err(CallError::TooLong);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let mut answer = Response::new(body.into());
+        *answer.status_mut() = sent.status();
+        *answer.headers_mut() = std::mem::take(sent.headers_mut());
+        Ok(answer)
+    }
 }
 
 impl fmt::Debug for Http {
@@ -217,87 +192,92 @@ impl fmt::Debug for Http {
     }
 }
 
-type Connection = TokioIo<Watched>;
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// The TLS of every client: ring, and no roots but Mozilla's and `extra_roots`.
+///
+/// # Errors
+/// If a root cannot be read, or TLS cannot be set up.
+pub fn tls(extra_roots: &[CertificateDer<'static>]) -> Result<rustls::ClientConfig, rustls::Error> {
+    let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    for root in extra_roots {
+        roots.add(root.clone())?;
+    }
+    let mut provider = rustls::crypto::ring::default_provider();
+    // SHA-256 costs a handshake half of what SHA-384 does, and AES of 128 bits is as good as that of 256 for years to come.
+    provider.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
+    Ok(rustls::ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
+}
 
-/// Takes the connection that was made ahead, or makes one.
-#[derive(Clone)]
-struct Connector {
-    https: HttpsConnector<HttpConnector>,
-    ahead: Arc<Mutex<HashMap<Authority, (Connection, Instant)>>>,
+/// reqwest's form of a request. reqwest normalises paths; a path that this would change is refused.
+fn sendable(request: Request<Bytes>) -> Result<reqwest::Request, CallError> {
+    let path = request.uri().path().to_owned();
+    let request = reqwest::Request::try_from(request).map_err(|_| CallError::NoUrl)?;
+    if request.url().path() == path { Ok(request) } else { Err(CallError::NoUrl) }
+}
+
+/// Which connections are new: neither reqwest nor hyper-util says it of the connection of an error.
+#[derive(Clone, Default)]
+struct Connections(Arc<Mutex<Made>>);
+
+#[derive(Default)]
+struct Made {
     /// How many connections were made.
-    made: Arc<AtomicU64>,
+    count: u64,
+    /// Those that have not answered yet, with their numbers in the order in which they were made. Their addresses are their names, so
+    /// there are never more of them than local ports.
+    silent: HashMap<Addresses, u64>,
 }
 
-/// Which connections there were when a call began.
-struct Before {
-    made: u64,
-    /// One that was made ahead waits for a call to there.
-    ahead: bool,
-}
+/// The local one and the remote one.
+type Addresses = (SocketAddr, SocketAddr);
 
-impl Before {
-    /// The call broke, before its answer began, on a connection that was there before it.
-    fn had_connection_of(&self, error: &legacy::Error) -> bool {
-        let Some(connected) = error.connect_info() else {
-            // hyper had not taken the connection yet, so nothing was sent on it.
-            return self.ahead && !error.is_connect();
-        };
-        // Of such a request nothing was sent: what has come on its connection was no answer to it. Servers that close an idle connection
-        // with a `408` do that.
-        let unsent = error
-            .source()
-            .and_then(|source| source.downcast_ref::<hyper::Error>())
-            .is_some_and(hyper::Error::is_canceled);
+impl Connections {
+    /// Passes on a connection that was just made.
+    fn note<C: Connection>(&self, connection: C) -> C {
         let mut extras = Extensions::new();
-        connected.get_extras(&mut extras);
-        extras
-            .get::<Life>()
-            .is_some_and(|life| life.was_there_before(self.made) && (unsent || !life.has_answered()))
+        connection.connected().get_extras(&mut extras);
+        let mut made = self.lock();
+        made.count += 1;
+        let number = made.count;
+        made.silent.extend(addresses(&extras).map(|addresses| (addresses, number)));
+        drop(made);
+        connection
+    }
+
+    fn made(&self) -> u64 {
+        self.lock().count
+    }
+
+    fn answered(&self, extras: &Extensions) {
+        if let Some(addresses) = addresses(extras) {
+            self.lock().silent.remove(&addresses);
+        }
+    }
+
+    /// Whether a call that began after `made` connections broke on one of these, or on one that has answered another call since. What
+    /// cannot be parsed is an answer, and no break.
+    fn broke_when_reused(&self, error: &reqwest::Error, made: u64) -> bool {
+        let Some(error) = error.source().and_then(|source| source.downcast_ref::<legacy::Error>()) else {
+            return false;
+        };
+        let answer = error.source().and_then(|source| source.downcast_ref::<hyper::Error>());
+        let mut extras = Extensions::new();
+        if let Some(connected) = error.connect_info() {
+            connected.get_extras(&mut extras);
+        }
+        let is_reused = |addresses| self.lock().silent.get(&addresses).is_none_or(|number| *number <= made);
+        !answer.is_some_and(hyper::Error::is_parse) && addresses(&extras).is_some_and(is_reused)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Made> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Connector {
-    async fn connect(&self, to: Uri) -> Result<Connection, BoxError> {
-        let mut https = self.https.clone();
-        let connection = timeout(CONNECT_TIMEOUT, async move {
-            std::future::poll_fn(|context| https.poll_ready(context)).await?;
-            https.call(to).await
-        })
-        .await??;
-        let number = self.made.fetch_add(1, Ordering::Relaxed);
-        Ok(TokioIo::new(Watched::new(connection, number)))
-    }
-
-    fn state(&self, to: &Uri) -> Before {
-        let ahead = to.authority().is_some_and(|authority| self.ahead().contains_key(authority));
-        Before { made: self.made.load(Ordering::Relaxed), ahead }
-    }
-
-    fn ahead(&self) -> MutexGuard<'_, HashMap<Authority, (Connection, Instant)>> {
-        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Service<Uri> for Connector {
-    type Response = Connection;
-    type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Connection, BoxError>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, to: Uri) -> Self::Future {
-        let made = to.authority().and_then(|authority| self.ahead().remove(authority));
-        let connector = self.clone();
-        Box::pin(async move {
-            match made {
-                Some((connection, since)) if since.elapsed() < AHEAD_FOR => Ok(connection),
-                _ => connector.connect(to).await,
-            }
-        })
-    }
+fn addresses(extras: &Extensions) -> Option<Addresses> {
+    extras.get::<HttpInfo>().map(|info| (info.local_addr(), info.remote_addr()))
 }
 
 /// The same client, as the AWS SDKs want it.

@@ -1,14 +1,20 @@
-use std::{io::Write, sync::atomic::AtomicUsize};
+use std::{
+    io::Write,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use flate2::{
     Compression,
     write::{DeflateEncoder, GzEncoder, ZlibEncoder},
 };
+use http::Uri;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::{Notify, mpsc},
+    time::Instant,
 };
+use tokio_rustls::TlsAcceptor;
 
 use super::*;
 
@@ -51,10 +57,9 @@ async fn get_within(patience: Duration, http: &Http, to: &Uri) -> Result<Bytes, 
 }
 
 #[tokio::test]
-async fn a_connection_made_ahead_is_the_one_that_is_used() {
+async fn calls_one_after_the_other_share_a_connection() {
     let (to, connections) = server(OK, true).await;
     let http = Http::new(&[]).unwrap();
-    http.connect_ahead(&to).await.unwrap();
     for _ in 0..3 {
         assert_eq!(get(&http, &to).await.unwrap(), "ok");
     }
@@ -62,23 +67,26 @@ async fn a_connection_made_ahead_is_the_one_that_is_used() {
 }
 
 #[tokio::test]
-async fn a_connection_made_long_ago_is_not_used() {
-    let (to, connections) = server(OK, true).await;
-    let http = Http::new(&[]).unwrap();
-    http.connect_ahead(&to).await.unwrap();
-    tokio::time::pause();
-    tokio::time::advance(AHEAD_FOR).await;
-    tokio::time::resume();
-    assert_eq!(get(&http, &to).await.unwrap(), "ok");
-    assert_eq!(connections.load(Ordering::SeqCst), 2);
+async fn what_cannot_be_reached_is_no_connection() {
+    let nobody = Uri::from_static("http://127.0.0.1:9/");
+    assert_eq!(get(&Http::new(&[]).unwrap(), &nobody).await, Err(CallError::NoConnection));
 }
 
+/// The URL of a request is sent as it is, or not at all.
 #[tokio::test]
-async fn what_cannot_be_reached_ahead_is_no_harm() {
+async fn a_path_that_would_change_is_not_asked() {
+    let (to, connections) = server(OK, true).await;
     let http = Http::new(&[]).unwrap();
-    let nobody = Uri::from_static("http://127.0.0.1:9/");
-    assert_eq!(http.connect_ahead(&nobody).await, Err(CallError::NoConnection));
-    assert_eq!(get(&http, &nobody).await, Err(CallError::NoConnection));
+    for path in ["v3/..", "v3/.", "v3/../v4", "v3/%2e%2E", "v3/a\"b"] {
+        let changed = format!("{to}{path}").parse().unwrap();
+        assert_eq!(get(&http, &changed).await, Err(CallError::NoUrl), "{path}");
+        assert_eq!(ask(&http, &changed).await, Err(CallError::NoUrl), "{path}");
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 0);
+    for path in ["v3/...", "v3/.a", "v3/a%20b%2Fc%2B%D8%B4", "v3/?page=1&a=%2e", "v3/it's(1)*!,;:@"] {
+        let same = format!("{to}{path}").parse().unwrap();
+        assert_eq!(ask(&http, &same).await.unwrap(), "ok", "{path}");
+    }
 }
 
 /// Each way in which there is no answer has a name, and none says where the call went.
@@ -100,8 +108,8 @@ async fn what_goes_wrong_has_a_name() {
     }
 }
 
-#[tokio::test]
-async fn a_root_of_ones_own_is_trusted_and_only_when_named() {
+/// A server's TLS for `localhost`, and the root that vouches for it.
+fn localhost() -> (TlsAcceptor, CertificateDer<'static>) {
     let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let own_key = rustls::pki_types::PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
     let tls = rustls::ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
@@ -110,9 +118,14 @@ async fn a_root_of_ones_own_is_trusted_and_only_when_named() {
         .with_no_client_auth()
         .with_single_cert(vec![own.cert.der().clone()], own_key)
         .unwrap();
+    (TlsAcceptor::from(Arc::new(tls)), own.cert.der().clone())
+}
+
+#[tokio::test]
+async fn a_root_of_ones_own_is_trusted_and_only_when_named() {
+    let (acceptor, own) = localhost();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let to: Uri = format!("https://localhost:{}/", listener.local_addr().unwrap().port()).parse().unwrap();
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
     tokio::spawn(async move {
         loop {
             let (connection, _) = listener.accept().await.unwrap();
@@ -127,7 +140,7 @@ async fn a_root_of_ones_own_is_trusted_and_only_when_named() {
         }
     });
     assert_eq!(get(&Http::new(&[]).unwrap(), &to).await, Err(CallError::NoConnection));
-    assert_eq!(get(&Http::new(&[own.cert.der().clone()]).unwrap(), &to).await.unwrap(), "ok");
+    assert_eq!(get(&Http::new(&[own]).unwrap(), &to).await.unwrap(), "ok");
 }
 
 /// What a server does with a request, or with a connection before there is one.
@@ -135,6 +148,10 @@ async fn a_root_of_ones_own_is_trusted_and_only_when_named() {
 enum Act {
     /// Answers, and keeps the connection.
     Answer(Vec<u8>),
+    /// Answers when it is told to, and keeps the connection.
+    AnswerWhenTold,
+    /// Answers, and does this when it is told to.
+    AnswerThen(Box<Act>),
     /// Answers with this and closes the connection.
     Last(&'static str),
     /// Closes with FIN.
@@ -224,6 +241,16 @@ async fn done(mut stream: TcpStream, act: Act, told: &Notify) -> Option<TcpStrea
             stream.write_all(&answer).await.ok()?;
             return Some(stream);
         }
+        Act::AnswerWhenTold => {
+            told.notified().await;
+            stream.write_all(OK.as_bytes()).await.ok()?;
+            return Some(stream);
+        }
+        Act::AnswerThen(then) => {
+            stream.write_all(OK.as_bytes()).await.ok()?;
+            told.notified().await;
+            return Box::pin(done(stream, *then, told)).await;
+        }
         Act::Last(answer) => stream.write_all(answer.as_bytes()).await.ok()?,
         Act::Close => {}
         Act::Reset => stream.set_zero_linger().unwrap(),
@@ -283,54 +310,47 @@ async fn calls_at_once_are_answered_too() {
 
 #[tokio::test]
 async fn it_is_asked_again_on_a_connection_that_is_new() {
-    let server = Scripted::start(|connection, nth| match (connection, nth) {
-        (0, 0) | (2, 0) => good(),
+    let mut server = Scripted::start(|connection, nth| match (connection, nth) {
+        (0, 0) => Act::AnswerWhenTold,
+        (1 | 2, 0) => good(),
         _ => Act::Reset,
     })
     .await;
     let http = Http::new(&[]).unwrap();
+    // Two calls at once leave two connections in the pool.
+    let (first, second) = tokio::join!(ask(&http, &server.to), async {
+        server.came.recv().await.unwrap();
+        let second = ask(&http, &server.to).await;
+        server.told.notify_one();
+        second
+    });
+    assert_eq!((first.unwrap(), second.unwrap()), (Bytes::from("ok"), Bytes::from("ok")));
+    assert_eq!((server.requests(), server.connections()), (2, 2));
     assert_eq!(ask(&http, &server.to).await.unwrap(), "ok");
-    http.connect_ahead(&server.to).await.unwrap();
-    assert_eq!(ask(&http, &server.to).await.unwrap(), "ok");
-    assert_eq!((server.requests(), server.connections()), (3, 3));
+    assert_eq!((server.requests(), server.connections()), (4, 3));
 }
 
-/// Also if it was made, asked and answered for another call while this one waited for a connection of its own.
-#[test]
-fn a_connection_is_new_for_one_request() {
-    let life = Life::new(5);
-    assert!(!life.was_there_before(5));
-    assert!(life.was_there_before(6));
-    life.asks();
-    life.asks();
-    assert!(!life.was_there_before(5) && !life.has_answered());
-    life.hears();
-    assert!(!life.was_there_before(5) && life.has_answered());
-    life.asks();
-    assert!(life.was_there_before(5) && !life.has_answered());
-}
-
-/// Connections of which nothing was asked yet are not new for ever.
+/// Connections that end in each way while the pool keeps them.
 #[tokio::test]
-async fn a_connection_made_ahead_that_is_gone_costs_no_call() {
-    let rows: [(Greeting, Script); 5] = [
-        (|connection| (connection == 0).then_some(Act::Close), |_, _| good()),
-        (|connection| (connection == 0).then_some(Act::Reset), |_, _| good()),
-        (
-            |connection| {
-                (connection == 0).then_some(Act::Last("HTTP/1.1 408 Late\r\ncontent-length: 0\r\n\r\n"))
-            },
-            |_, _| good(),
-        ),
-        (|_| None, |connection, _| if connection == 0 { Act::Close } else { good() }),
-        (|_| None, |connection, _| if connection == 0 { Act::Reset } else { good() }),
+async fn a_kept_connection_that_is_gone_costs_no_call() {
+    const LATE: &str = "HTTP/1.1 408 Late\r\ncontent-length: 0\r\n\r\n";
+    fn then(act: Act) -> Act {
+        Act::AnswerThen(Box::new(act))
+    }
+    let rows: [Script; 5] = [
+        |connection, _| if connection == 0 { then(Act::Close) } else { good() },
+        |connection, _| if connection == 0 { then(Act::Reset) } else { good() },
+        |connection, _| if connection == 0 { then(Act::Last(LATE)) } else { good() },
+        |connection, nth| if (connection, nth) == (0, 1) { Act::Close } else { good() },
+        |connection, nth| if (connection, nth) == (0, 1) { Act::Reset } else { good() },
     ];
-    for (row, (greeting, script)) in rows.into_iter().enumerate() {
+    for (row, script) in rows.into_iter().enumerate() {
         // How much the client has noticed before it asks is chance; more or less turns make it differ.
         for turns in 0..20 {
-            let server = Scripted::with_greeting(greeting, script).await;
+            let server = Scripted::start(script).await;
             let http = Http::new(&[]).unwrap();
-            http.connect_ahead(&server.to).await.unwrap();
+            assert_eq!(ask(&http, &server.to).await.unwrap(), "ok");
+            server.told.notify_one();
             for _ in 0..turns {
                 tokio::task::yield_now().await;
             }
@@ -338,9 +358,61 @@ async fn a_connection_made_ahead_that_is_gone_costs_no_call() {
             // The word that nobody asked for may be taken for the answer, by HTTP's own rules.
             let good = |body: &Bytes| body == "ok" || (row == 2 && body.is_empty());
             assert!(answer.as_ref().is_ok_and(good), "row {row}, {turns} turns: {answer:?}");
-            assert!(server.requests() <= 2 && server.connections() <= 2, "row {row}, {turns} turns");
+            assert!(server.requests() <= 3 && server.connections() <= 2, "row {row}, {turns} turns");
         }
     }
+}
+
+/// Two calls wait for connections of their own. The second takes the connection that the first has used, and its own goes to the pool
+/// unused. For the second call the one is not new any more; for later calls the other is not new either.
+#[tokio::test]
+async fn a_connection_is_new_for_one_call() {
+    let (acceptor, own) = localhost();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let to: Uri = format!("https://localhost:{}/", listener.local_addr().unwrap().port()).parse().unwrap();
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let (told, ready) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (seen, tell, is_ready) = (requests.clone(), told.clone(), ready.clone());
+    tokio::spawn(async move {
+        for number in 0.. {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (acceptor, seen, told, ready) = (acceptor.clone(), seen.clone(), told.clone(), ready.clone());
+            tokio::spawn(async move {
+                if number == 1 {
+                    told.notified().await;
+                }
+                let mut stream = acceptor.accept(stream).await.unwrap();
+                if number == 1 {
+                    ready.notify_one();
+                }
+                let mut asked = Vec::new();
+                while stream.read_buf(&mut asked).await.is_ok_and(|read| read > 0) {
+                    if !asked.ends_with(b"\r\n\r\n") {
+                        continue;
+                    }
+                    asked.clear();
+                    seen.lock().unwrap().push(number);
+                    let served = seen.lock().unwrap().iter().filter(|asked| **asked == number).count();
+                    // The first connection breaks at its second request, and the second at its first.
+                    if number + served == 2 && number < 2 {
+                        stream.get_ref().0.set_zero_linger().unwrap();
+                        return;
+                    }
+                    stream.write_all(OK.as_bytes()).await.unwrap();
+                }
+            });
+        }
+    });
+    let http = Http::new(&[own]).unwrap();
+    let (first, second) = tokio::join!(ask(&http, &to), ask(&http, &to));
+    assert_eq!((first.unwrap(), second.unwrap()), (Bytes::from("ok"), Bytes::from("ok")));
+    assert_eq!(*requests.lock().unwrap(), [0, 0, 2]);
+    tell.notify_one();
+    is_ready.notified().await;
+    // The client's side is ready before the server's; a moment, and the connection is in the pool.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(ask(&http, &to).await.unwrap(), "ok");
+    assert_eq!(*requests.lock().unwrap(), [0, 0, 2, 1, 3]);
 }
 
 #[tokio::test]
@@ -372,15 +444,10 @@ async fn it_is_asked_twice_at_most() {
     assert_eq!((server.requests(), server.connections()), (3, 2));
 }
 
-/// A byte of an answer, and it has begun.
+/// A whole head, and the answer has begun. What cannot be parsed is an answer too.
 #[tokio::test]
 async fn half_an_answer_is_not_asked_for_again() {
-    let rows: [(Script, CallError); 4] = [
-        (|_, nth| if nth == 0 { good() } else { Act::Last("H") }, CallError::Broken),
-        (
-            |_, nth| if nth == 0 { good() } else { Act::Last("HTTP/1.1 200 OK\r\ncontent-le") },
-            CallError::Broken,
-        ),
+    let rows: [(Script, CallError); 3] = [
         (
             |_, nth| {
                 if nth == 0 { good() } else { Act::Last("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n") }
@@ -393,6 +460,7 @@ async fn half_an_answer_is_not_asked_for_again() {
             },
             CallError::CutOff,
         ),
+        (|_, nth| if nth == 0 { good() } else { Act::Last("no HTTP at all\r\n\r\n") }, CallError::Broken),
     ];
     for (script, expected) in rows {
         let server = Scripted::start(script).await;
@@ -400,6 +468,34 @@ async fn half_an_answer_is_not_asked_for_again() {
         assert_eq!(ask(&http, &server.to).await.unwrap(), "ok");
         assert_eq!(ask(&http, &server.to).await, Err(expected));
         assert_eq!((server.requests(), server.connections()), (2, 1), "{expected}");
+    }
+}
+
+/// hyper reports a connection that ends within a head as it reports one that ends before it: on a reused connection the question is
+/// asked once more, on a new one it is not.
+#[tokio::test]
+async fn half_a_head_is_no_answer() {
+    const HALF: [Act; 2] = [Act::Last("H"), Act::Last("HTTP/1.1 200 OK\r\ncontent-le")];
+    let rows: [(Script, Script); 2] = [
+        (
+            |_, _| HALF[0].clone(),
+            |connection, nth| if (connection, nth) == (0, 1) { HALF[0].clone() } else { good() },
+        ),
+        (
+            |_, _| HALF[1].clone(),
+            |connection, nth| if (connection, nth) == (0, 1) { HALF[1].clone() } else { good() },
+        ),
+    ];
+    for (always, once_reused) in rows {
+        let server = Scripted::start(always).await;
+        assert_eq!(ask(&Http::new(&[]).unwrap(), &server.to).await, Err(CallError::Broken));
+        assert_eq!((server.requests(), server.connections()), (1, 1));
+
+        let server = Scripted::start(once_reused).await;
+        let http = Http::new(&[]).unwrap();
+        assert_eq!(ask(&http, &server.to).await.unwrap(), "ok");
+        assert_eq!(ask(&http, &server.to).await.unwrap(), "ok");
+        assert_eq!((server.requests(), server.connections()), (3, 2));
     }
 }
 

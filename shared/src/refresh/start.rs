@@ -28,19 +28,15 @@ pub enum StartError {
 }
 
 impl Tracker {
-    /// Wires all clients, reads the secrets, and makes the connections that the first call will need: init has a whole CPU, and
-    /// the first call of a small function a few percent of one.
+    /// Wires all clients, reads the secrets, and asks the table a first question. That question makes the connection to the table that
+    /// the first call needs: init has a whole CPU, and the first call of a small function a few percent of one.
     ///
     /// # Errors
     /// If TLS cannot be set up or the secrets cannot be had.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
-        let http = Http::new(&config.extra_roots)?;
-        let patience = config.connect_ahead_timeout;
-        let vendor = timeout(patience, http.connect_ahead(&config.base_url));
-        let (tracker, _) = tokio::join!(Self::with_http(config, http.clone()), vendor);
-        let tracker = tracker?;
-        // A first question to the table: what it says of the key is of use too. Without it, the first call finds out.
-        let _ = timeout(patience, tracker.usage()).await;
+        let tracker = Self::open(config).await?;
+        // What the table says of the key is of use too. Without it, the first call finds out.
+        let _ = timeout(config.connect_ahead_timeout, tracker.usage()).await;
         Ok(tracker)
     }
 
@@ -49,10 +45,7 @@ impl Tracker {
     /// # Errors
     /// If TLS cannot be set up or the secrets cannot be had.
     pub async fn open(config: &Config) -> Result<Self, StartError> {
-        Self::with_http(config, Http::new(&config.extra_roots)?).await
-    }
-
-    async fn with_http(config: &Config, http: Http) -> Result<Self, StartError> {
+        let http = Http::new(&config.extra_roots)?;
         let aws = sdk_config(&config.aws, http.clone());
         let of = |service| of_service(&config.aws, &aws, service);
         let (manager, kms, events) =
