@@ -1,50 +1,28 @@
 //! The one HTTP client, for the vendor and for AWS: `reqwest` with our TLS. One TLS stack, one pool of connections.
 
-use std::{
-    collections::HashMap,
-    error::Error as _,
-    fmt,
-    net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
-use aws_smithy_runtime_api::{
-    client::{
-        http::{
-            HttpClient, HttpConnector as AwsConnector, HttpConnectorFuture, HttpConnectorSettings,
-            SharedHttpClient, SharedHttpConnector,
-        },
-        orchestrator::{HttpRequest, HttpResponse},
-        result::ConnectorError,
-        runtime_components::RuntimeComponents,
-    },
-    shared::IntoShared,
-};
-use aws_smithy_types::body::SdkBody;
-use http::{Extensions, HeaderValue, Request, Response, header};
+use http::{HeaderValue, Request, Response, header};
 use hyper::body::Bytes;
-use hyper_util::client::legacy::{
-    self,
-    connect::{Connection, HttpInfo},
-};
-use rustls::{CipherSuite, pki_types::CertificateDer};
+use rustls::pki_types::CertificateDer;
 use tokio::time::timeout;
 use tower::util::MapResponseLayer;
 
+use connections::Connections;
+pub use tls::tls;
+
+mod aws;
 mod coding;
+mod connections;
+mod tls;
 
 /// The longest time for a connection, with its TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The pool keeps an idle connection for this long.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// One attempt at an AWS call. The SDK repeats it, and has a limit for all attempts together.
-const AWS_TIMEOUT: Duration = Duration::from_millis(2500);
-/// A page of DynamoDB is 1 MB, and somewhat more as JSON.
-const MOST_OF_AWS: usize = 16 * 1024 * 1024;
 
 /// A client, cheap to clone. Clones share their connections. It does not follow redirects: neither the vendor nor AWS documents one.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Http {
     client: reqwest::Client,
     /// Makes a connection for each call, and keeps none.
@@ -79,8 +57,7 @@ pub enum CallError {
 }
 
 impl Http {
-    /// A client with ring and Mozilla's roots compiled in (docs/decisions/2026-11-22-one-http-client.md has the figures). It trusts
-    /// `extra_roots` too.
+    /// A client that trusts Mozilla's roots, which are compiled in, and `extra_roots`.
     ///
     /// # Errors
     /// If a root cannot be read, or TLS cannot be set up.
@@ -186,135 +163,11 @@ impl Http {
     }
 }
 
-impl fmt::Debug for Http {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Http").finish_non_exhaustive()
-    }
-}
-
-/// The TLS of every client: ring, and no roots but Mozilla's and `extra_roots`.
-///
-/// # Errors
-/// If a root cannot be read, or TLS cannot be set up.
-pub fn tls(extra_roots: &[CertificateDer<'static>]) -> Result<rustls::ClientConfig, rustls::Error> {
-    let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    for root in extra_roots {
-        roots.add(root.clone())?;
-    }
-    let mut provider = rustls::crypto::ring::default_provider();
-    // SHA-256 costs a handshake half of what SHA-384 does, and AES of 128 bits is as good as that of 256 for years to come.
-    provider.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
-    Ok(rustls::ClientConfig::builder_with_provider(Arc::new(provider))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth())
-}
-
 /// reqwest's form of a request. reqwest normalises paths; a path that this would change is refused.
 fn sendable(request: Request<Bytes>) -> Result<reqwest::Request, CallError> {
     let path = request.uri().path().to_owned();
     let request = reqwest::Request::try_from(request).map_err(|_| CallError::NoUrl)?;
     if request.url().path() == path { Ok(request) } else { Err(CallError::NoUrl) }
-}
-
-/// Which connections are new: neither reqwest nor hyper-util says it of the connection of an error.
-#[derive(Clone, Default)]
-struct Connections(Arc<Mutex<Made>>);
-
-#[derive(Default)]
-struct Made {
-    /// How many connections were made.
-    count: u64,
-    /// Those that have not answered yet, with their numbers in the order in which they were made. Their addresses are their names, so
-    /// there are never more of them than local ports.
-    silent: HashMap<Addresses, u64>,
-}
-
-/// The local one and the remote one.
-type Addresses = (SocketAddr, SocketAddr);
-
-impl Connections {
-    /// Passes on a connection that was just made.
-    fn note<C: Connection>(&self, connection: C) -> C {
-        let mut extras = Extensions::new();
-        connection.connected().get_extras(&mut extras);
-        let mut made = self.lock();
-        made.count += 1;
-        let number = made.count;
-        made.silent.extend(addresses(&extras).map(|addresses| (addresses, number)));
-        drop(made);
-        connection
-    }
-
-    fn made(&self) -> u64 {
-        self.lock().count
-    }
-
-    fn answered(&self, extras: &Extensions) {
-        if let Some(addresses) = addresses(extras) {
-            self.lock().silent.remove(&addresses);
-        }
-    }
-
-    /// Whether a call that began after `made` connections broke on one of these, or on one that has answered another call since. What
-    /// cannot be parsed is an answer, and no break.
-    fn broke_when_reused(&self, error: &reqwest::Error, made: u64) -> bool {
-        let Some(error) = error.source().and_then(|source| source.downcast_ref::<legacy::Error>()) else {
-            return false;
-        };
-        let answer = error.source().and_then(|source| source.downcast_ref::<hyper::Error>());
-        let mut extras = Extensions::new();
-        if let Some(connected) = error.connect_info() {
-            connected.get_extras(&mut extras);
-        }
-        let is_reused = |addresses| self.lock().silent.get(&addresses).is_none_or(|number| *number <= made);
-        !answer.is_some_and(hyper::Error::is_parse) && addresses(&extras).is_some_and(is_reused)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Made> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn addresses(extras: &Extensions) -> Option<Addresses> {
-    extras.get::<HttpInfo>().map(|info| (info.local_addr(), info.remote_addr()))
-}
-
-/// The same client, as the AWS SDKs want it.
-impl From<Http> for SharedHttpClient {
-    fn from(http: Http) -> Self {
-        http.into_shared()
-    }
-}
-
-impl HttpClient for Http {
-    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
-        SharedHttpConnector::new(self.clone())
-    }
-}
-
-impl AwsConnector for Http {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let http = self.clone();
-        HttpConnectorFuture::new(async move {
-            let user = |what: &'static str| ConnectorError::user(what.into());
-            let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
-            let (parts, body) = request.into_parts();
-            let body = body.bytes().ok_or_else(|| user("streaming bodies are not sent"))?;
-            let request = Request::from_parts(parts, Bytes::copy_from_slice(body));
-            let answer =
-                Http::call(&http, request, AWS_TIMEOUT, MOST_OF_AWS).await.map_err(connector_error)?;
-            HttpResponse::try_from(answer.map(SdkBody::from))
-                .map_err(|error| ConnectorError::other(error.into(), None))
-        })
-    }
-}
-
-fn connector_error(error: CallError) -> ConnectorError {
-    match error {
-        CallError::TimedOut => ConnectorError::timeout(error.into()),
-        _ => ConnectorError::io(error.into()),
-    }
 }
 
 #[cfg(test)]
