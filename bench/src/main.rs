@@ -80,7 +80,7 @@ async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let folder = arguments.folder.canonicalize()?;
     let subjects: Vec<Subject> = serde_json::from_str(&std::fs::read_to_string(&arguments.subjects)?)?;
     let stand_ins = StandIns::start(&folder).await?;
-    // Under valgrind all is slower: what is made ahead has to be done within init, so that its instructions are counted there.
+    // Under valgrind all is slower: the first question to the table has to be answered within init, so that its instructions are counted there.
     let patience = match arguments.what {
         What::Time { .. } => "300ms",
         What::Count { .. } => "60s",
