@@ -16,7 +16,7 @@ use shared::{
         Facts, Jitter, Observation, Order, OrderKey, Phase, Place, Product, Saw, Schedule, Seen, TrackedBy,
         Trigger, VendorStatus, decide,
     },
-    planner::{Call, Chances, List, MOST_ROWS, Page, UnderWay, Waiting, plan},
+    planner::{Call, Candidate, List, MAX_ROWS, Page, UnderWay, plan},
 };
 
 /// A way to look at orders.
@@ -69,8 +69,6 @@ pub(crate) struct Assumptions {
     pub(crate) answer_ms: i64,
     /// Orders a minute on the same account that nobody tracks, of each product.
     pub(crate) others_per_minute: f64,
-    /// Whether the chances are learnt, or stay as documented.
-    pub(crate) learns: bool,
     /// The seed.
     pub(crate) seed: u64,
 }
@@ -87,7 +85,6 @@ impl Default for Assumptions {
             hop_ms: 60,
             answer_ms: 150,
             others_per_minute: 0.0,
-            learns: true,
             seed: 1,
         }
     }
@@ -120,8 +117,6 @@ pub(crate) struct Counts {
     pub(crate) commits: f64,
     /// Commits with one.
     pub(crate) outcomes: f64,
-    /// What was learnt, kept.
-    pub(crate) learnings: f64,
 }
 
 impl Counts {
@@ -141,7 +136,6 @@ impl Counts {
             admissions: each(self.admissions),
             commits: each(self.commits),
             outcomes: each(self.outcomes),
-            learnings: each(self.learnings),
         }
     }
 }
@@ -207,7 +201,6 @@ struct Engine<'a> {
     by_key: HashMap<OrderKey, usize>,
     in_flight: BTreeSet<usize>,
     usage: Usage,
-    chances: [Chances; 2],
     rows_per_second: [f64; 2],
     counts: Counts,
     calls: Vec<i64>,
@@ -228,7 +221,6 @@ pub(crate) fn run(policy: &Policy, budget: Option<Budget>, assumed: &Assumptions
         by_key: HashMap::new(),
         in_flight: BTreeSet::new(),
         usage: Usage::default(),
-        chances: [Product::Mobile, Product::Internet].map(Chances::documented),
         rows_per_second: [0.0; 2],
         counts: Counts::default(),
         calls: Vec::new(),
@@ -361,23 +353,16 @@ impl Engine<'_> {
         let counting = self.is_counting(now);
         self.counts.index_queries += counting;
         self.counts.planned_over += counting * self.in_flight.len() as f64;
-        let [mobile, internet] = &self.chances;
-        let waiting: Vec<Waiting> = self
-            .in_flight
-            .iter()
-            .filter_map(|index| {
-                let order = &self.orders.get(*index)?.order;
-                let chances = if order.key.product == Product::Mobile { mobile } else { internet };
-                Waiting::of(order, chances, at(now), &self.policy.schedule)
-            })
-            .collect();
+        let orders = self.in_flight.iter().filter_map(|index| Some(&self.orders.get(*index)?.order));
+        let candidates: Vec<Candidate> =
+            orders.filter_map(|order| Candidate::of(order, at(now), &self.policy.schedule)).collect();
         let [mobile, internet] = self.rows_per_second;
-        let list = |product| List {
-            usable: true,
-            rows_per_second: if product == Product::Mobile { mobile } else { internet },
+        let list = |product| {
+            let rows_per_second = if product == Product::Mobile { mobile } else { internet };
+            Some(List { rows_per_second, rechecked: None })
         };
         let under_way = still_under_way(&self.usage.pages, at(now));
-        plan(&waiting, &under_way, list, at(now)).map(|planned| planned.call)
+        plan(&candidates, &under_way, list, at(now)).map(|planned| planned.call)
     }
 
     fn take(&mut self, class: Class, take: &Take) {
@@ -438,35 +423,13 @@ impl Engine<'_> {
             *known = (total as f64 / page.seconds()).max(*known * 0.7);
         }
         // The newest first; others lie between them.
-        let share = (MOST_ROWS as usize).min(total) as f64 / total.max(1) as f64;
+        let share = (MAX_ROWS as usize).min(total) as f64 / total.max(1) as f64;
         let shown = (rows.len() as f64 * share) as usize;
-        let before: Vec<_> = rows
-            .into_iter()
-            .rev()
-            .take(shown)
-            .filter(|index| self.in_flight.contains(index))
-            .filter_map(|index| Some((index, self.orders.get(index)?.order.clone())))
-            .collect();
-        let mut ended = false;
-        for (index, before) in before {
-            self.see(index, Place::List, asked, now);
-            ended |= self.learn(index, &before, asked);
+        for index in rows.into_iter().rev().take(shown) {
+            if self.in_flight.contains(&index) {
+                self.see(index, Place::List, asked, now);
+            }
         }
-        self.counts.learnings += self.is_counting(now) * f64::from(u8::from(ended));
-    }
-
-    fn learn(&mut self, index: usize, before: &Order, asked: i64) -> bool {
-        let Some(sim) = self.orders.get(index) else { return false };
-        let (Phase::InFlight { since }, true) = (before.phase, sim.order.phase.is_final()) else {
-            return false;
-        };
-        let age = |moment: Timestamp| Duration::try_from(moment.duration_since(since)).unwrap_or_default();
-        let (from, to) = (before.checked_at.map(age).unwrap_or_default(), age(at(asked)));
-        if let Some(chances) = self.chances.get_mut(place(before.key.product)).filter(|_| self.assumed.learns)
-        {
-            chances.learn(from, to);
-        }
-        true
     }
 
     /// Shows the tracker an order, as it was when it was asked about.

@@ -1,16 +1,13 @@
-//! What planning calls needs of the table: who is in flight, many orders at once, and what was learnt of when they end.
+//! What planning calls needs of the table: who is in flight, and many orders at once.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
 
-use super::{Item, Store, StoreError, due::read_key, item, lost_update};
-use crate::{
-    order::{Order, OrderKey, Product},
-    planner::Chances,
-};
+use super::{Item, Store, StoreError, due::read_key, item};
+use crate::order::{Order, OrderKey};
 
 /// `BatchGetItem` takes so many keys.
 const MOST_KEYS: usize = 100;
@@ -18,15 +15,6 @@ const MOST_KEYS: usize = 100;
 const MOST_TRIES: usize = 4;
 /// So many orders in flight are planned over; of more, those in flight for longest.
 const MOST_IN_FLIGHT: usize = 4000;
-
-/// What was learnt of when a product's orders end, and the version that it was stored as.
-#[derive(Clone, Debug)]
-pub struct Learnt {
-    /// The chances.
-    pub chances: Chances,
-    /// 0: it was never stored.
-    pub version: i64,
-}
 
 impl Store {
     /// Orders in flight, but those that are due already: the sweep sees to them. The index lags behind the table.
@@ -95,60 +83,4 @@ impl Store {
         }
         Ok(orders)
     }
-
-    /// What was learnt of when a product's orders end.
-    ///
-    /// # Errors
-    /// If DynamoDB fails.
-    pub async fn learnt(&self, product: Product) -> Result<Learnt, StoreError> {
-        let found = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .set_key(Some(chance_key(product)))
-            .send()
-            .await
-            .map_err(|error| StoreError::unavailable("read what was learnt", &error))?
-            .item
-            .unwrap_or_default();
-        let text = found.get("chances").and_then(|text| text.as_s().ok());
-        let version = found.get("version").and_then(|version| version.as_n().ok()?.parse().ok());
-        Ok(Learnt {
-            chances: text
-                .map_or_else(|| Chances::documented(product), |text| Chances::from_text(product, text)),
-            version: version.unwrap_or_default(),
-        })
-    }
-
-    /// Keeps what was learnt, unless somebody has learnt something else since: false. That sample is lost, and nothing else.
-    ///
-    /// # Errors
-    /// If DynamoDB fails.
-    pub async fn keep_learnt(&self, product: Product, learnt: &Learnt) -> Result<bool, StoreError> {
-        let number = |value: i64| AttributeValue::N(value.to_string());
-        let result = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(chance_key(product)))
-            .update_expression("SET chances = :chances, version = :next")
-            .condition_expression("attribute_not_exists(version) OR version = :version")
-            .expression_attribute_values(":chances", AttributeValue::S(learnt.chances.to_text()))
-            .expression_attribute_values(":version", number(learnt.version))
-            .expression_attribute_values(":next", number(learnt.version.saturating_add(1)))
-            .send()
-            .await;
-        match result {
-            Ok(_) => Ok(true),
-            Err(error) if lost_update(&error) => Ok(false),
-            Err(error) => Err(StoreError::unavailable("keep what was learnt", &error)),
-        }
-    }
-}
-
-fn chance_key(product: Product) -> Item {
-    HashMap::from([
-        ("pk".to_owned(), AttributeValue::S(format!("CHANCE#{product}"))),
-        ("sk".to_owned(), AttributeValue::S("CHANCE".to_owned())),
-    ])
 }

@@ -25,7 +25,6 @@ pub use admission::{Taken, VendorOutbox};
 pub use commit::Commit;
 pub use due::Due;
 pub use item::{read_order, write_order};
-pub use looks::Learnt;
 
 use crate::{
     aws::describe,

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     order::{OrderId, Product},
-    planner::{MOST_ROWS, Page},
+    planner::{MAX_ROWS, Page},
     secret::VendorKey,
 };
 
@@ -54,7 +54,7 @@ impl Vendor {
     pub async fn list(&self, token: &VendorKey, page: &Page) -> Result<Listing, VendorError> {
         let time = |moment: Timestamp| format!("{moment:.3}");
         let path = format!(
-            "{}/list?page=1&pageSize={MOST_ROWS}&from={}&to={}",
+            "{}/list?page=1&pageSize={MAX_ROWS}&from={}&to={}",
             page.product,
             time(page.from),
             time(page.to)
@@ -131,7 +131,7 @@ impl Pagination {
 
     /// Whether a page of `shown` rows holds all that there is in its window.
     fn complete(&self, shown: u64) -> bool {
-        let asked = u64::from(MOST_ROWS);
+        let asked = u64::from(MAX_ROWS);
         let page_size = self.page_size.filter(|size| (1..=asked).contains(size)).unwrap_or(asked);
         match (self.has_next_page, self.total) {
             (Some(true), _) => false,

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 
 use crate::{
     admission::Usage,
-    order::{OrderKey, Product},
-    planner::{List, MOST_ROWS, Page},
+    order::{OrderKey, Product, Trigger},
+    planner::{List, MAX_ROWS, Page},
     time::later,
 };
 
@@ -60,15 +60,21 @@ impl Lists {
         self.stuck().get(key).is_some_and(|until| *until > now)
     }
 
-    /// What the planner needs to know of a product's list.
-    pub(super) fn list(&self, product: Product, usage: &Usage, now: Timestamp) -> List {
-        let rows_per_second = self.health().get(&product).map_or(0.0, |health| health.density.at(now));
-        List { usable: usage.may_ask_list(product, now), rows_per_second }
-    }
-
-    /// The last page of a recheck that showed all there is in its window.
-    pub(super) fn rechecked(&self, product: Product) -> Option<Page> {
-        self.health().get(&product).and_then(|health| health.rechecked)
+    /// What the planner needs to know of a product's list; `None`: it is not to be asked.
+    pub(super) fn list(
+        &self,
+        product: Product,
+        trigger: Trigger,
+        usage: &Usage,
+        now: Timestamp,
+    ) -> Option<List> {
+        let health = self.health();
+        let health = health.get(&product);
+        usage.may_ask_list(product, now).then(|| List {
+            rows_per_second: health.map_or(0.0, |health| health.density.at(now)),
+            // A poller's orders stay in the window that was chosen for them.
+            rechecked: health.and_then(|health| health.rechecked).filter(|_| trigger == Trigger::Recheck),
+        })
     }
 
     pub(super) fn note_rechecked(&self, page: Page) {
@@ -109,9 +115,9 @@ impl Density {
         let rows = shown as u64;
         // A page that is a quarter emptier than others have been had room for all that there is.
         let had_room = !complete && (rows == 0 || rows * 4 < self.fullest * 3);
-        let most = if rows >= u64::from(MOST_ROWS) { MAX_BELIEVED_FULL } else { MAX_BELIEVED };
+        let most = if rows >= u64::from(MAX_ROWS) { MAX_BELIEVED_FULL } else { MAX_BELIEVED };
         let (total, is_whole) = match (complete, had_room) {
-            (true, _) => (total.min(MOST_ROWS.into()).max(rows), true),
+            (true, _) => (total.min(MAX_ROWS.into()).max(rows), true),
             (false, true) => (rows, true),
             (false, false) => (total.min(rows.saturating_mul(most)), false),
         };

@@ -15,7 +15,7 @@ use super::{Check, CheckError, Checked, Counters, NoCall, Permitted, Refreshed, 
 use crate::{
     admission::{Admitted, Chosen, Class, Closed, Usage, still_under_way},
     order::{Order, OrderKey, Trigger},
-    planner::{Call, Chances, Planned, Waiting, plan},
+    planner::{Call, Candidate, plan},
     store::StoreError,
 };
 use page::ListCheck;
@@ -204,7 +204,9 @@ impl Tracker {
         let candidates = self.candidates(lists, orders, trigger);
         let key = self.vault.secrets().vendor_key.clone();
         let choose = |usage: &Usage, now| {
-            let planned = self.planned(lists, &candidates, trigger, usage, now)?;
+            let under_way = still_under_way(&usage.pages, now);
+            let list = |product| lists.list(product, trigger, usage, now);
+            let planned = plan(&candidates, &under_way, list, now)?;
             let page = match &planned.call {
                 Call::Page(page) => Some(*page),
                 Call::Single(_) => None,
@@ -228,8 +230,7 @@ impl Tracker {
                 Ok(self.check_one(lists, order, trigger, permitted).await)
             }
             Call::Page(page) => {
-                let about = planned.covers.iter().filter_map(|index| Some(&candidates.get(*index)?.key));
-                let about: HashSet<&OrderKey> = about.collect();
+                let about: HashSet<&OrderKey> = planned.covers.iter().collect();
                 let check = ListCheck { lists, page, about, orders, trigger, worth: planned.worth };
                 Ok(self.check_page(&check, permitted).await)
             }
@@ -237,37 +238,15 @@ impl Tracker {
     }
 
     /// What the planner needs of these orders.
-    fn candidates(&self, lists: &Lists, orders: &[Order], trigger: Trigger) -> Vec<Waiting> {
+    fn candidates(&self, lists: &Lists, orders: &[Order], trigger: Trigger) -> Vec<Candidate> {
         let now = self.clock.now();
         let healthy = orders.iter().filter(|order| !lists.is_stuck(&order.key, now));
         let candidate = |order: &Order| {
-            let waiting = Waiting::of(order, &Chances::documented(order.key.product), now, &self.schedule)?;
-            let along = trigger == Trigger::Poller && !waiting.in_flight;
-            Some(if along { waiting.along_with_others() } else { waiting })
+            let candidate = Candidate::of(order, now, &self.schedule)?;
+            let along = trigger == Trigger::Poller && !candidate.in_flight;
+            Some(if along { candidate.along_with_others() } else { candidate })
         };
         healthy.filter_map(candidate).collect()
-    }
-
-    /// The call that is worth most to these orders, with what is known of the key's use.
-    fn planned(
-        &self,
-        lists: &Lists,
-        candidates: &[Waiting],
-        trigger: Trigger,
-        usage: &Usage,
-        now: Timestamp,
-    ) -> Option<Planned> {
-        let under_way = still_under_way(&usage.pages, now);
-        let list = |product| lists.list(product, usage, now);
-        let planned = plan(candidates, &under_way, list, now)?;
-        Some(match (&planned.call, trigger) {
-            (Call::Page(page), Trigger::Recheck) => {
-                let product = page.product;
-                let rows_per_second = list(product).rows_per_second;
-                planned.filled(rows_per_second, lists.rechecked(product), candidates, now)
-            }
-            _ => planned,
-        })
     }
 
     /// Claims one order and checks it. A permit that no call is made for is given back.

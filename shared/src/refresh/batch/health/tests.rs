@@ -77,10 +77,10 @@ fn a_page_that_shows_its_whole_window_is_believed_to_the_row() {
 fn a_list_is_not_asked_while_it_is_off_or_the_key_is_suspended() {
     let lists = Lists::default();
     let mut usage = Usage::default();
-    let usable = |usage: &Usage| lists.list(Product::Mobile, usage, at(0.0)).usable;
+    let usable = |usage: &Usage| lists.list(Product::Mobile, Trigger::Poller, usage, at(0.0)).is_some();
     assert!(usable(&usage));
     usage.lists[0].off_until = Some(at(1.0));
-    assert!(!usable(&usage) && lists.list(Product::Internet, &usage, at(0.0)).usable);
+    assert!(!usable(&usage) && lists.list(Product::Internet, Trigger::Poller, &usage, at(0.0)).is_some());
     usage.lists[0].off_until = Some(at(0.0));
     assert!(usable(&usage));
     // Its time for a probe has come: that is a single check.
