@@ -9,9 +9,9 @@ use aws_sdk_eventbridge::{
 use jiff::Timestamp;
 
 use crate::{
-    admission::VendorEvent,
     aws::{Later, describe},
     order::{Event, SOURCE},
+    rate_limiter::VendorEvent,
 };
 
 /// One `PutEvents` takes ten entries (EventBridge quotas) …

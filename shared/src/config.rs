@@ -6,9 +6,9 @@ use http::{Uri, uri::Scheme};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use crate::{
-    admission::Budget,
     aws::{AwsEnvironment, Service},
     order::{Ladder, Schedule, parse_duration},
+    rate_limiter::Budget,
     secret::{SecretSource, Secrets},
 };
 

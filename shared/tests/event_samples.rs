@@ -6,11 +6,11 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use shared::{
-    admission::{VendorEvent, VendorEventKind},
     order::{
         Amount, Decision, Event, Facts, Jitter, JsonText, Observation, Order, OrderKey, Place, Product, Ref,
         SOURCE, Saw, Schedule, SealedCard, Seen, TrackedBy, VendorStatus, decide,
     },
+    rate_limiter::{VendorEvent, VendorEventKind},
     secret::Fingerprint,
 };
 
@@ -85,11 +85,11 @@ fn see(order: &Order, second: i64, seen: Seen) -> Decision {
 fn about_a_key() -> [(&'static str, VendorEvent); 3] {
     let key = Fingerprint::stored("1f2e3d4c5b6a7988");
     let suspended = VendorEventKind::Suspended { reason: "IP_BLOCKED", suspended_until: at(960) };
-    let needs_review = VendorEventKind::NeedsReview { reason: "list_fails", product: "mobile" };
+    let list_degraded = VendorEventKind::ListDegraded { reason: "list_unavailable", product: "mobile" };
     [
         ("vendor-suspended", VendorEvent::new(&key, 1, suspended, at(0))),
         ("vendor-resumed", VendorEvent::new(&key, 2, VendorEventKind::Resumed, at(961))),
-        ("vendor-needs-review", VendorEvent::new(&key, 3, needs_review, at(1000))),
+        ("vendor-list-degraded", VendorEvent::new(&key, 3, list_degraded, at(1000))),
     ]
 }
 

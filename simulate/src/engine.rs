@@ -1,4 +1,4 @@
-//! One run: orders are sent, tick, and end, in the order of time. The ladders, the rules of `decide`, the admission rule and the planner
+//! One run: orders are sent, tick, and end, in the order of time. The ladders, the rules of `decide`, the rate limiter and the planner
 //! are the production ones; only what lies between them (Lambda, Step Functions, DynamoDB, the vendor) is made up here.
 
 use std::{
@@ -11,12 +11,12 @@ use fastrand::Rng;
 use jiff::Timestamp;
 use poller::next_tick;
 use shared::{
-    admission::{Budget, Class, Move, Plan, Take, Usage, plan as may_call, still_under_way},
     order::{
         Facts, Jitter, Observation, Order, OrderKey, Phase, Place, Product, Saw, Schedule, Seen, TrackedBy,
         Trigger, VendorStatus, decide,
     },
     planner::{Call, Candidate, List, MAX_ROWS, Page, UnderWay, plan},
+    rate_limiter::{Budget, Class, Denied, Move, Step, Take, Usage, next_step, still_under_way},
 };
 
 /// A way to look at orders.
@@ -321,10 +321,10 @@ impl Engine<'_> {
         };
         self.counts.admission_reads += counting;
         let class = Class::from(trigger);
-        let take = match may_call(&self.usage, class, at(now), budget) {
-            Plan::Take(take) => take,
-            Plan::Wait { until, .. } => return self.wait(index, Some(until), now),
-            Plan::Probe { .. } | Plan::Suspend => return,
+        let take = match next_step(&self.usage, class, at(now), budget) {
+            Step::Take(take) => take,
+            Step::Deny(Denied { retry_at: until, .. }) => return self.wait(index, Some(until), now),
+            Step::Probe { .. } | Step::Suspend => return,
         };
         let own = Call::Single(sim.order.key.clone());
         let busy = self.policy.bulk && trigger == Trigger::Poller && budget.is_busy(&self.usage, at(now));
@@ -366,16 +366,16 @@ impl Engine<'_> {
     }
 
     fn take(&mut self, class: Class, take: &Take) {
-        let moved = |slot: Option<i64>, how: Move| match how {
-            Move::Busy { period, .. } => slot.map(|slot| slot + period),
-            Move::Idle { slot, .. } => Some(slot),
+        let moved = |tat: Option<i64>, how: Move| match how {
+            Move::Busy { emission_interval, .. } => tat.map(|tat| tat + emission_interval),
+            Move::Idle { tat, .. } => Some(tat),
         };
-        self.usage.slot = moved(self.usage.slot, take.all);
+        self.usage.tat = moved(self.usage.tat, take.all);
         let index = Class::ALL.iter().position(|other| *other == class);
-        if let (Some(own), Some(slot)) =
-            (take.own, index.and_then(|index| self.usage.own_slots.get_mut(index)))
+        if let (Some(how), Some(tat)) =
+            (take.reservation, index.and_then(|index| self.usage.reservation_tats.get_mut(index)))
         {
-            *slot = moved(*slot, own);
+            *tat = moved(*tat, how);
         }
     }
 

@@ -10,8 +10,8 @@ use engine::{Assumptions, Outcome, Policy, Shape, run};
 use serde::Serialize;
 use serde_json::json;
 use shared::{
-    admission::Budget,
     order::{InvalidLadder, Ladder, Schedule},
+    rate_limiter::Budget,
 };
 
 /// Runs every scenario and writes JSON to stdout. Everything that is assumed is a parameter.
@@ -172,7 +172,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// Few calls come one by one, each as soon as it may; of many, a burst is worth its price.
-fn budget(left: u32) -> Result<Budget, shared::admission::InvalidBudget> {
+fn budget(left: u32) -> Result<Budget, shared::rate_limiter::InvalidBudget> {
     Budget::new(left, if left < 60 { 1 } else { 5 })
 }
 

@@ -109,10 +109,10 @@ impl Pool {
                     self.add(give_up(tracker, &key, &error).await);
                     self.orders.retain(|order| order.key != key);
                 }
-                Ok(BatchOutcome::Denied { retry_at, reason }) if retry_at >= stop_at => {
-                    return Ended::Denied(NoCall::Denied { retry_at, reason });
+                Ok(BatchOutcome::Denied(denied)) if denied.retry_at >= stop_at => {
+                    return Ended::Denied(NoCall::Denied(denied));
                 }
-                Ok(BatchOutcome::Denied { retry_at, .. }) => tracker.clock.wait_until(retry_at).await,
+                Ok(BatchOutcome::Denied(denied)) => tracker.clock.wait_until(denied.retry_at).await,
                 Ok(BatchOutcome::NotWorthIt) => return Ended::NotWorthIt,
                 Err(error) => {
                     self.add(store_failed(&error));

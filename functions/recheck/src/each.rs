@@ -51,7 +51,7 @@ async fn process_one(tracker: &Tracker, key: &OrderKey, stop_at: Timestamp) -> R
         Err(error) => return give_up(tracker, key, &error).await.into(),
     };
     let retry_at = match refreshed.check {
-        Check::NotMade(NoCall::Denied { retry_at, .. }) => Some(retry_at),
+        Check::NotMade(NoCall::Denied(denied)) => Some(denied.retry_at),
         Check::NotMade(_) | Check::Answered | Check::Failed(_) => None,
     };
     RecheckResult { report: Report::of(&refreshed), retry_at }

@@ -60,11 +60,11 @@ pub(crate) async fn find(tracker: &Tracker, product: Product, reference: &Ref) -
             let detail = "the vendor does not know this ref (yet): that is no proof that nothing was sent";
             (Answer::problem(404, Some("ref"), detail.to_owned()).retry_after(ASK_AGAIN_SECONDS), None)
         }
-        Found::Denied { retry_at, reason } => {
-            let wait = retry_at.duration_since(tracker.clock.now()).as_secs().clamp(0, 3600) + 1;
-            let problem = Answer::problem(503, None, format!("the vendor cannot be asked now: {reason}"));
-            let why = NoCall::Denied { retry_at, reason };
-            (problem.retry_after(wait.unsigned_abs()), Some(why.reason()))
+        Found::Denied(denied) => {
+            let wait = denied.retry_at.duration_since(tracker.clock.now()).as_secs().clamp(0, 3600) + 1;
+            let problem =
+                Answer::problem(503, None, format!("the vendor cannot be asked now: {}", denied.reason));
+            (problem.retry_after(wait.unsigned_abs()), Some(NoCall::Denied(denied).reason()))
         }
         Found::Failed(error) => {
             let problem = Answer::problem(502, None, format!("the look-up failed: {error}"));

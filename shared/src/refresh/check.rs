@@ -4,8 +4,9 @@ use jiff::Timestamp;
 
 use super::{Check, CheckError, Counters, NoCall, Tracker};
 use crate::{
-    admission::{Admitted, Leave, Verdict},
     order::{Observation, Order, OrderKey, Place, Saw, Seen, Trigger},
+    permits::Permit,
+    rate_limiter::Verdict,
     secret::VendorKey,
     store::StoreError,
     vendor::{Oddities, ShownOrder, VendorError},
@@ -43,11 +44,11 @@ impl Checked {
     }
 }
 
-/// Leave to make one call, and the key that it is for.
+/// A permit for one call, and the key that it is for.
 #[derive(Clone, Copy)]
 pub(super) struct Permitted<'a> {
     pub(super) key: &'a VendorKey,
-    pub(super) permit: &'a Admitted,
+    pub(super) permit: &'a Permit,
 }
 
 impl Tracker {
@@ -61,8 +62,8 @@ impl Tracker {
             return Ok(Checked::not_made(order, NoCall::NotDue));
         }
         let key = self.vault.secrets().vendor_key.clone();
-        if let Some((until, why)) = self.admission.closed(key.fingerprint(), trigger.into()) {
-            let why = self.denied(&key, until, why).await;
+        if let Some(denied) = self.permits.denied(key.fingerprint(), trigger.into()) {
+            let why = NoCall::Denied(self.denied(&key, denied).await);
             return Ok(Checked::time_passed(order, now, why));
         }
         if !self.claim(&order, trigger, now).await? {
@@ -70,11 +71,11 @@ impl Tracker {
             let order = Order { asked_at: Some(now), ..order };
             return Ok(Checked::not_made(order, NoCall::ClaimedElsewhere));
         }
-        let permit = match self.admission.admit(key.fingerprint(), trigger.into()).await {
-            Ok(Leave::Given(permit)) => permit,
-            Ok(Leave::Refused { until, why }) => {
+        let permit = match self.permits.acquire(key.fingerprint(), trigger.into(), None).await {
+            Ok(Ok(permit)) => permit,
+            Ok(Err(denied)) => {
                 self.unclaim(&order, trigger, now).await?;
-                let why = self.denied(&key, until, why).await;
+                let why = NoCall::Denied(self.denied(&key, denied).await);
                 return Ok(Checked::time_passed(order, now, why));
             }
             Err(error) => {
@@ -111,9 +112,9 @@ impl Tracker {
         now: Timestamp,
     ) -> Result<Checked, StoreError> {
         let Permitted { key, permit } = permitted;
-        if let Some((retry_at, reason)) = self.admission.give_back_if_old(permit).await {
+        if let Some(denied) = self.permits.give_back_if_old(permit).await {
             self.unclaim(&order, trigger, now).await?;
-            return Ok(Checked::time_passed(order, now, NoCall::Denied { retry_at, reason }));
+            return Ok(Checked::time_passed(order, now, NoCall::Denied(denied)));
         }
         let claimed = Order { asked_at: Some(now), ..order };
         let answer = self.vendor.check_id(key, &claimed.key).await;
@@ -176,16 +177,16 @@ impl Tracker {
     }
 
     /// Takes in what an answer says about the key; `error`: why there is none. What goes wrong here costs no order its check.
-    pub(super) async fn learn(&self, permit: &Admitted, error: Option<&VendorError>) {
+    pub(super) async fn learn(&self, permit: &Permit, error: Option<&VendorError>) {
         let verdict = error.map_or(Verdict::Accepted, VendorError::verdict);
         let key = permit.key();
         let is_replaced = matches!(verdict, Verdict::Refused(_))
             && self.vault.read_again(self.clock.now()).await.vendor_key.fingerprint() != key;
         let told = if is_replaced {
             // It was refused because it is not in use any more.
-            self.admission.replaced(key).await
+            self.permits.replaced(key).await
         } else {
-            self.admission.learn(permit, &verdict).await
+            self.permits.learn(permit, &verdict).await
         };
         self.tell(key, told).await;
     }

@@ -183,7 +183,7 @@ impl Counters {
 
     /// Counts an order for which no call was made.
     pub fn no_call(&mut self, why: NoCall) {
-        self.not_permitted += usize::from(matches!(why, NoCall::Denied { .. }));
+        self.not_permitted += usize::from(matches!(why, NoCall::Denied(_)));
         let counted = NoCall::REASONS.iter().position(|reason| *reason == why.reason());
         if let Some(count) = counted.and_then(|index| self.no_call.get_mut(index)) {
             *count += 1;

@@ -2,12 +2,11 @@
 
 use super::{Check, Checked, Counters, Refreshed, Tracker, check::note_odd};
 use crate::{
-    admission::{Class, Closed, Leave},
     order::{OrderKey, Place, Product, Ref, TrackedBy},
+    rate_limiter::{Class, Denied},
     store::{Registration, StoreError},
     vendor::{Answer, VendorError, without_prefix},
 };
-use jiff::Timestamp;
 
 /// What became of a look-up by reference.
 #[derive(Debug)]
@@ -17,12 +16,7 @@ pub enum Found {
     /// The vendor does not know it. That is no proof that nothing was sent.
     Unknown,
     /// The rate limiter denies the call.
-    Denied {
-        /// The first moment at which trying again is of use.
-        retry_at: Timestamp,
-        /// Why.
-        reason: Closed,
-    },
+    Denied(Denied),
     /// The vendor did not say.
     Failed(VendorError),
 }
@@ -53,12 +47,11 @@ impl Tracker {
         counters: &mut Counters,
     ) -> Result<Found, StoreError> {
         let vendor_key = self.vault.secrets().vendor_key.clone();
-        let permit = match self.admission.admit(vendor_key.fingerprint(), Class::Status).await? {
-            Leave::Given(permit) => permit,
-            Leave::Refused { until, why } => {
-                let (retry_at, reason) = self.retry_at(vendor_key.fingerprint(), until, why).await;
+        let permit = match self.permits.acquire(vendor_key.fingerprint(), Class::Status, None).await? {
+            Ok(permit) => permit,
+            Err(denied) => {
                 counters.not_permitted += 1;
-                return Ok(Found::Denied { retry_at, reason });
+                return Ok(Found::Denied(self.denied(&vendor_key, denied).await));
             }
         };
         let asked_at = self.clock.now();

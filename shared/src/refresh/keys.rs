@@ -2,35 +2,23 @@
 
 use jiff::Timestamp;
 
-use super::{NoCall, Tracker};
+use super::Tracker;
 use crate::{
-    admission::Closed,
+    rate_limiter::{Denied, DenyReason},
     secret::{Fingerprint, VendorKey},
     store::StoreError,
 };
 
 impl Tracker {
-    /// Why no call is made with `key`.
-    pub(super) async fn denied(&self, key: &VendorKey, until: Timestamp, why: Closed) -> NoCall {
-        let (retry_at, reason) = self.retry_at(key.fingerprint(), until, why).await;
-        NoCall::Denied { retry_at, reason }
-    }
-
-    /// When to try again, where the rate limiter denies a call with `key`. A suspended key may have been replaced: the other is permitted
-    /// a call at once.
-    pub(super) async fn retry_at(
-        &self,
-        key: &Fingerprint,
-        until: Timestamp,
-        why: Closed,
-    ) -> (Timestamp, Closed) {
-        if why == Closed::Suspended {
+    /// What a denial of a call with `key` comes to. A suspended key may have been replaced: the other is permitted a call at once.
+    pub(super) async fn denied(&self, key: &VendorKey, denied: Denied) -> Denied {
+        if denied.reason == DenyReason::Suspended {
             let now = self.clock.now();
-            if self.vault.read_again(now).await.vendor_key.fingerprint() != key {
-                return (now, Closed::Rate);
+            if self.vault.read_again(now).await.vendor_key.fingerprint() != key.fingerprint() {
+                return Denied { reason: DenyReason::RateLimited, retry_at: now };
             }
         }
-        (until, why)
+        denied
     }
 
     /// Publishes what was just noted about a key, if it is an event. What goes wrong here costs no order its check.
@@ -62,7 +50,7 @@ impl Tracker {
         let secrets = self.vault.of_this_minute(self.clock.now()).await;
         let is_gone = secrets.is_some_and(|secrets| secrets.vendor_key.fingerprint() != key);
         if is_gone {
-            self.admission.replaced(key).await?;
+            self.permits.replaced(key).await?;
         }
         let published = self.publish_key(key).await?;
         if is_gone {

@@ -28,11 +28,12 @@ use commit::Committed;
 use publish::Published;
 
 use crate::{
-    admission::{Admission, Closed, Usage},
     announce::Announcer,
     cards::{CardError, CardSafe},
     clock::Clock,
     order::{Order, OrderKey, Saw, Schedule, Trigger, Trouble},
+    permits::Permits,
+    rate_limiter::{Denied, DenyReason, Usage},
     secret::Vault,
     store::{Store, StoreError},
     vendor::{Vendor, VendorError},
@@ -45,8 +46,8 @@ pub struct Tracker {
     pub store: Store,
     /// The vendor's key and the merchants' tokens.
     pub vault: Vault,
-    /// Leave to use the key.
-    pub admission: Admission,
+    /// Permits to call with the key.
+    pub permits: Permits,
     /// OneClickDz.
     pub vendor: Vendor,
     /// The key that seals card codes.
@@ -76,7 +77,7 @@ impl Check {
     /// When it is of use to try again, where the rate limiter or a list check of other orders stood before the call.
     pub fn retry_at(&self) -> Option<Timestamp> {
         match self {
-            Self::NotMade(NoCall::Denied { retry_at, .. }) => Some(*retry_at),
+            Self::NotMade(NoCall::Denied(denied)) => Some(denied.retry_at),
             Self::NotMade(NoCall::CoveredByPage { retry_at }) => *retry_at,
             Self::NotMade(NoCall::NotDue | NoCall::ClaimedElsewhere) | Self::Answered | Self::Failed(_) => {
                 None
@@ -111,12 +112,7 @@ pub enum NoCall {
         retry_at: Option<Timestamp>,
     },
     /// The rate limiter denies it.
-    Denied {
-        /// The first moment at which trying again is of use.
-        retry_at: Timestamp,
-        /// Why.
-        reason: Closed,
-    },
+    Denied(Denied),
 }
 
 impl NoCall {
@@ -130,9 +126,13 @@ impl NoCall {
             Self::NotDue => "not_due",
             Self::ClaimedElsewhere => "claimed_elsewhere",
             Self::CoveredByPage { .. } => "covered_by_page",
-            Self::Denied { reason: Closed::Rate, .. } => "rate_limited",
-            Self::Denied { reason: Closed::Paused, .. } => "paused",
-            Self::Denied { reason: Closed::Suspended, .. } => "suspended",
+            Self::Denied(denied) => match denied.reason {
+                DenyReason::RateLimited => "rate_limited",
+                DenyReason::Paused => "paused",
+                DenyReason::Suspended => "suspended",
+                // Another process has just asked for a page.
+                DenyReason::PlanOutdated => "covered_by_page",
+            },
         }
     }
 }
@@ -236,7 +236,7 @@ impl Tracker {
     /// # Errors
     /// If the table fails.
     pub async fn usage(&self) -> Result<Usage, StoreError> {
-        self.admission.usage(self.vault.secrets().vendor_key.fingerprint()).await
+        self.permits.usage(self.vault.secrets().vendor_key.fingerprint()).await
     }
 }
 

@@ -4,13 +4,13 @@ use tokio::time::timeout;
 
 use super::{Lists, Tracker};
 use crate::{
-    admission::Admission,
     announce::Announcer,
     aws::{Later, Service, of_service, sdk_config},
     cards::CardSafe,
     clock::Clock,
     config::Config,
     http::Http,
+    permits::Permits,
     secret::{SecretError, Vault},
     store::Store,
     vendor::Vendor,
@@ -58,7 +58,7 @@ impl Tracker {
         let kms = Later::new(move || aws_sdk_kms::Client::new(&kms));
         let events = Later::new(move || aws_sdk_eventbridge::Client::new(&events));
         Ok(Self {
-            admission: Admission::new(store.clone(), clock.clone(), config.budget),
+            permits: Permits::new(store.clone(), clock.clone(), config.budget),
             store,
             vault,
             vendor: Vendor::new(http, config.base_url.clone()),
@@ -73,6 +73,6 @@ impl Tracker {
     /// The same with another clock (tests move it).
     #[must_use]
     pub fn with_clock(self, clock: Clock) -> Self {
-        Self { admission: self.admission.with_clock(clock.clone()), clock, ..self }
+        Self { permits: self.permits.with_clock(clock.clone()), clock, ..self }
     }
 }

@@ -3,7 +3,7 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 
-use super::{Item, Store, StoreError, admission, item};
+use super::{Item, Store, StoreError, item, permits};
 use crate::{order::OrderKey, secret::Fingerprint};
 
 /// What is due, the longest due first within each part of the index.
@@ -11,7 +11,7 @@ use crate::{order::OrderKey, secret::Fingerprint};
 pub struct Due {
     /// The orders.
     pub keys: Vec<OrderKey>,
-    /// Keys of the vendor's about which there is something to announce.
+    /// Keys of the vendor's about which there is something to publish.
     pub vendor_keys: Vec<Fingerprint>,
     /// The moment of what has been due for longest.
     pub oldest: Option<Timestamp>,
@@ -79,7 +79,7 @@ pub(super) fn read_key(item: &Item) -> Option<OrderKey> {
 }
 
 fn read_vendor_key(item: &Item) -> Option<Fingerprint> {
-    item.get("pk")?.as_s().ok()?.strip_prefix(admission::PREFIX).map(Fingerprint::stored)
+    item.get("pk")?.as_s().ok()?.strip_prefix(permits::PREFIX).map(Fingerprint::stored)
 }
 
 fn read_due_at(item: &Item) -> Option<Timestamp> {

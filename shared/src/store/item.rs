@@ -154,6 +154,14 @@ pub(super) fn millis(time: Timestamp) -> AttributeValue {
     AttributeValue::N(time.as_millisecond().to_string())
 }
 
+pub(super) fn number(value: i64) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+pub(super) fn text(value: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(value.into())
+}
+
 pub(super) fn set_due(item: &mut Item, order: &Order, due_at: Option<Timestamp>) {
     if let Some(due_at) = due_at {
         item.insert("due_at".to_owned(), millis(due_at));

@@ -3,28 +3,32 @@
 //! Every write is conditional and names the attributes it changes: an older deployed version must not drop what it does
 //! not know. Key layout: design §7.
 
-mod admission;
 mod commit;
 mod due;
 mod history;
 mod item;
 mod looks;
+mod permits;
+mod update;
 
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::{
     Client,
     error::SdkError,
-    operation::{transact_write_items::TransactWriteItemsError, update_item::UpdateItemError},
+    operation::{
+        transact_write_items::TransactWriteItemsError,
+        update_item::{UpdateItemError, builders::UpdateItemFluentBuilder},
+    },
     types::AttributeValue,
 };
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use jiff::Timestamp;
 
-pub use admission::{Taken, VendorOutbox};
 pub use commit::Commit;
 pub use due::Due;
 pub use item::{read_order, write_order};
+pub use permits::{KeyUpdate, VendorOutbox};
 
 use crate::{
     aws::describe,
@@ -315,6 +319,19 @@ impl Store {
         let now = u64::try_from(now.as_millisecond()).unwrap_or_default();
         self.update(key, change, "due_at <= :now", &[(":now", now)]).await?;
         Ok(())
+    }
+
+    /// An update of one item, to be sent.
+    fn update_item(&self, key: Item, change: update::Change) -> UpdateItemFluentBuilder {
+        let update::Expression { update, condition, names, values } = change.into_expression();
+        self.client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key))
+            .update_expression(update)
+            .set_condition_expression(condition)
+            .set_expression_attribute_names(Some(names))
+            .set_expression_attribute_values(values)
     }
 
     /// Applies a change under a condition on numbers, each given by its name; false if it did not hold.

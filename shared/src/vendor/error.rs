@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::meaning;
-use crate::{admission::Verdict, order::Trouble};
+use crate::{order::Trouble, rate_limiter::Verdict};
 
 /// A check that showed nothing. Never contains a body, a key or a card code.
 #[derive(Debug, thiserror::Error)]

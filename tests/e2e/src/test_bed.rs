@@ -29,7 +29,6 @@ use axum::{
     routing::get,
 };
 use shared::{
-    admission::Admission,
     announce::Announcer,
     aws::sdk_config,
     cards::CardSafe,
@@ -37,6 +36,7 @@ use shared::{
     config::Config,
     http::Http,
     order::{Event, OrderKey},
+    permits::Permits,
     refresh::Tracker,
     store::Store,
 };
@@ -216,7 +216,7 @@ impl TestBed {
         let dynamodb = aws_sdk_dynamodb::config::Builder::from(&aws).interceptor(self.tokens.clone()).build();
         let store = Store::new(aws_sdk_dynamodb::Client::from_conf(dynamodb), config.orders_table);
         Tracker {
-            admission: Admission::new(store.clone(), clock, config.budget),
+            permits: Permits::new(store.clone(), clock, config.budget),
             store,
             cards: CardSafe::new(aws_sdk_kms::Client::new(&aws), config.card_key_id),
             announcer: Announcer::new(aws_sdk_eventbridge::Client::new(&aws), config.event_bus),

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -8,16 +10,16 @@ fn at(seconds: f64) -> Timestamp {
 
 /// What the table's conditional update does.
 fn apply(usage: &mut Usage, class: Class, take: &Take) {
-    let moved = |slot: &mut Option<i64>, how: Move| {
-        *slot = match how {
-            Move::Busy { period, .. } => slot.map(|slot| slot + period),
-            Move::Idle { slot, .. } => Some(slot),
+    let moved = |tat: &mut Option<i64>, how: Move| {
+        *tat = match how {
+            Move::Busy { emission_interval, .. } => tat.map(|tat| tat + emission_interval),
+            Move::Idle { tat, .. } => Some(tat),
         };
     };
-    moved(&mut usage.slot, take.all);
+    moved(&mut usage.tat, take.all);
     let index = Class::ALL.iter().position(|other| *other == class).unwrap();
-    if let Some(own) = take.own {
-        moved(&mut usage.own_slots[index], own);
+    if let Some(own) = take.reservation {
+        moved(&mut usage.reservation_tats[index], own);
     }
     usage.permits += 1;
 }
@@ -25,21 +27,21 @@ fn apply(usage: &mut Usage, class: Class, take: &Take) {
 /// The same for a call that is given back; whether it was.
 fn give_back(usage: &mut Usage, class: Class, back: &GiveBack) -> bool {
     let index = Class::ALL.iter().position(|other| *other == class).unwrap();
-    let own_is_still = back.own.is_none_or(|own| usage.own_slots[index] == Some(own.after));
-    if usage.permits != back.permits || usage.slot != Some(back.all.after) || !own_is_still {
+    let own_is_still = back.reservation.is_none_or(|own| usage.reservation_tats[index] == Some(own.after));
+    if usage.permits != back.permits || usage.tat != Some(back.all.after) || !own_is_still {
         return false;
     }
-    usage.slot = Some(back.all.before);
-    if let Some(own) = back.own {
-        usage.own_slots[index] = Some(own.before);
+    usage.tat = Some(back.all.before);
+    if let Some(own) = back.reservation {
+        usage.reservation_tats[index] = Some(own.before);
     }
     usage.permits += 1;
     true
 }
 
 fn admitted(usage: &mut Usage, class: Class, now: Timestamp, budget: Budget) -> bool {
-    match plan(usage, class, now, budget) {
-        Plan::Take(take) => {
+    match next_step(usage, class, now, budget) {
+        Step::Take(take) => {
             apply(usage, class, &take);
             true
         }
@@ -106,7 +108,7 @@ proptest! {
                 prop_assert!(!give_back(&mut usage, class, &back));
             }
             for _ in 0..times {
-                let Plan::Take(take) = plan(&usage, class, at(now), budget) else { break };
+                let Step::Take(take) = next_step(&usage, class, at(now), budget) else { break };
                 apply(&mut usage, class, &take);
                 if delay <= 1.0 {
                     calls.push(at(now + delay).as_microsecond());
@@ -119,8 +121,8 @@ proptest! {
         }
         // The slot is never before the one of a history without the calls that were given back.
         let kept = admitted.iter().filter(|(_, is_kept)| *is_kept);
-        let alone = kept.fold(i64::MIN, |slot, (moment, _)| slot.max(*moment) + budget.all().period);
-        prop_assert!(usage.slot.unwrap_or(i64::MIN) >= alone, "{returned} given back");
+        let alone = kept.fold(i64::MIN, |slot, (moment, _)| slot.max(*moment) + budget.all().emission_interval);
+        prop_assert!(usage.tat.unwrap_or(i64::MIN) >= alone, "{returned} given back");
         prop_assert!(most_in_any(60_000_000, &calls) <= per_minute as usize, "{returned} given back");
     }
 
@@ -139,7 +141,7 @@ proptest! {
             admitted(&mut usage, class, at(now), budget);
         }
         let mut without = usage.clone();
-        if let Plan::Take(take) = plan(&usage, mine, at(now), budget) {
+        if let Step::Take(take) = next_step(&usage, mine, at(now), budget) {
             apply(&mut usage, mine, &take);
             let back = GiveBack::of(&take, mine, &usage, at(now)).unwrap();
             prop_assert!(give_back(&mut usage, mine, &back));
@@ -151,7 +153,7 @@ proptest! {
                 admitted(&mut usage, class, at(now), budget),
                 admitted(&mut without, class, at(now), budget)
             );
-            prop_assert_eq!(usage.slot, without.slot);
+            prop_assert_eq!(usage.tat, without.tat);
         }
     }
 
@@ -168,9 +170,9 @@ proptest! {
             now += pause;
             admitted(&mut usage, class, at(now), budget);
         }
-        if let Plan::Wait { until, .. } = plan(&usage, last, at(now), budget) {
+        if let Step::Deny(Denied { retry_at: until, .. }) = next_step(&usage, last, at(now), budget) {
             prop_assert!(until > at(now));
-            let still = |moment| matches!(plan(&usage, last, moment, budget), Plan::Wait { .. });
+            let still = |moment| matches!(next_step(&usage, last, moment, budget), Step::Deny(_));
             prop_assert!(!still(until));
             // A sweep yields to pollers, who may fall silent meanwhile.
             prop_assert!(last == Class::Recheck || still(until.checked_sub(Duration::from_micros(1)).unwrap()));
@@ -210,8 +212,8 @@ fn a_call_that_comes_a_little_late_costs_nothing_of_the_rate() {
     let budget = Budget::new(20, 1).unwrap();
     let (mut usage, mut now, mut calls) = (Usage::default(), 0.0, 0);
     while now < 6000.0 {
-        now = match plan(&usage, Class::Poller, at(now), budget) {
-            Plan::Wait { until, .. } => until.duration_since(at(0.0)).as_secs_f64() + 0.3,
+        now = match next_step(&usage, Class::Poller, at(now), budget) {
+            Step::Deny(Denied { retry_at: until, .. }) => until.duration_since(at(0.0)).as_secs_f64() + 0.3,
             _ => now,
         };
         assert!(admitted(&mut usage, Class::Poller, at(now), budget));
@@ -266,11 +268,13 @@ fn a_crowd_of_pollers_leaves_room_for_a_request_and_a_recheck() {
 
 #[test]
 fn pauses_suspension_and_refusals_come_before_the_rate() {
-    let wait = |usage: &Usage, now| match plan(usage, Class::Poller, at(now), Budget::default()) {
-        Plan::Wait { until, why } => format!("{why:?} until {}", until.duration_since(at(0.0)).as_secs()),
-        Plan::Probe { next, .. } => format!("probe, next {}", next.duration_since(at(0.0)).as_secs()),
-        Plan::Suspend => "suspend".to_owned(),
-        Plan::Take(_) => "take".to_owned(),
+    let wait = |usage: &Usage, now| match next_step(usage, Class::Poller, at(now), Budget::default()) {
+        Step::Deny(Denied { retry_at: until, reason: why }) => {
+            format!("{why:?} until {}", until.duration_since(at(0.0)).as_secs())
+        }
+        Step::Probe { next, .. } => format!("probe, next {}", next.duration_since(at(0.0)).as_secs()),
+        Step::Suspend => "suspend".to_owned(),
+        Step::Take(_) => "take".to_owned(),
     };
     let paused = Usage { paused_until: Some(at(7.0)), ..Usage::default() };
     let refused = Usage { refusals: 3, ..Usage::default() };
@@ -290,7 +294,7 @@ fn pauses_suspension_and_refusals_come_before_the_rate() {
         (&suspended, 960.0, "probe, next 1920"),
         // A clock far ahead wrote these.
         (&Usage { paused_until: Some(at(100_000.0)), ..Usage::default() }, 0.0, "take"),
-        (&Usage { slot: Some(at(100_000.0).as_microsecond()), ..Usage::default() }, 0.0, "take"),
+        (&Usage { tat: Some(at(100_000.0).as_microsecond()), ..Usage::default() }, 0.0, "take"),
         (&Usage { suspended_until: Some(at(1e6)), ..Usage::default() }, 0.0, "probe, next 960"),
     ] {
         assert_eq!(wait(usage, now), expected, "{usage:?} at {now}");

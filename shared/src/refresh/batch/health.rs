@@ -9,9 +9,9 @@ use std::{
 use jiff::Timestamp;
 
 use crate::{
-    admission::Usage,
     order::{OrderKey, Product, Trigger},
     planner::{List, MAX_ROWS, Page},
+    rate_limiter::Usage,
     time::later,
 };
 

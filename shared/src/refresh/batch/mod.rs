@@ -1,10 +1,9 @@
 //! List checks: above a third of the budget, one call refreshes many orders. The process that gets a permit makes the call that is worth
 //! most to all orders that await a check, and takes every order that it shows down the rest of the path.
 
+mod best;
 mod health;
 mod page;
-
-use std::collections::HashSet;
 
 use futures_util::future::try_join;
 use jiff::Timestamp;
@@ -13,12 +12,10 @@ pub use health::Lists;
 
 use super::{Check, CheckError, Checked, Counters, NoCall, Permitted, Refreshed, Tracker};
 use crate::{
-    admission::{Admitted, Chosen, Class, Closed, Usage, still_under_way},
     order::{Order, OrderKey, Trigger},
-    planner::{Call, Candidate, plan},
+    rate_limiter::{Class, Denied},
     store::StoreError,
 };
-use page::ListCheck;
 
 /// A poller's list check shows so many orders along with its own that are due for the recheck: what it shows, the recheck need not ask for.
 const MAX_DUE: usize = 150;
@@ -38,12 +35,7 @@ pub enum BatchOutcome {
     /// A list check was made, and failed.
     Failed(CheckError),
     /// The rate limiter denies the call.
-    Denied {
-        /// The first moment at which trying again is of use.
-        retry_at: Timestamp,
-        /// Why.
-        reason: Closed,
-    },
+    Denied(Denied),
     /// The call was to be about this order alone, and its record could not be read or written. That concerns no other order that waits.
     Stuck(OrderKey, StoreError),
     /// Everything was just checked.
@@ -80,9 +72,9 @@ impl Tracker {
             return Ok(false);
         }
         let key = self.vault.secrets().vendor_key.fingerprint().clone();
-        let denied = || self.admission.closed(&key, Class::Poller).is_some();
+        let denied = || self.permits.denied(&key, Class::Poller).is_some();
         // Others may have used the key since this process last heard of it.
-        Ok(!denied() && self.admission.is_busy(&self.admission.fresh_usage(&key).await?) && !denied())
+        Ok(!denied() && self.permits.is_busy(&self.permits.fresh_usage(&key).await?) && !denied())
     }
 
     /// The best call over all orders in flight. Answers what became of `order`.
@@ -113,9 +105,9 @@ impl Tracker {
             BatchOutcome::Failed(error) => {
                 (self.call_went_to_others(order, now).await?, Counters::of_failed_list_check(&error))
             }
-            BatchOutcome::Denied { retry_at, reason } => {
+            BatchOutcome::Denied(denied) => {
                 let key = self.vault.secrets().vendor_key.clone();
-                let why = self.denied(&key, retry_at, reason).await;
+                let why = NoCall::Denied(self.denied(&key, denied).await);
                 (self.finish(Checked::time_passed(order, now, why)).await?, Counters::default())
             }
             // Another process is just asking for it: the poller comes back at the order's next attempt, and not at once.
@@ -158,8 +150,8 @@ impl Tracker {
     /// The call was another order's: this one waits for the next.
     async fn call_went_to_others(&self, order: Order, now: Timestamp) -> Result<Refreshed, StoreError> {
         let key = self.vault.secrets().vendor_key.fingerprint().clone();
-        let next = self.admission.closed(&key, Class::Poller);
-        let retry_at = Some(next.map_or_else(|| self.clock.now(), |(until, _)| until));
+        let denied = self.permits.denied(&key, Class::Poller);
+        let retry_at = Some(denied.map_or_else(|| self.clock.now(), |denied| denied.retry_at));
         self.finish(Checked::time_passed(order, now, NoCall::CoveredByPage { retry_at })).await
     }
 
@@ -188,116 +180,5 @@ impl Tracker {
         worth_it: bool,
     ) -> Result<(), StoreError> {
         self.store.put_off(order, self.schedule.due_without_free_look(order, now, worth_it)).await
-    }
-
-    /// Makes the one call that is worth most to `orders`, if the rate limiter permits it.
-    ///
-    /// # Errors
-    /// If the rate limiter cannot be asked. Neither a vendor that fails nor an order whose record cannot be read or written is an error:
-    /// see [`BatchOutcome::Stuck`].
-    pub async fn check_best(
-        &self,
-        lists: &Lists,
-        orders: &[Order],
-        trigger: Trigger,
-    ) -> Result<BatchOutcome, StoreError> {
-        let candidates = self.candidates(lists, orders, trigger);
-        let key = self.vault.secrets().vendor_key.clone();
-        let choose = |usage: &Usage, now| {
-            let under_way = still_under_way(&usage.pages, now);
-            let list = |product| lists.list(product, trigger, usage, now);
-            let planned = plan(&candidates, &under_way, list, now)?;
-            let page = match &planned.call {
-                Call::Page(page) => Some(*page),
-                Call::Single(_) => None,
-            };
-            Some((planned, page))
-        };
-        let (permit, planned) =
-            match self.admission.admit_for(key.fingerprint(), trigger.into(), choose).await? {
-                Chosen::Given(permit, planned) => (permit, planned),
-                Chosen::Refused { until, why } => {
-                    return Ok(BatchOutcome::Denied { retry_at: until, reason: why });
-                }
-                Chosen::NotWorthIt => return Ok(BatchOutcome::NotWorthIt),
-            };
-        let permitted = Permitted { key: &key, permit: &permit };
-        match &planned.call {
-            Call::Single(key) => {
-                let Some(order) = orders.iter().find(|order| order.key == *key) else {
-                    return Ok(BatchOutcome::NotWorthIt);
-                };
-                Ok(self.check_one(lists, order, trigger, permitted).await)
-            }
-            Call::Page(page) => {
-                let about: HashSet<&OrderKey> = planned.covers.iter().collect();
-                let check = ListCheck { lists, page, about, orders, trigger, worth: planned.worth };
-                Ok(self.check_page(&check, permitted).await)
-            }
-        }
-    }
-
-    /// What the planner needs of these orders.
-    fn candidates(&self, lists: &Lists, orders: &[Order], trigger: Trigger) -> Vec<Candidate> {
-        let now = self.clock.now();
-        let healthy = orders.iter().filter(|order| !lists.is_stuck(&order.key, now));
-        let candidate = |order: &Order| {
-            let candidate = Candidate::of(order, now, &self.schedule)?;
-            let along = trigger == Trigger::Poller && !candidate.in_flight;
-            Some(if along { candidate.along_with_others() } else { candidate })
-        };
-        healthy.filter_map(candidate).collect()
-    }
-
-    /// Claims one order and checks it. A permit that no call is made for is given back.
-    async fn check_one(
-        &self,
-        lists: &Lists,
-        order: &Order,
-        trigger: Trigger,
-        permitted: Permitted<'_>,
-    ) -> BatchOutcome {
-        let refreshed = match self.check_one_permitted(order.clone(), trigger, permitted).await {
-            Ok(checked) if checked.observation.is_none() => Ok(Refreshed::unchanged(checked)),
-            Ok(checked) => self.finish(checked).await,
-            Err(error) => Err(error),
-        };
-        match refreshed {
-            Ok(Refreshed { check: Check::NotMade(NoCall::Denied { retry_at, reason }), .. }) => {
-                BatchOutcome::Denied { retry_at, reason }
-            }
-            Ok(one) => BatchOutcome::Made { orders: vec![one], call: Counters::default() },
-            Err(error) => {
-                lists.note_stuck(&order.key, self.clock.now());
-                BatchOutcome::Stuck(order.key.clone(), error)
-            }
-        }
-    }
-
-    async fn check_one_permitted(
-        &self,
-        order: Order,
-        trigger: Trigger,
-        permitted: Permitted<'_>,
-    ) -> Result<Checked, StoreError> {
-        let now = self.clock.now();
-        match self.claim(&order, trigger, now).await {
-            Ok(true) => self.check_claimed(order, trigger, permitted, now).await,
-            Ok(false) => {
-                self.give_back(permitted.permit).await;
-                let order = Order { asked_at: Some(now), ..order };
-                Ok(Checked::not_made(order, NoCall::ClaimedElsewhere))
-            }
-            Err(error) => {
-                self.give_back(permitted.permit).await;
-                Err(error)
-            }
-        }
-    }
-
-    async fn give_back(&self, permit: &Admitted) {
-        if let Err(error) = self.admission.give_back(permit).await {
-            tracing::warn!(%error, "a permit could not be given back");
-        }
     }
 }

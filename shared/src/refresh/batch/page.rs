@@ -7,9 +7,10 @@ use jiff::Timestamp;
 
 use super::{BatchOutcome, Check, Checked, Counters, Lists, Permitted, Refreshed, Tracker};
 use crate::{
-    admission::{Admitted, ListTrouble, Verdict},
     order::{Order, OrderKey, Phase, Place, Product, Saw, Trigger},
+    permits::Permit,
     planner::Page,
+    rate_limiter::{ListTrouble, Verdict},
     vendor::{Listing, ShownOrder, VendorError},
 };
 
@@ -17,7 +18,7 @@ use crate::{
 const CONCURRENCY: usize = 8;
 
 /// A list check, and what it was planned from.
-pub(super) struct ListCheck<'a> {
+pub(super) struct PageCheck<'a> {
     pub(super) lists: &'a Lists,
     pub(super) page: &'a Page,
     /// The orders that it is to show.
@@ -35,7 +36,7 @@ type Row = (Order, Option<ShownOrder>);
 impl Tracker {
     pub(super) async fn check_page(
         &self,
-        check: &ListCheck<'_>,
+        check: &PageCheck<'_>,
         Permitted { key, permit }: Permitted<'_>,
     ) -> BatchOutcome {
         let asked_at = self.clock.now();
@@ -65,8 +66,8 @@ impl Tracker {
     /// Notes what an answer says about the list: how dense it is, and whether it can be trusted.
     async fn note_health(
         &self,
-        check: &ListCheck<'_>,
-        permit: &Admitted,
+        check: &PageCheck<'_>,
+        permit: &Permit,
         listing: &Listing,
         asked_at: Timestamp,
     ) {
@@ -81,16 +82,16 @@ impl Tracker {
             check.lists.note_rechecked(*page);
         }
         if *outside > 0 {
-            let noted = self.admission.distrust_list(permit.key(), product, ListTrouble::OtherTimes).await;
+            let noted = self.permits.distrust_list(permit.key(), product, ListTrouble::FilterIgnored).await;
             self.tell(permit.key(), noted).await;
-        } else if let Err(error) = self.admission.trust_list(permit.key(), product).await {
+        } else if let Err(error) = self.permits.trust_list(permit.key(), product).await {
             tracing::warn!(%product, %error, "that the list is well could not be noted");
         }
     }
 
     /// The orders that the page shows, and those that it should and does not. Those that have changed come first: a customer waits for
     /// them.
-    async fn rows(&self, check: &ListCheck<'_>, listing: Listing) -> Vec<Row> {
+    async fn rows(&self, check: &PageCheck<'_>, listing: Listing) -> Vec<Row> {
         let Listing { rows, complete, total, outside, request_id, .. } = listing;
         let product = check.page.product;
         let shown = rows.len();
@@ -161,13 +162,13 @@ impl Tracker {
     }
 
     /// Whatever a list's answer would say about the key, it says it of the list: where only that is refused or limited, single checks go on.
-    async fn list_failed(&self, permit: &Admitted, product: Product, error: &VendorError) {
+    async fn list_failed(&self, permit: &Permit, product: Product, error: &VendorError) {
         let verdict = error.verdict();
         if matches!(verdict, Verdict::Refused(_)) {
             // It may be the key all the same, and another may be in use by now.
             self.vault.read_again(self.clock.now()).await;
         }
-        let noted = self.admission.list_failed(permit, product, &verdict).await;
+        let noted = self.permits.list_failed(permit, product, &verdict).await;
         self.tell(permit.key(), noted).await;
     }
 }

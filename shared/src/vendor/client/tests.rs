@@ -8,7 +8,7 @@ use wiremock::{
 use secrecy::SecretString;
 
 use super::*;
-use crate::{admission::Verdict, order::Trouble};
+use crate::{order::Trouble, rate_limiter::Verdict};
 
 fn key(product: Product) -> OrderKey {
     OrderKey { product, id: "6901616fe9e88196b4eb64b0".parse().unwrap() }

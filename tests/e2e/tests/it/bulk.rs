@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use shared::{
-    admission::{Class, Leave, ListTrust, Verdict},
     clock::Clock,
     order::{Order, OrderKey, Product, TrackedBy, Trigger},
+    rate_limiter::{Class, ListTrust, Verdict},
     refresh::{BatchOutcome, Check, Counters, Refreshed, Tracker},
 };
 
@@ -59,8 +59,8 @@ impl Shop {
     /// Has the key used, so that calls are scarce, and waits until the next may be made.
     async fn get_busy(&self) {
         let key = self.tracker.vault.secrets().vendor_key.fingerprint().clone();
-        let leave = self.tracker.admission.admit(&key, Class::Status).await.unwrap();
-        assert!(matches!(leave, Leave::Given(_)), "{leave:?}");
+        let acquired = self.tracker.permits.acquire(&key, Class::Status, None).await.unwrap();
+        assert!(acquired.is_ok(), "{acquired:?}");
         self.wait_for_leave();
     }
 
@@ -234,7 +234,7 @@ async fn a_list_that_shows_other_times_is_noticed_said_once_and_not_asked_again(
         assert!(lists == 1 && checks >= 1, "{compares}: {checks} by id, {lists} pages");
         let fingerprint = shop.tracker.vault.secrets().vendor_key.fingerprint().clone();
         let usage = shop.tracker.usage().await.unwrap();
-        assert_eq!(usage.list(Product::Mobile).said.as_deref(), Some("list_shows_other_times"));
+        assert_eq!(usage.list(Product::Mobile).said.as_deref(), Some("list_filter_ignored"));
         assert_eq!(usage.list(Product::Internet).said, None, "the other list has done nothing");
         assert_eq!(usage.event_seq, 1, "said once");
         assert!(shop.tracker.store.vendor_events(&fingerprint).await.unwrap().is_empty(), "and announced");
@@ -264,7 +264,7 @@ async fn a_list_that_fails_again_and_again_is_left_alone_for_a_while() {
     let (checks, lists) = shop.calls().await;
     assert!(lists == 3 && checks >= 5, "{checks} by id, {lists} pages");
     let usage = shop.tracker.usage().await.unwrap();
-    assert_eq!(usage.list(Product::Mobile).said.as_deref(), Some("list_fails"));
+    assert_eq!(usage.list(Product::Mobile).said.as_deref(), Some("list_unavailable"));
     for key in &keys {
         assert!(!shop.stored(key).await.unlisted, "a page that failed says nothing about an order");
     }
@@ -376,7 +376,7 @@ async fn nobody_asks_for_a_page_that_somebody_else_is_asking_for() {
         .await;
     let key = shop.tracker.vault.secrets().vendor_key.fingerprint().clone();
     for _ in 0..3 {
-        shop.tracker.admission.admit(&key, Class::Status).await.unwrap();
+        shop.tracker.permits.acquire(&key, Class::Status, None).await.unwrap().unwrap();
     }
     let first = shop.tracker.poll(&keys[0]);
     let second = async {
@@ -490,7 +490,7 @@ async fn a_list_that_alone_refuses_the_key_costs_no_single_check() {
         }
         let usage = shop.tracker.usage().await.unwrap();
         let off = usage.list(Product::Mobile);
-        assert_eq!(off.said.as_deref(), Some("list_fails"), "{refusal}");
+        assert_eq!(off.said.as_deref(), Some("list_unavailable"), "{refusal}");
         assert_eq!(off.off_until.unwrap().duration_since(shop.tracker.clock.now()).as_secs(), 300);
         assert_eq!(usage.event_seq, 1, "said once");
         let fingerprint = shop.tracker.vault.secrets().vendor_key.fingerprint().clone();
@@ -515,12 +515,12 @@ async fn the_probe_of_a_suspended_key_is_a_single_check() {
         keys.push(shop.order(Product::Mobile, 20.0 - f64::from(index), is("HANDLING")).await);
     }
     let key = shop.tracker.vault.secrets().vendor_key.fingerprint().clone();
-    let Leave::Given(admitted) = shop.tracker.admission.admit(&key, Class::Status).await.unwrap() else {
+    let Ok(permit) = shop.tracker.permits.acquire(&key, Class::Status, None).await.unwrap() else {
         panic!("no leave")
     };
     for _ in 0..3 {
         let refused = Verdict::Refused("ERR_AUTH".to_owned());
-        shop.tracker.admission.learn(&admitted, &refused).await.unwrap();
+        shop.tracker.permits.learn(&permit, &refused).await.unwrap();
     }
     let usage = shop.tracker.usage().await.unwrap();
     let orders = shop.tracker.store.load_many(&keys).await.unwrap();

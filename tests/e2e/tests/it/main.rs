@@ -9,13 +9,13 @@
     reason = "tests"
 )]
 
-mod admission;
 mod api;
 mod bulk;
 mod call_rate;
 mod crash;
 mod links;
 mod odd_answers;
+mod permits;
 mod privileges;
 mod races;
 mod redrive;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use e2e::{IsolatedTable, Sandbox, Stack};
-use shared::{admission::Budget, clock::Clock, config::Config, order::Schedule};
+use shared::{clock::Clock, config::Config, order::Schedule, rate_limiter::Budget};
 
 /// Names in the template under the functions' `Variables`.
 fn names_in_template() -> BTreeSet<&'static str> {

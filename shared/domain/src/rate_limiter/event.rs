@@ -1,9 +1,9 @@
-//! What is announced about a key.
+//! Events about a key.
+
+use std::fmt::Display;
 
 use jiff::Timestamp;
-use serde::Serialize;
-
-use crate::secret::Fingerprint;
+use serde::{Deserialize, Serialize};
 
 /// The reason of a `Vendor Resumed` that no probe has brought about.
 const KEY_REPLACED: &str = "key_replaced";
@@ -11,7 +11,7 @@ const KEY_REPLACED: &str = "key_replaced";
 /// What happened to a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VendorEventKind<'a> {
-    /// The vendor refused it again and again: nobody calls until then.
+    /// The vendor refused it again and again: no calls until then.
     Suspended {
         /// The vendor's `error.code`.
         reason: &'a str,
@@ -20,27 +20,28 @@ pub enum VendorEventKind<'a> {
     },
     /// A probe was answered.
     Resumed,
-    /// The key was suspended, and another is in use now: nobody waits for a probe of this one. `Vendor Resumed` with a reason.
+    /// The key was suspended, and another is in use now: no probe of this one will come. `Vendor Resumed` with a reason.
     Replaced,
-    /// A list is not what it is documented to be: orders are looked at one by one.
-    NeedsReview {
+    /// A list is not what it is documented to be: orders are checked one by one.
+    ListDegraded {
         /// What is wrong with it.
         reason: &'a str,
-        /// Whose list.
+        /// The list's product.
         product: &'a str,
     },
 }
 
-/// An event about a key, kept beside its admission until it is announced.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An event about a key, kept in the key's item until it is published.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VendorEvent {
     /// Its number among the key's events, from 1.
     pub seq: u32,
     /// `detail-type`.
     pub detail_type: String,
     /// When it happened.
+    #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
     pub occurred_at: Timestamp,
-    /// The exact JSON to be announced.
+    /// The exact JSON to be published.
     pub detail: String,
 }
 
@@ -58,16 +59,16 @@ struct Detail<'a> {
 }
 
 impl VendorEvent {
-    /// Number `seq` about `key`; its id is `vendor/{fingerprint}#{seq}`.
-    pub fn new(key: &Fingerprint, seq: u32, kind: VendorEventKind<'_>, now: Timestamp) -> Self {
+    /// Number `seq` about the key with this fingerprint; its id is `vendor/{fingerprint}#{seq}`.
+    pub fn new(key: &impl Display, seq: u32, kind: VendorEventKind<'_>, now: Timestamp) -> Self {
         let (detail_type, reason, suspended_until, product) = match kind {
             VendorEventKind::Suspended { reason, suspended_until } => {
                 ("Vendor Suspended", Some(reason), Some(suspended_until), None)
             }
             VendorEventKind::Resumed => ("Vendor Resumed", None, None, None),
             VendorEventKind::Replaced => ("Vendor Resumed", Some(KEY_REPLACED), None, None),
-            VendorEventKind::NeedsReview { reason, product } => {
-                ("Vendor Needs Review", Some(reason), None, Some(product))
+            VendorEventKind::ListDegraded { reason, product } => {
+                ("Vendor List Degraded", Some(reason), None, Some(product))
             }
         };
         let detail = Detail {
@@ -96,7 +97,7 @@ mod tests {
 
     #[test]
     fn the_end_of_a_suspension_says_whether_the_key_was_replaced() {
-        let key = Fingerprint::stored("1f2e3d4c5b6a7988");
+        let key = "1f2e3d4c5b6a7988";
         let reason = |kind| {
             let event = VendorEvent::new(&key, 2, kind, Timestamp::UNIX_EPOCH);
             assert_eq!(event.detail_type, "Vendor Resumed");

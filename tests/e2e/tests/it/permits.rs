@@ -15,10 +15,11 @@ use futures_util::future::{BoxFuture, join_all};
 use jiff::Timestamp;
 use serde_json::json;
 use shared::{
-    admission::{Admission, Budget, Chosen, Class, Closed, Leave, ListTrouble, Verdict},
     clock::Clock,
     order::{OrderKey, Product, TrackedBy, Trigger},
+    permits::{ListCheck, Permit, Permits},
     planner::Page,
+    rate_limiter::{Budget, Class, Denied, DenyReason, ListTrouble, Verdict},
     refresh::{BatchOutcome, Check, Counters, NoCall, Refreshed, Tracker},
     secret::Fingerprint,
     store::Store,
@@ -29,11 +30,11 @@ fn later(start: Timestamp, seconds: f64) -> Timestamp {
     start.checked_add(Duration::from_secs_f64(seconds)).unwrap()
 }
 
-/// Admissions for a key that nobody else uses.
-fn admission(stack: &Stack, name: &str, clock: &Clock, budget: Budget) -> (Admission, Fingerprint) {
+/// Permits for a key that nothing else uses.
+fn permits_of(stack: &Stack, name: &str, clock: &Clock, budget: Budget) -> (Permits, Fingerprint) {
     let store = Store::new(stack.dynamodb(), stack.env("ORDERS_TABLE").to_owned());
     let key = Fingerprint::stored(&format!("{name}-{}", Clock::System.now().as_microsecond()));
-    (Admission::new(store, clock.clone(), budget), key)
+    (Permits::new(store, clock.clone(), budget), key)
 }
 
 #[tokio::test]
@@ -44,18 +45,18 @@ async fn fifty_callers_never_exceed_the_budget_and_each_class_gets_its_part() {
     let start = Clock::System.now();
     let clock = Clock::fixed(start);
     let budget = Budget::new(120, 10).unwrap();
-    let (_, key) = admission(&stack, "fifty", &clock, budget);
+    let (_, key) = permits_of(&stack, "fifty", &clock, budget);
     // Each caller is a process of its own, with a memory of its own.
     let callers: Vec<_> = (0..CALLERS)
-        .map(|index| (admission(&stack, "", &clock, budget).0, Class::ALL[index % Class::ALL.len()]))
+        .map(|index| (permits_of(&stack, "", &clock, budget).0, Class::ALL[index % Class::ALL.len()]))
         .collect();
     let mut calls: Vec<(f64, Class)> = Vec::new();
     for step in 0..3 * 60 * 4 {
         let now = f64::from(step) / 4.0;
         clock.set(later(start, now));
-        let asked = join_all(callers.iter().map(|(admission, class)| async {
-            let leave = admission.admit(&key, *class).await.unwrap();
-            matches!(leave, Leave::Given(_)).then_some(*class)
+        let asked = join_all(callers.iter().map(|(permits, class)| async {
+            let acquired = permits.acquire(&key, *class, None).await.unwrap();
+            matches!(acquired, Ok(_)).then_some(*class)
         }));
         calls.extend(asked.await.into_iter().flatten().map(|class| (now, class)));
     }
@@ -154,41 +155,46 @@ async fn a_revoked_key_is_suspended_after_three_calls_and_said_once() {
     assert_eq!(heard.detail["reason"], "INVALID_ACCESS_TOKEN");
 
     // The probe dies: it was given leave, and nothing more is heard of it.
-    let admission = &pollers[0].0.admission;
+    let permits = &pollers[0].0.permits;
     let fingerprint = Fingerprint::stored(&key);
     clock.set(later(clock.now(), 16.0 * 60.0));
-    assert!(matches!(admission.admit(&fingerprint, Class::Poller).await.unwrap(), Leave::Given(_)));
+    assert!(matches!(permits.acquire(&fingerprint, Class::Poller, None).await.unwrap(), Ok(_)));
     for (other, _) in &pollers {
-        let leave = other.admission.admit(&fingerprint, Class::Poller).await.unwrap();
-        assert!(matches!(leave, Leave::Refused { why: Closed::Suspended, .. }), "one probe, not nine");
+        let acquired = other.permits.acquire(&fingerprint, Class::Poller, None).await.unwrap();
+        assert!(matches!(acquired, Err(Denied { reason: DenyReason::Suspended, .. })), "one probe, not nine");
     }
     // Not for ever: the next probe is refused, the one after that comes after twice the time and is taken.
     clock.set(later(clock.now(), 16.0 * 60.0));
-    let Leave::Given(probe) = admission.admit(&fingerprint, Class::Status).await.unwrap() else {
+    let Ok(probe) = permits.acquire(&fingerprint, Class::Status, None).await.unwrap() else {
         panic!("no second probe")
     };
-    assert!(!admission.learn(&probe, &Verdict::Refused("INVALID_ACCESS_TOKEN".to_owned())).await.unwrap());
+    assert!(!permits.learn(&probe, &Verdict::Refused("INVALID_ACCESS_TOKEN".to_owned())).await.unwrap());
     clock.set(later(clock.now(), 31.0 * 60.0));
-    let Leave::Refused { until, .. } = admission.admit(&fingerprint, Class::Status).await.unwrap() else {
+    let Err(Denied { retry_at: until, .. }) =
+        permits.acquire(&fingerprint, Class::Status, None).await.unwrap()
+    else {
         panic!("a probe too early")
     };
     clock.set(until);
-    let Leave::Given(probe) = admission.admit(&fingerprint, Class::Status).await.unwrap() else {
+    let Ok(probe) = permits.acquire(&fingerprint, Class::Status, None).await.unwrap() else {
         panic!("no third probe")
     };
     for (other, _) in &pollers {
-        let leave = other.admission.admit(&fingerprint, Class::Poller).await.unwrap();
-        assert!(matches!(leave, Leave::Refused { why: Closed::Suspended, .. }), "while the probe is out");
+        let acquired = other.permits.acquire(&fingerprint, Class::Poller, None).await.unwrap();
+        assert!(
+            matches!(acquired, Err(Denied { reason: DenyReason::Suspended, .. })),
+            "while the probe is out"
+        );
     }
-    assert!(admission.learn(&probe, &Verdict::Accepted).await.unwrap(), "this update resumed the key");
-    assert!(!admission.learn(&probe, &Verdict::Accepted).await.unwrap(), "and only this one");
+    assert!(permits.learn(&probe, &Verdict::Accepted).await.unwrap(), "this update resumed the key");
+    assert!(!permits.learn(&probe, &Verdict::Accepted).await.unwrap(), "and only this one");
     // The others have heard of no probe that was answered: soon they ask again.
     clock.set(later(clock.now(), 31.0));
     pollers[0].0.publish_key(&fingerprint).await.unwrap();
     let heard = stack.bus.wait_for(&format!("vendor/{key}"), "Vendor Resumed", Duration::from_secs(20)).await;
     assert_eq!(heard.id(), format!("vendor/{key}#2"));
     for (other, _) in &pollers {
-        assert!(matches!(other.admission.admit(&fingerprint, Class::Poller).await.unwrap(), Leave::Given(_)));
+        assert!(matches!(other.permits.acquire(&fingerprint, Class::Poller, None).await.unwrap(), Ok(_)));
     }
     assert_eq!(stack.bus.kinds(&format!("vendor/{key}")), ["Vendor Suspended", "Vendor Resumed"]);
     place.delete(&stack).await;
@@ -221,7 +227,10 @@ async fn twenty_pollers_at_once_stop_with_the_calls_that_are_under_way() {
     clock.set(later(clock.now(), 20.0));
     let (tracker, order) = &pollers[0];
     let refreshed = tracker.refresh(order, Trigger::Poller).await.unwrap().unwrap();
-    assert!(matches!(refreshed.check, Check::NotMade(NoCall::Denied { reason: Closed::Suspended, .. })));
+    assert!(matches!(
+        refreshed.check,
+        Check::NotMade(NoCall::Denied(Denied { reason: DenyReason::Suspended, .. }))
+    ));
     clock.set(later(clock.now(), 280.0));
     let refreshed = tracker.refresh(order, Trigger::Poller).await.unwrap().unwrap();
     assert_eq!(refreshed.order.phase.as_str(), "parked", "delayed, and nothing was asked");
@@ -232,12 +241,10 @@ async fn twenty_pollers_at_once_stop_with_the_calls_that_are_under_way() {
 async fn the_third_refusal_is_made_good_if_its_counter_died() {
     let stack = Stack::fast();
     let clock = Clock::fixed(Clock::System.now());
-    let (admission, key) = admission(&stack, "died", &clock, Budget::default());
-    let Leave::Given(admitted) = admission.admit(&key, Class::Poller).await.unwrap() else {
-        panic!("no leave")
-    };
+    let (permits, key) = permits_of(&stack, "died", &clock, Budget::default());
+    let Ok(permit) = permits.acquire(&key, Class::Poller, None).await.unwrap() else { panic!("no permit") };
     for _ in 0..2 {
-        admission.learn(&admitted, &Verdict::Refused("ERR_AUTH".to_owned())).await.unwrap();
+        permits.learn(&permit, &Verdict::Refused("ERR_AUTH".to_owned())).await.unwrap();
     }
     // The third was counted, and then nothing more was heard.
     let update = stack.dynamodb().update_item().table_name(stack.env("ORDERS_TABLE"));
@@ -246,8 +253,8 @@ async fn the_third_refusal_is_made_good_if_its_counter_died() {
     let update = update.update_expression("ADD refusals :one");
     update.expression_attribute_values(":one", AttributeValue::N("1".to_owned())).send().await.unwrap();
     clock.set(later(clock.now(), 30.0));
-    let leave = admission.admit(&key, Class::Poller).await.unwrap();
-    assert!(matches!(leave, Leave::Refused { why: Closed::Suspended, .. }), "{leave:?}");
+    let acquired = permits.acquire(&key, Class::Poller, None).await.unwrap();
+    assert!(matches!(acquired, Err(Denied { reason: DenyReason::Suspended, .. })), "{acquired:?}");
 }
 
 #[tokio::test]
@@ -255,29 +262,31 @@ async fn a_pause_holds_for_everybody_is_never_shortened_and_has_an_end() {
     let stack = Stack::fast();
     let start = Clock::System.now();
     let clock = Clock::fixed(start);
-    let (one, key) = admission(&stack, "pause", &clock, Budget::default());
-    let (other, _) = admission(&stack, "", &clock, Budget::default());
-    let Leave::Given(admitted) = one.admit(&key, Class::Status).await.unwrap() else { panic!("no leave") };
+    let (one, key) = permits_of(&stack, "pause", &clock, Budget::default());
+    let (other, _) = permits_of(&stack, "", &clock, Budget::default());
+    let Ok(permit) = one.acquire(&key, Class::Status, None).await.unwrap() else { panic!("no permit") };
     let throttled = |seconds: u64| Verdict::Throttled(Some(Duration::from_secs(seconds)));
-    one.learn(&admitted, &throttled(30)).await.unwrap();
-    one.learn(&admitted, &throttled(10)).await.unwrap();
-    let paused = |leave: Leave| match leave {
-        Leave::Refused { until, why: Closed::Paused } => until.duration_since(clock.now()).as_secs(),
+    one.learn(&permit, &throttled(30)).await.unwrap();
+    one.learn(&permit, &throttled(10)).await.unwrap();
+    let paused = |acquired: Result<Permit, Denied>| match acquired {
+        Err(Denied { retry_at: until, reason: DenyReason::Paused }) => {
+            until.duration_since(clock.now()).as_secs()
+        }
         other => panic!("{other:?}"),
     };
-    assert_eq!(paused(other.admit(&key, Class::Poller).await.unwrap()), 30);
+    assert_eq!(paused(other.acquire(&key, Class::Poller, None).await.unwrap()), 30);
     clock.set(later(start, 29.0));
-    one.learn(&admitted, &throttled(86_400)).await.unwrap();
+    one.learn(&permit, &throttled(86_400)).await.unwrap();
     // Who knew of the first pause asks again when that is over.
     clock.set(later(start, 30.0));
-    assert_eq!(paused(other.admit(&key, Class::Recheck).await.unwrap()), 599, "ten minutes at most");
+    assert_eq!(paused(other.acquire(&key, Class::Recheck, None).await.unwrap()), 599, "ten minutes at most");
     clock.set(later(start, 29.0 + 600.0));
-    assert!(matches!(other.admit(&key, Class::Recheck).await.unwrap(), Leave::Given(_)));
+    assert!(matches!(other.acquire(&key, Class::Recheck, None).await.unwrap(), Ok(_)));
 }
 
 /// Nobody looks, so nobody may be kept from looking.
 #[tokio::test]
-async fn a_claim_that_no_call_is_admitted_for_is_given_back() {
+async fn a_claim_without_a_permit_is_given_back() {
     let stack = Stack::fast();
     let vendor = refusing_vendor().await;
     let place = IsolatedTable::create(&stack, "unclaimed").await;
@@ -286,17 +295,20 @@ async fn a_claim_that_no_call_is_admitted_for_is_given_back() {
     let key = tracker.vault.secrets().vendor_key.fingerprint().clone();
     // Another process hears of a pause, and this one does not.
     let store = Store::new(stack.dynamodb(), place.table().to_owned());
-    let other = Admission::new(store, tracker.clock.clone(), Budget::default());
-    let Leave::Given(admitted) = other.admit(&key, Class::Status).await.unwrap() else { panic!("no leave") };
+    let other = Permits::new(store, tracker.clock.clone(), Budget::default());
+    let Ok(permit) = other.acquire(&key, Class::Status, None).await.unwrap() else { panic!("no permit") };
     tracker.clock.set(later(tracker.clock.now(), 9.0));
-    other.learn(&admitted, &Verdict::Throttled(Some(Duration::from_secs(60)))).await.unwrap();
+    other.learn(&permit, &Verdict::Throttled(Some(Duration::from_secs(60)))).await.unwrap();
     for trigger in [Trigger::Status, Trigger::Poller, Trigger::Recheck] {
         let fresh = self::tracker(&stack, &place, &vendor, "nobody-uses-it", tracker.clock.clone()).await;
-        let one = Tracker { admission: fresh.admission, ..tracker.clone() };
+        let one = Tracker { permits: fresh.permits, ..tracker.clone() };
         let before = place.item(&stack, order).await;
         let refreshed = one.refresh(order, trigger).await.unwrap().unwrap();
         assert!(
-            matches!(refreshed.check, Check::NotMade(NoCall::Denied { reason: Closed::Paused, .. })),
+            matches!(
+                refreshed.check,
+                Check::NotMade(NoCall::Denied(Denied { reason: DenyReason::Paused, .. }))
+            ),
             "{trigger:?}"
         );
         assert_eq!(place.item(&stack, order).await, before, "{trigger:?}");
@@ -420,27 +432,27 @@ async fn a_refusal_of_a_key_that_is_not_in_use_any_more_is_not_held_against_it()
     for seconds in [10.0, 20.0, 70.0] {
         assert!(matches!(look_after(&one, seconds).await, Check::Failed(_)), "{seconds}");
     }
-    let usage = one.admission.usage(&old).await.unwrap();
+    let usage = one.permits.usage(&old).await.unwrap();
     assert_eq!((usage.refusals, usage.suspended_until, usage.event_seq), (0, None, 0));
     assert!(matches!(look_after(&one, 80.0).await, Check::Answered));
 
     // The old key is suspended all the same, by those who heard of the new one too late, and one of them makes the probe.
-    let Leave::Given(admitted) = other.admission.admit(&old, Class::Status).await.unwrap() else {
-        panic!("no leave")
+    let Ok(permit) = other.permits.acquire(&old, Class::Status, None).await.unwrap() else {
+        panic!("no permit")
     };
     for _ in 0..3 {
-        other.admission.learn(&admitted, &Verdict::Refused("ERR_AUTH".to_owned())).await.unwrap();
+        other.permits.learn(&permit, &Verdict::Refused("ERR_AUTH".to_owned())).await.unwrap();
     }
-    let until = other.admission.usage(&old).await.unwrap().suspended_until.unwrap();
+    let until = other.permits.usage(&old).await.unwrap().suspended_until.unwrap();
     let look = look_after(&other, until.duration_since(start).as_secs_f64()).await;
     assert!(matches!(look, Check::Failed(_)), "{look:?}");
-    let usage = other.admission.usage(&old).await.unwrap();
+    let usage = other.permits.usage(&old).await.unwrap();
     assert_eq!(
         (usage.refusals, usage.suspended_until, usage.event_seq),
         (0, None, 2),
         "its suspension is over"
     );
-    assert_eq!(other.admission.usage(&new).await.unwrap().refusals, 0);
+    assert_eq!(other.permits.usage(&new).await.unwrap().refusals, 0);
     let look = look_after(&other, until.duration_since(start).as_secs_f64() + 700.0).await;
     assert!(matches!(look, Check::Answered), "{look:?}");
     stack.delete_secret(&name).await;
@@ -462,11 +474,11 @@ async fn a_suspended_key_that_is_in_use_stays_suspended_and_is_never_late() {
     let clock = Clock::fixed(Clock::System.now());
     let tracker = place.tracker(&stack, &vendor, clock.clone(), &[("BULK_LOOKS", "off")]).await;
     let key = tracker.vault.secrets().vendor_key.fingerprint().clone();
-    let Leave::Given(admitted) = tracker.admission.admit(&key, Class::Status).await.unwrap() else {
-        panic!("no leave")
+    let Ok(permit) = tracker.permits.acquire(&key, Class::Status, None).await.unwrap() else {
+        panic!("no permit")
     };
     for _ in 0..3 {
-        tracker.admission.learn(&admitted, &Verdict::Refused("ERR_AUTH".to_owned())).await.unwrap();
+        tracker.permits.learn(&permit, &Verdict::Refused("ERR_AUTH".to_owned())).await.unwrap();
     }
     for _ in 0..12 {
         clock.set(later(clock.now(), 61.0));
@@ -481,10 +493,10 @@ async fn a_suspended_key_that_is_in_use_stays_suspended_and_is_never_late() {
     }
     // Its probe is answered: it leaves the index.
     clock.set(tracker.usage().await.unwrap().suspended_until.unwrap());
-    let Leave::Given(probe) = tracker.admission.admit(&key, Class::Status).await.unwrap() else {
+    let Ok(probe) = tracker.permits.acquire(&key, Class::Status, None).await.unwrap() else {
         panic!("no probe")
     };
-    assert!(tracker.admission.learn(&probe, &Verdict::Accepted).await.unwrap());
+    assert!(tracker.permits.learn(&probe, &Verdict::Accepted).await.unwrap());
     clock.set(later(clock.now(), 61.0));
     recheck_once(&tracker).await;
     assert!(tracker.store.due(later(clock.now(), 3600.0), 100).await.unwrap().vendor_keys.is_empty());
@@ -525,7 +537,7 @@ impl Gate for SlowClaims {
 
     fn after<'a>(&'a self, request: &'a Request, _: &'a Answer) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            let is_claim = request.operation == "UpdateItem" && request.text.contains("SET asked_at = :now");
+            let is_claim = request.operation == "UpdateItem" && request.text.contains("SET #asked_at = ");
             if is_claim && self.claims.fetch_add(1, Ordering::SeqCst) % 3 == 1 {
                 self.clock.set(later(self.clock.now(), self.seconds));
             }
@@ -535,7 +547,7 @@ impl Gate for SlowClaims {
 
 /// Findings, 6: an admission was used up to 2.2 s after it was given, where a claim came in between.
 #[tokio::test]
-async fn an_admission_that_a_slow_claim_made_old_is_given_back() {
+async fn a_permit_that_a_slow_claim_made_old_is_given_back() {
     let stack = Stack::fast();
     let place = IsolatedTable::create(&stack, "slow-claims").await;
     let bed = TestBed::open(&stack, &place).await;
@@ -568,12 +580,12 @@ async fn an_admission_that_a_slow_claim_made_old_is_given_back() {
                     made += 1;
                     clock.set(later(clock.now(), 3.1));
                 }
-                BatchOutcome::Denied { retry_at: until, reason: Closed::Rate } => {
+                BatchOutcome::Denied(Denied { retry_at: until, reason: DenyReason::RateLimited }) => {
                     if gate.claims.load(Ordering::SeqCst) % 3 == 2 && until == clock.now() {
                         given_back += 1;
                         assert_eq!(bed.item(&order).await.unwrap(), before, "the claim is given back too");
-                        let usage = tracker.admission.usage(&key).await.unwrap();
-                        assert!(usage.slot.unwrap() <= clock.now().as_microsecond(), "a call may be made");
+                        let usage = tracker.permits.usage(&key).await.unwrap();
+                        assert!(usage.tat.unwrap() <= clock.now().as_microsecond(), "a call may be made");
                     }
                     clock.wait_until(until).await;
                 }
@@ -602,41 +614,41 @@ async fn a_page_that_is_not_asked_for_after_all_is_not_on_record() {
     let start = Clock::System.now();
     let clock = Clock::fixed(start);
     let budget = Budget::new(60, 5).unwrap();
-    let (one, key) = admission(&stack, "given-back", &clock, budget);
+    let (one, key) = permits_of(&stack, "given-back", &clock, budget);
     let page = Page { product: Product::Mobile, from: start, to: later(start, 20.0) };
-    let admit = async |admission: &Admission| {
-        let chosen = admission.admit_for(&key, Class::Poller, |_, _| Some(((), Some(page)))).await.unwrap();
-        let Chosen::Given(admitted, ()) = chosen else { panic!("no leave: {chosen:?}") };
-        admitted
+    let take = async |permits: &Permits| {
+        let turn = permits.last_known(&key).page_turn;
+        let list_check = ListCheck { page, turn };
+        permits.acquire(&key, Class::Poller, Some(list_check)).await.unwrap().unwrap()
     };
     let known = async || {
         let usage = one.usage(&key).await.unwrap();
-        (usage.slot, usage.own_slots, usage.pages.len())
+        (usage.tat, usage.reservation_tats, usage.pages.len())
     };
-    admit(&one).await;
+    take(&one).await;
     let before = known().await;
-    let admitted = admit(&one).await;
+    let permit = take(&one).await;
     assert_eq!(known().await.2, 2);
     clock.set(later(start, 1.0));
-    assert!(one.give_back_if_old(&admitted).await.is_none(), "it may be used for a second");
+    assert!(one.give_back_if_old(&permit).await.is_none(), "it may be used for a second");
     clock.set(later(start, 1.001));
-    let until = one.give_back_if_old(&admitted).await;
-    assert_eq!(until, Some((clock.now(), Closed::Rate)));
+    let until = one.give_back_if_old(&permit).await;
+    assert_eq!(until, Some(Denied { reason: DenyReason::RateLimited, retry_at: clock.now() }));
     // One page is left: both have asked for the same, at the same moment.
     assert_eq!((known().await.0, known().await.1), (before.0, before.1));
     let after = known().await;
-    one.give_back(&admitted).await.unwrap();
+    one.give_back(&permit).await.unwrap();
     assert_eq!(known().await, after, "once");
 
     // Somebody else was admitted meanwhile: the call counts as made, but nobody waits for its page.
     clock.set(later(start, 20.0));
-    let admitted = admit(&one).await;
-    let (other, _) = admission(&stack, "", &clock, budget);
-    assert!(matches!(other.admit(&key, Class::Status).await.unwrap(), Leave::Given(_)));
+    let permit = take(&one).await;
+    let (other, _) = permits_of(&stack, "", &clock, budget);
+    assert!(matches!(other.acquire(&key, Class::Status, None).await.unwrap(), Ok(_)));
     let before = known().await;
     assert_eq!(before.2, 1);
     clock.set(later(start, 22.0));
-    assert!(one.give_back_if_old(&admitted).await.is_some());
+    assert!(one.give_back_if_old(&permit).await.is_some());
     assert_eq!(known().await, (before.0, before.1, 0));
 }
 
@@ -691,7 +703,7 @@ async fn an_order_whose_record_takes_no_write_costs_no_other_order_its_tick() {
     let tracker = bed.tracker(&gate, clock.clone(), "unwritable", &settings).await;
     let key = tracker.vault.secrets().vendor_key.fingerprint().clone();
     // This vendor knows no lists.
-    tracker.admission.distrust_list(&key, Product::Mobile, ListTrouble::OtherTimes).await.unwrap();
+    tracker.permits.distrust_list(&key, Product::Mobile, ListTrouble::FilterIgnored).await.unwrap();
     let order = |name: &str| OrderKey { product: Product::Mobile, id: name.parse().unwrap() };
     let (stuck, others) = (order(&stuck), [order("a-1"), order("a-2"), order("a-3")]);
     well.track(&stuck, None, TrackedBy::Put).await.unwrap();
@@ -700,8 +712,8 @@ async fn an_order_whose_record_takes_no_write_costs_no_other_order_its_tick() {
         well.track(other, None, TrackedBy::Put).await.unwrap();
     }
     let get_busy = async || {
-        let leave = tracker.admission.admit(&key, Class::Status).await.unwrap();
-        assert!(matches!(leave, Leave::Given(_)), "{leave:?}");
+        let acquired = tracker.permits.acquire(&key, Class::Status, None).await.unwrap();
+        assert!(matches!(acquired, Ok(_)), "{acquired:?}");
         clock.set(later(clock.now(), 3.3));
     };
     // The others' ticks: the one that is stuck would come first each time, since it is never looked at.

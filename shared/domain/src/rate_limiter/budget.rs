@@ -1,0 +1,154 @@
+//! The key's limit as buckets of the GCRA: one for all calls, and one for each class's reservation.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::Usage;
+use crate::{order::Trigger, time::CLOCK_TOLERANCE};
+
+/// What the limit is counted over: the vendor's minute, and a second for which a permit may wait before it is used.
+const WINDOW: Duration = Duration::from_secs(61);
+
+/// The tracker's part of the key's limit (`VENDOR_CALLS_PER_MINUTE`, `VENDOR_CALLS_BURST`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    per_minute: u32,
+    burst: u32,
+}
+
+/// Limits that leave no room for every class.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidBudget {
+    /// The burst.
+    #[error("must be from 1 to 10000, and less than VENDOR_CALLS_PER_MINUTE ({0})")]
+    Burst(u32),
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { per_minute: 60, burst: 5 }
+    }
+}
+
+impl Budget {
+    /// `per_minute` calls in any minute, the `burst` that may leave at once included.
+    ///
+    /// # Errors
+    /// If the burst is 0, or not less than the limit.
+    pub fn new(per_minute: u32, burst: u32) -> Result<Self, InvalidBudget> {
+        if (1..=10_000).contains(&burst) && burst < per_minute {
+            Ok(Self { per_minute, burst })
+        } else {
+            Err(InvalidBudget::Burst(per_minute))
+        }
+    }
+
+    /// The bucket of all calls.
+    ///
+    /// A call may come a quarter of an emission interval before its time. Without this slack a burst of 1 leaves no room between a call
+    /// that a reservation covers and one that none does, and each call that comes late costs rate that no later call can use.
+    ///
+    /// No window exceeds the limit: one call more than the limit takes the tolerance and `limit` emission intervals, which is just more
+    /// than the window.
+    pub(super) fn all(self) -> Bucket {
+        let quarters = (i64::from(self.per_minute) - i64::from(self.burst)) * 4 + 3;
+        let emission_interval = micros(WINDOW) * 4 / quarters + 1;
+        let tolerance = (i64::from(self.burst) - 1) * emission_interval + emission_interval / 4;
+        Bucket { emission_interval, tolerance }
+    }
+
+    /// The bucket of a class's reservation: its part of the rate, and of the burst.
+    pub(super) fn reservation(self, class: Class) -> Bucket {
+        let emission_interval = self.all().emission_interval * 100 / class.percent();
+        let tolerance = (i64::from(self.reserved_burst(class)) - 1) * emission_interval;
+        Bucket { emission_interval, tolerance }
+    }
+
+    fn reserved_burst(self, class: Class) -> u32 {
+        match class {
+            Class::Poller => (self.burst / 2).min(self.burst.saturating_sub(3)).max(1),
+            Class::Status => (self.burst / 5).max(1),
+            Class::Recheck => (self.burst / 10).max(1),
+        }
+    }
+
+    /// The burst tolerance of a call that no reservation covers: what is reserved for no class, and half of the slack. A recheck beyond its
+    /// reservation comes half a call later where pollers made calls lately: orders in flight come first.
+    pub(super) fn unreserved_tolerance(self, class: Class, usage: &Usage, now: i64) -> i64 {
+        let reserved: u32 = Class::ALL.iter().map(|class| self.reserved_burst(*class)).sum();
+        let calls = i64::from(self.burst.saturating_sub(reserved).max(1));
+        let interval = self.all().emission_interval;
+        let lately = |tat: i64| tat + 2 * self.reservation(Class::Poller).emission_interval > now;
+        let yields = class == Class::Recheck && usage.reservation_tat(Class::Poller).is_some_and(lately);
+        (calls - 1) * interval + interval / 8 - if yields { interval / 2 } else { 0 }
+    }
+
+    /// Whether more than a third of the rate is in use, so that each call is worth planning.
+    pub fn is_busy(self, usage: &Usage, now: Timestamp) -> bool {
+        usage.tat.is_some_and(|tat| tat + 2 * self.all().emission_interval > now.as_microsecond())
+    }
+}
+
+/// The kind of caller. Each class has a reservation; the rest of the rate is for any of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Ticks of wait loops: half of the rate.
+    Poller,
+    /// Requests of the merchant: a fifth.
+    Status,
+    /// The recheck: a tenth.
+    Recheck,
+}
+
+impl Class {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Poller, Self::Status, Self::Recheck];
+
+    pub(super) fn percent(self) -> i64 {
+        match self {
+            Self::Poller => 50,
+            Self::Status => 20,
+            Self::Recheck => 10,
+        }
+    }
+
+    /// In the table and in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Poller => "poller",
+            Self::Status => "status",
+            Self::Recheck => "recheck",
+        }
+    }
+}
+
+impl From<Trigger> for Class {
+    fn from(trigger: Trigger) -> Self {
+        match trigger {
+            Trigger::Poller => Self::Poller,
+            Trigger::Status => Self::Status,
+            Trigger::Recheck => Self::Recheck,
+        }
+    }
+}
+
+/// One bucket of the GCRA, in microseconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bucket {
+    /// What a call costs.
+    pub(super) emission_interval: i64,
+    /// The burst tolerance: how far ahead of now the theoretical arrival time may lie for a call to be permitted.
+    pub(super) tolerance: i64,
+}
+
+impl Bucket {
+    /// A theoretical arrival time beyond this was written by a broken clock.
+    pub(super) fn too_far(self, now: i64) -> i64 {
+        now + self.tolerance + self.emission_interval + micros(CLOCK_TOLERANCE)
+    }
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}

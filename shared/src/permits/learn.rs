@@ -1,0 +1,106 @@
+//! What the answers of calls say about the key: refusals, suspension, pause.
+
+use jiff::Timestamp;
+
+use super::{Permit, Permits};
+use crate::{
+    rate_limiter::{
+        FIRST_PROBE, MAX_REFUSALS, Usage, VendorEvent, VendorEventKind, Verdict, doubled, pause_until,
+        unbelievable_pause,
+    },
+    secret::Fingerprint,
+    store::StoreError,
+    time::later,
+};
+
+impl Permits {
+    /// Takes in what the answer to a permitted call says about the key. True: the key's state flipped, and there is an event to publish.
+    ///
+    /// # Errors
+    /// If the table fails.
+    pub async fn learn(&self, permit: &Permit, verdict: &Verdict) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        let key = &permit.key;
+        match (verdict, permit.probe) {
+            (Verdict::Silent, _) => return Ok(false),
+            (Verdict::Accepted, None) if permit.refusals == 0 => return Ok(false),
+            (Verdict::Accepted, None) => self.store.forget_refusals(key).await?,
+            (Verdict::Accepted, Some(armed)) => return self.resume(key, armed, now).await,
+            (Verdict::Throttled(retry_after), _) => {
+                let until = pause_until(*retry_after, now);
+                self.store.pause(key, until, unbelievable_pause(now)).await?;
+                tracing::warn!(%key, %until, "the vendor asks for a pause");
+            }
+            (Verdict::Refused(_), Some(armed)) => {
+                let wait = doubled(self.store.usage(key).await?.probe_wait);
+                self.store.lengthen_probe(key, armed, later(now, wait), wait).await?;
+            }
+            (Verdict::Refused(code), None) => return self.count_refusal(key, code, now).await,
+        }
+        self.refresh_memory(key).await?;
+        Ok(false)
+    }
+
+    async fn count_refusal(&self, key: &Fingerprint, code: &str, now: Timestamp) -> Result<bool, StoreError> {
+        let Some(usage) = self.store.count_refusal(key).await? else { return Ok(false) };
+        let usage = self.remember(key, usage);
+        if usage.refusals < MAX_REFUSALS {
+            return Ok(false);
+        }
+        self.suspend(key, &usage, code, now).await
+    }
+
+    pub(super) async fn suspend(
+        &self,
+        key: &Fingerprint,
+        usage: &Usage,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let until = later(now, FIRST_PROBE);
+        let kind = VendorEventKind::Suspended { reason, suspended_until: until };
+        let event = VendorEvent::new(key, usage.event_seq.saturating_add(1), kind, now);
+        let flipped = self.store.suspend(key, until, FIRST_PROBE, &event, now).await?;
+        if flipped {
+            tracing::error!(%key, reason, %until, "the vendor refuses the key: no calls until then");
+        }
+        self.refresh_memory(key).await?;
+        Ok(flipped)
+    }
+
+    async fn resume(&self, key: &Fingerprint, armed: Timestamp, now: Timestamp) -> Result<bool, StoreError> {
+        let usage = self.store.usage(key).await?;
+        let event = VendorEvent::new(key, usage.event_seq.saturating_add(1), VendorEventKind::Resumed, now);
+        let flipped = self.store.end_suspension(key, Some(armed), &event, now).await?;
+        if flipped {
+            tracing::warn!(%key, "the vendor takes the key again");
+        }
+        self.refresh_memory(key).await?;
+        Ok(flipped)
+    }
+
+    /// Forgets what was held against a key that is not in use any more: refusals that were counted, and a suspension, with an event that
+    /// says that it is over. True, for exactly one caller: there is an event to publish.
+    ///
+    /// # Errors
+    /// If the table fails.
+    pub async fn replaced(&self, key: &Fingerprint) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        let usage = self.store.usage(key).await?;
+        let flipped = if usage.suspended_until.is_some() {
+            let seq = usage.event_seq.saturating_add(1);
+            let event = VendorEvent::new(key, seq, VendorEventKind::Replaced, now);
+            self.store.end_suspension(key, None, &event, now).await?
+        } else {
+            if usage.refusals > 0 {
+                self.store.drop_refusals(key).await?;
+            }
+            false
+        };
+        if flipped {
+            tracing::warn!(%key, "a suspended key is not in use any more: its suspension is over");
+        }
+        self.refresh_memory(key).await?;
+        Ok(flipped)
+    }
+}
