@@ -7,10 +7,16 @@ use aws_sdk_dynamodb::{
 };
 use jiff::Timestamp;
 
-use super::{Item, Store, StoreError, failed_transaction, history, item, lost_transaction, lost_update};
+use super::{
+    Item, Store, StoreError,
+    error::{failed_transaction, lost_transaction, lost_update},
+    history,
+    item::{self, number},
+    update::{Change, Expression, is},
+};
 use crate::order::{Event, Order};
 
-/// What became of a commit. Losing is no error: somebody else was faster.
+/// What became of a commit. Losing is no error: another process was faster.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Commit {
     /// The order is now so.
@@ -34,25 +40,13 @@ impl Store {
         due_at: Option<Timestamp>,
     ) -> Result<Commit, StoreError> {
         let after = Order { version: before.version.saturating_add(1), ..after };
-        let mut change = item::Change::between(before, &after)?;
-        change.set_due(item::part(&after), due_at);
-        let (expression, names, mut values) = change.into_expression();
-        values.insert(":version".to_owned(), AttributeValue::N(before.version.to_string()));
-        let update = Update::builder()
-            .table_name(&self.table)
-            .set_key(Some(item::order_key(&before.key)))
-            .update_expression(expression)
-            .condition_expression("version = :version")
-            .set_expression_attribute_names(Some(names))
-            .set_expression_attribute_values(Some(values))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .build()
-            .map_err(|error| unbuilt(&error))?;
+        let change = item::set_due(item::difference(before, &after)?, item::part(&after), due_at)
+            .only_if(is("version", "=", number(before.version)));
+        let key = item::order_key(&before.key);
         let lost = if events.is_empty() {
-            self.write_alone(update).await?
+            self.write_alone(key, change).await?
         } else {
-            let events = events.iter().map(|event| self.put_new(history::write_event(event)));
-            self.write_together(update, events.collect::<Result<_, _>>()?).await?
+            self.write_together(key, change, events).await?
         };
         Ok(match lost {
             None => Commit::Applied(Box::new(after)),
@@ -61,17 +55,10 @@ impl Store {
         })
     }
 
-    async fn write_alone(&self, update: Update) -> Result<Option<Vec<Item>>, StoreError> {
+    async fn write_alone(&self, key: Item, change: Change) -> Result<Option<Vec<Item>>, StoreError> {
         let result = self
-            .client
-            .update_item()
-            .table_name(update.table_name)
-            .set_key(Some(update.key))
-            .update_expression(update.update_expression)
-            .set_condition_expression(update.condition_expression)
-            .set_expression_attribute_names(update.expression_attribute_names)
-            .set_expression_attribute_values(update.expression_attribute_values)
-            .set_return_values_on_condition_check_failure(update.return_values_on_condition_check_failure)
+            .update_item(key, change)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
         match result {
@@ -83,11 +70,25 @@ impl Store {
 
     async fn write_together(
         &self,
-        update: Update,
-        events: Vec<TransactWriteItem>,
+        key: Item,
+        change: Change,
+        events: &[Event],
     ) -> Result<Option<Vec<Item>>, StoreError> {
+        let Expression { update, condition, names, values } = change.into_expression();
+        let update = Update::builder()
+            .table_name(&self.table)
+            .set_key(Some(key))
+            .update_expression(update)
+            .set_condition_expression(condition)
+            .set_expression_attribute_names(Some(names))
+            .set_expression_attribute_values(values)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .build()
+            .map_err(|error| unbuilt(&error))?;
         let mut writes = vec![TransactWriteItem::builder().update(update).build()];
-        writes.extend(events);
+        for event in events {
+            writes.push(self.put_new(history::write_event(event)?)?);
+        }
         let result = self.client.transact_write_items().set_transact_items(Some(writes)).send().await;
         match result {
             Ok(_) => Ok(None),

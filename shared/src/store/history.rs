@@ -1,7 +1,8 @@
 //! The history of an order: its events, numbered. Those after `announced` are the outbox.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use jiff::Timestamp;
+use jiff::{Timestamp, fmt::serde::timestamp::millisecond};
+use serde::{Deserialize, Serialize};
 
 use super::{Item, Store, StoreError, item};
 use crate::order::{Event, OrderKey};
@@ -10,29 +11,35 @@ fn sort_key(seq: u32) -> String {
     format!("EVENT#{seq:06}")
 }
 
-pub(super) fn write_event(event: &Event) -> Item {
+/// An event as the table keeps it, beside its key.
+#[derive(Debug, Serialize, Deserialize)]
+struct EventItem {
+    event_id: String,
+    seq: u32,
+    detail_type: String,
+    #[serde(with = "millisecond::required")]
+    occurred_at: Timestamp,
+    detail: String,
+}
+
+pub(super) fn write_event(event: &Event) -> Result<Item, StoreError> {
     let mut item = item::item_key(&event.key, &sort_key(event.seq));
-    item.insert("event_id".to_owned(), AttributeValue::S(event.id()));
-    item.insert("seq".to_owned(), AttributeValue::N(event.seq.to_string()));
-    item.insert("detail_type".to_owned(), AttributeValue::S(event.detail_type.clone()));
-    item.insert("occurred_at".to_owned(), item::millis(event.occurred_at));
-    item.insert("detail".to_owned(), AttributeValue::S(event.detail.clone()));
-    item
+    item.extend(item::attributes(
+        &event.key,
+        &EventItem {
+            event_id: event.id(),
+            seq: event.seq,
+            detail_type: event.detail_type.clone(),
+            occurred_at: event.occurred_at,
+            detail: event.detail.clone(),
+        },
+    )?);
+    Ok(item)
 }
 
 fn read_event(key: &OrderKey, item: &Item) -> Result<Event, StoreError> {
-    let missing =
-        |name: &str| StoreError::Corrupt { key: key.clone(), why: format!("an event without {name}") };
-    let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok()).ok_or_else(|| missing(name));
-    let number = |name: &str| item.get(name).and_then(|value| value.as_n().ok()).ok_or_else(|| missing(name));
-    let occurred_at = number("occurred_at")?.parse().ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
-    Ok(Event {
-        key: key.clone(),
-        seq: number("seq")?.parse().map_err(|_| missing("seq"))?,
-        detail_type: text("detail_type")?.clone(),
-        occurred_at: occurred_at.ok_or_else(|| missing("occurred_at"))?,
-        detail: text("detail")?.clone(),
-    })
+    let EventItem { seq, detail_type, occurred_at, detail, .. } = item::read(key, item.clone())?;
+    Ok(Event { key: key.clone(), seq, detail_type, occurred_at, detail })
 }
 
 impl Store {

@@ -5,80 +5,116 @@ use serde_json::value::RawValue;
 
 use super::VendorStatus;
 
-/// The vendor's fields of both products (`check-id`), less the card code. A field is `None` until the vendor sent it.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Facts {
+/// Declares [`Facts`] with each field named once: a field is an `Option`, and takes part in merging.
+macro_rules! facts {
+    ($($(#[$attribute:meta])* $name:ident: $kind:ty,)*) => {
+        /// The vendor's fields of both products (`check-id`), less the card code. A field is `None` until the vendor sent it. Serialised, it
+        /// is as the table keeps it: amounts and offers are the vendor's own text.
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(default)]
+        pub struct Facts {
+            $($(#[$attribute])* pub $name: Option<$kind>,)*
+        }
+
+        impl Facts {
+            /// These facts, with the gaps filled from `other`.
+            fn or(self, other: Self) -> Self {
+                Self { $($name: self.$name.or(other.$name),)* }
+            }
+        }
+    };
+}
+
+facts! {
     /// `status`.
-    pub status: Option<VendorStatus>,
+    status: VendorStatus,
     /// `ref`: the merchant's reference, perhaps with the vendor's prefix.
-    pub vendor_ref: Option<String>,
+    vendor_ref: String,
     /// `MSSIDN` (mobile) or `number` (internet).
-    pub number: Option<String>,
+    number: String,
     /// `plan_code` (mobile).
-    pub plan_code: Option<String>,
+    plan_code: String,
     /// `type`: `ADSL`, `4G` (internet).
-    pub kind: Option<String>,
+    #[serde(rename = "type")]
+    kind: String,
     /// `topup_amount`, in DZD, with the vendor's digits.
-    pub topup_amount: Option<Amount>,
+    #[serde(with = "verbatim")]
+    topup_amount: Amount,
     /// `balance_amount` (mobile), in DZD. It differs between the vendor's endpoints: derive no money from it.
-    pub balance_amount: Option<Amount>,
+    #[serde(with = "verbatim")]
+    balance_amount: Amount,
     /// `refund_message`: Arabic, to be shown as it is.
-    pub refund_message: Option<String>,
+    refund_message: String,
     /// `suggested_offers`: the vendor's JSON, order and unknown fields kept.
-    pub suggested_offers: Option<JsonText>,
+    #[serde(with = "verbatim")]
+    suggested_offers: JsonText,
     /// `num_trans` (internet): the operator's number of the transaction.
-    pub num_trans: Option<String>,
+    num_trans: String,
     /// `date_traitement` (internet), as the vendor wrote it.
-    pub date_traitement: Option<String>,
+    date_traitement: String,
     /// `follow_orderid`: the order lives on under this id (mobile, redirected).
-    pub follow_order_id: Option<String>,
+    follow_order_id: String,
     /// `retry_orderid`: the order was tried again under this id (mobile).
-    pub retry_order_id: Option<String>,
+    retry_order_id: String,
     /// `created_at`, as the vendor wrote it.
-    pub created_at: Option<String>,
+    created_at: String,
 }
 
 impl Facts {
-    /// These facts after a newer observation: what it says replaces what was said; `refund_message` and
-    /// `suggested_offers` also by absence, since they belong to one status; other fields are kept where it is silent.
+    /// These facts after a newer observation: what it says replaces what was said; `status`, `refund_message` and `suggested_offers` also by
+    /// absence, since they belong to one observation; other fields are kept where it is silent.
     pub fn replaced_by(&self, newer: Facts) -> Facts {
-        Facts {
-            status: newer.status,
-            refund_message: newer.refund_message,
-            suggested_offers: newer.suggested_offers,
-            vendor_ref: newer.vendor_ref.or_else(|| self.vendor_ref.clone()),
-            number: newer.number.or_else(|| self.number.clone()),
-            plan_code: newer.plan_code.or_else(|| self.plan_code.clone()),
-            kind: newer.kind.or_else(|| self.kind.clone()),
-            topup_amount: newer.topup_amount.or_else(|| self.topup_amount.clone()),
-            balance_amount: newer.balance_amount.or_else(|| self.balance_amount.clone()),
-            num_trans: newer.num_trans.or_else(|| self.num_trans.clone()),
-            date_traitement: newer.date_traitement.or_else(|| self.date_traitement.clone()),
-            follow_order_id: newer.follow_order_id.or_else(|| self.follow_order_id.clone()),
-            retry_order_id: newer.retry_order_id.or_else(|| self.retry_order_id.clone()),
-            created_at: newer.created_at.or_else(|| self.created_at.clone()),
-        }
+        let kept = Facts { status: None, refund_message: None, suggested_offers: None, ..self.clone() };
+        newer.or(kept)
     }
 
-    /// These facts with only the gaps filled: for an order whose outcome has been announced.
+    /// These facts with only the gaps filled, the status apart: for an order whose outcome has been published.
     pub fn completed_by(&self, newer: Facts) -> Facts {
-        let this = self.clone();
-        Facts {
-            status: this.status,
-            refund_message: this.refund_message.or(newer.refund_message),
-            suggested_offers: this.suggested_offers.or(newer.suggested_offers),
-            vendor_ref: this.vendor_ref.or(newer.vendor_ref),
-            number: this.number.or(newer.number),
-            plan_code: this.plan_code.or(newer.plan_code),
-            kind: this.kind.or(newer.kind),
-            topup_amount: this.topup_amount.or(newer.topup_amount),
-            balance_amount: this.balance_amount.or(newer.balance_amount),
-            num_trans: this.num_trans.or(newer.num_trans),
-            date_traitement: this.date_traitement.or(newer.date_traitement),
-            follow_order_id: this.follow_order_id.or(newer.follow_order_id),
-            retry_order_id: this.retry_order_id.or(newer.retry_order_id),
-            created_at: this.created_at.or(newer.created_at),
-        }
+        self.clone().or(Facts { status: None, ..newer })
+    }
+}
+
+/// A field that is kept as the vendor's own text.
+trait Verbatim: Sized {
+    fn text(&self) -> &str;
+    fn of_text(text: String) -> Option<Self>;
+}
+
+impl Verbatim for Amount {
+    fn text(&self) -> &str {
+        self.as_str()
+    }
+
+    fn of_text(text: String) -> Option<Self> {
+        Self::parse(&text)
+    }
+}
+
+impl Verbatim for JsonText {
+    fn text(&self) -> &str {
+        self.get()
+    }
+
+    fn of_text(text: String) -> Option<Self> {
+        Self::parse(text).ok()
+    }
+}
+
+mod verbatim {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    use super::Verbatim;
+
+    pub(super) fn serialize<T: Verbatim, S: Serializer>(value: &Option<T>, to: S) -> Result<S::Ok, S::Error> {
+        value.as_ref().map(Verbatim::text).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, T: Verbatim, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<T>, D::Error> {
+        let text = Option::<String>::deserialize(from)?;
+        // Without the text: it may be any.
+        text.map(|text| T::of_text(text).ok_or_else(|| D::Error::custom("not the vendor's form"))).transpose()
     }
 }
 

@@ -67,7 +67,7 @@ impl Store {
         let change = Change::default()
             .count("permits")
             .only_if(absent("suspended_until"))
-            .only_if(absent("refusals").or(is("refusals", "<", number(MAX_REFUSALS.into()))))
+            .only_if(absent("refusals").or(is("refusals", "<", number(MAX_REFUSALS))))
             .only_if(not_paused);
         let mut change = advance(change, item::TAT, take.all, now);
         if let Some(how) = take.reservation {

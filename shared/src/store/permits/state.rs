@@ -90,7 +90,7 @@ impl Store {
         let change = Change::default().remove("refusals").only_if(absent("suspended_until")).only_if(is(
             "refusals",
             "<",
-            number(MAX_REFUSALS.into()),
+            number(MAX_REFUSALS),
         ));
         self.change_key(key, "forget refusals", change).await.map(drop)
     }
@@ -140,7 +140,7 @@ impl Store {
             .set("suspended_until", millis(until))
             .set("probe_wait", seconds(probe_wait))
             .only_if(absent("suspended_until"))
-            .only_if(is("refusals", ">=", number(MAX_REFUSALS.into())));
+            .only_if(is("refusals", ">=", number(MAX_REFUSALS)));
         self.change_with_event(key, "suspend a key", change, event, now).await
     }
 
@@ -232,7 +232,7 @@ impl Store {
         let due_at = is_suspended.then(|| millis(later(now, SUSPENDED_DUE)));
         let change = Change::default()
             .remove("events")
-            .only_if(is("event_seq", "=", number(seq.into())))
+            .only_if(is("event_seq", "=", number(seq)))
             .set_or_remove("due_at", due_at)
             .set_or_remove("due_shard", is_suspended.then(|| text(SHARD)));
         self.change_key(key, "mark events about the key", change).await.map(drop)
@@ -251,10 +251,10 @@ impl Store {
             .map_err(|error| StoreError::Refused { what, why: error.to_string() })?;
         let is_next = match event.seq.checked_sub(1) {
             None | Some(0) => absent("event_seq"),
-            Some(before) => is("event_seq", "=", number(before.into())),
+            Some(before) => is("event_seq", "=", number(before)),
         };
         let change = change
-            .set("event_seq", number(event.seq.into()))
+            .set("event_seq", number(event.seq))
             .append("events", stored)
             .set("due_at", millis(later(now, OUTBOX_DUE)))
             .set("due_shard", text(SHARD))

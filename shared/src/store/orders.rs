@@ -1,0 +1,211 @@
+//! Orders: registering, claims, and notes beside commits.
+
+use jiff::Timestamp;
+
+use super::{
+    Registration, Store, StoreError,
+    error::{failed_transaction, lost_transaction, lost_update},
+    history,
+    item::{self, millis, number, text},
+    update::{Change, Condition, absent, exists, is},
+};
+use crate::order::{Event, Order, OrderId, OrderKey, Ref};
+
+impl Store {
+    /// The order, read consistently; `None` if it is not tracked.
+    ///
+    /// # Errors
+    /// If DynamoDB fails, or the record cannot be read.
+    pub async fn load(&self, key: &OrderKey) -> Result<Option<Order>, StoreError> {
+        let found = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(item::order_key(key)))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| StoreError::unavailable("read an order", &error))?;
+        found.item.map(|stored| item::read_order(key, stored)).transpose()
+    }
+
+    /// Stores a new order with its first event, unless it is tracked already, or another process is storing it now.
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn register(
+        &self,
+        order: &Order,
+        event: &Event,
+        due_at: Option<Timestamp>,
+    ) -> Result<Registration, StoreError> {
+        let mut new = item::write_order(order)?;
+        if let Some(due_at) = due_at {
+            let due = [("due_at", millis(due_at)), ("due_shard", text(item::part(order)))];
+            new.extend(due.map(|(name, value)| (name.to_owned(), value)));
+        }
+        let result = self
+            .client
+            .transact_write_items()
+            .transact_items(self.put_new(new)?)
+            .transact_items(self.put_new(history::write_event(event)?)?)
+            .send()
+            .await;
+        match result {
+            Ok(_) => Ok(Registration::Tracked),
+            Err(error) if lost_transaction(&error).is_some() => Ok(Registration::AlreadyTracked),
+            Err(error) => Err(failed_transaction("store a new order", &error)),
+        }
+    }
+
+    /// Keeps the merchant's reference if the order was tracked without one (a poller may have been first); false if it
+    /// has one by now, or a transaction held the order.
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn fill_reference(&self, key: &OrderKey, reference: &Ref) -> Result<bool, StoreError> {
+        let change = Change::default().set("ref", text(reference.as_str())).only_if(absent("ref"));
+        self.update(key, "keep a reference", change).await
+    }
+
+    /// Claims a check of the order: true for exactly one caller that loaded this version. A recheck also moves `due_at` on, so that an
+    /// order that cannot be checked does not block the others.
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn claim(
+        &self,
+        order: &Order,
+        now: Timestamp,
+        due_at: Option<Timestamp>,
+    ) -> Result<bool, StoreError> {
+        let is_unchanged = match order.asked_at {
+            Some(before) => is("asked_at", "=", millis(before)),
+            None => absent("asked_at"),
+        };
+        let change = Change::default().set("asked_at", millis(now)).only_if(is_unchanged);
+        let change = match due_at {
+            Some(_) => item::set_due(change, item::part(order), due_at),
+            None => change,
+        };
+        self.update(&order.key, "claim an order", change).await
+    }
+
+    /// Gives the claim of `now` back: `order` is as it was loaded before. `due_at` is when it is due again, if the claim has moved
+    /// that. Nothing is to be done where the order was claimed or committed since.
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn unclaim(
+        &self,
+        order: &Order,
+        now: Timestamp,
+        due_at: Option<Option<Timestamp>>,
+    ) -> Result<(), StoreError> {
+        let change = Change::default()
+            .set_or_remove("asked_at", order.asked_at.map(millis))
+            .only_if(is("asked_at", "=", millis(now)))
+            .only_if(version("=", order));
+        let change = match due_at {
+            Some(due_at) => item::set_due(change, item::part(order), due_at),
+            None => change,
+        };
+        self.update(&order.key, "give a claim back", change).await.map(drop)
+    }
+
+    /// Notes that all events up to `announced` are published; with the order unchanged since, it is due when `due_at` says. What another
+    /// process has published beyond that stays published.
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn mark_announced(
+        &self,
+        order: &Order,
+        announced: u32,
+        due_at: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        const WHAT: &str = "mark events as published";
+        let up_to = number(announced);
+        let note = || Change::default().set("announced", up_to.clone());
+        let change = note().only_if(version("=", order)).only_if(is("announced", "<=", up_to.clone()));
+        let change = item::set_due(change, item::part(order), due_at);
+        if self.update(&order.key, WHAT, change).await? {
+            return Ok(());
+        }
+        // The order was committed since, and that commit set when it is due; what is out stays out.
+        let change = note().only_if(is("announced", "<", up_to.clone()));
+        self.update(&order.key, WHAT, change).await.map(drop)
+    }
+
+    /// Moves on when an order is due, with the order unchanged since, and nothing more of it published.
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn put_off(&self, order: &Order, due_at: Option<Timestamp>) -> Result<(), StoreError> {
+        let change = Change::default().only_if(version("=", order)).only_if(is(
+            "announced",
+            "=",
+            number(order.announced),
+        ));
+        let change = item::set_due(change, item::part(order), due_at);
+        self.update(&order.key, "reschedule an order", change).await.map(drop)
+    }
+
+    /// Notes that the order that `order` lives on under is tracked; with the order unchanged since, it is due when `due_at`
+    /// says.
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn note_link(
+        &self,
+        order: &Order,
+        link: &OrderId,
+        due_at: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        const WHAT: &str = "note a link";
+        let note = || Change::default().add("links", link.as_str());
+        let change = item::set_due(note().only_if(version("=", order)), item::part(order), due_at);
+        if self.update(&order.key, WHAT, change).await? {
+            return Ok(());
+        }
+        // The order was committed since, and that commit set when it is due; what is linked stays linked.
+        self.update(&order.key, WHAT, note().only_if(version(">", order))).await.map(drop)
+    }
+
+    /// Notes that `from` lives on under the order `key`.
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn note_origin(&self, key: &OrderKey, from: &OrderId) -> Result<(), StoreError> {
+        const WHAT: &str = "note the origin of a link";
+        if self.update(key, WHAT, Change::default().add("linked_from", from.as_str())).await? {
+            return Ok(());
+        }
+        let why = "a transaction held the other order".to_owned();
+        Err(StoreError::Unavailable { what: WHAT, why })
+    }
+
+    /// Moves on when an order is due that cannot even be read.
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn postpone(&self, key: &OrderKey, now: Timestamp, until: Timestamp) -> Result<(), StoreError> {
+        let change = Change::default().only_if(is("due_at", "<=", millis(now)));
+        let change = item::set_due(change, item::shard(key), Some(until));
+        self.update(key, "reschedule an order that cannot be read", change).await.map(drop)
+    }
+
+    /// Changes an order that is there; false if a condition did not hold.
+    async fn update(&self, key: &OrderKey, what: &'static str, change: Change) -> Result<bool, StoreError> {
+        match self.update_item(item::order_key(key), change.only_if(exists("pk"))).send().await {
+            Ok(_) => Ok(true),
+            Err(error) if lost_update(&error) => Ok(false),
+            Err(error) => Err(StoreError::unavailable(what, &error)),
+        }
+    }
+}
+
+/// Compares the stored version with that of `order`.
+fn version(operator: &'static str, order: &Order) -> Condition {
+    is("version", operator, number(order.version))
+}
