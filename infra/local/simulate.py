@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Calls, delay and money of ways to look at orders: the model in `simulate/`, in tables and pictures. `make simulate`.
 
-The model uses the production ladders, admission rule and planner; everything that it assumes is a parameter (`cargo run -p simulate -- --help`), and what is
+The model uses the production ladders, rate limiter and planner; everything that it assumes is a parameter (`cargo run -p simulate -- --help`), and what is
 given here is passed on. Dollars: what the model did, operation by operation, at the sizes that one real run on the local stack had
 (`simulate/counted.json`, from `make load`), at the list prices of `prices.json`.
 
