@@ -24,7 +24,7 @@ fn apply(usage: &mut Usage, class: Class, take: &Take) {
     usage.permits += 1;
 }
 
-/// The same for a call that is given back; whether it was.
+/// The same for a permit that is given back; whether it was.
 fn give_back(usage: &mut Usage, class: Class, back: &GiveBack) -> bool {
     let index = Class::ALL.iter().position(|other| *other == class).unwrap();
     let own_is_still = back.reservation.is_none_or(|own| usage.reservation_tats[index] == Some(own.after));
@@ -64,7 +64,7 @@ fn class() -> impl Strategy<Value = Class> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Invariant 8, on one clock: the limit holds in any 61 s, so also if a call leaves up to a second after its admission.
+    /// Invariant 8, on one clock: the limit holds in any 61 s, so also if a call leaves up to a second after its permit.
     #[test]
     fn no_window_has_more_calls_than_the_limit(
         (per_minute, burst) in (5u32..400).prop_flat_map(|limit| (Just(limit), 1..limit)),
@@ -83,8 +83,8 @@ proptest! {
         prop_assert!(most_in_any(61_000_000, &calls) <= per_minute as usize);
     }
 
-    /// Invariant 8 where calls are given back: admissions are used up to a second later, or come too late and are given back, in any
-    /// order, tried twice, and while others are admitted. What is given back leaves no trace that a later call could use.
+    /// Invariant 8 where permits are given back: they are used up to a second later, or come too late and are given back, in any
+    /// order, tried twice, and while others are given. What is given back leaves no trace that a later call could use.
     #[test]
     fn calls_that_are_given_back_free_no_more_than_they_took(
         (per_minute, burst) in (5u32..400).prop_flat_map(|limit| (Just(limit), 1..limit)),
@@ -92,7 +92,7 @@ proptest! {
     ) {
         let budget = Budget::new(per_minute, burst).unwrap();
         let (mut usage, mut now, mut calls) = (Usage::default(), 0.0, Vec::new());
-        // When each call was admitted, and whether it was not given back; those that come too late, by when that is noticed.
+        // When each permit was given, and whether it was not given back; those that come too late, by when that is noticed.
         let (mut admitted, mut late, mut returned) = (Vec::new(), Vec::<(f64, usize, Class, GiveBack)>::new(), 0);
         for (pause, class, times, delay) in asks.into_iter().chain([(10.0, Class::Status, 0, 0.0)]) {
             now += pause;
@@ -148,7 +148,7 @@ proptest! {
         }
         for (pause, class) in after.into_iter().filter(|(_, class)| *class != Class::Recheck) {
             now += pause;
-            // A sweep yields to pollers that were admitted lately, though none has called.
+            // A recheck yields to pollers that were permitted lately, though none has called.
             prop_assert_eq!(
                 admitted(&mut usage, class, at(now), budget),
                 admitted(&mut without, class, at(now), budget)
@@ -157,7 +157,7 @@ proptest! {
         }
     }
 
-    /// Whoever is told to come back at a moment gets through then, if nobody else does before.
+    /// A call that was denied until a moment is permitted then, if no other call is before.
     #[test]
     fn a_wait_ends_when_it_says(
         burst in 1u32..20,
@@ -174,15 +174,15 @@ proptest! {
             prop_assert!(until > at(now));
             let still = |moment| matches!(next_step(&usage, last, moment, budget), Step::Deny(_));
             prop_assert!(!still(until));
-            // A sweep yields to pollers, who may fall silent meanwhile.
+            // A recheck yields to pollers, which may fall silent meanwhile.
             prop_assert!(last == Class::Recheck || still(until.checked_sub(Duration::from_micros(1)).unwrap()));
         }
     }
 }
 
-/// Everybody asks without pause: each class gets its part, and whoever asks alone gets nearly everything.
+/// All ask without pause: each class gets its reservation, and the whole rate is used.
 #[test]
-fn each_class_gets_its_part_while_the_others_ask_without_pause() {
+fn each_class_gets_its_reservation_while_the_others_ask_without_pause() {
     for (limit, burst) in [(20, 1), (60, 2), (60, 5), (120, 4), (120, 20), (3000, 100)] {
         let budget = Budget::new(limit, burst).unwrap();
         let mut usage = Usage::default();
@@ -206,7 +206,7 @@ fn each_class_gets_its_part_while_the_others_ask_without_pause() {
     }
 }
 
-/// Few calls, one by one: everybody may be a little late, and the rate is used all the same.
+/// Few calls, one by one: each may be a little late, and the rate is used all the same.
 #[test]
 fn a_call_that_comes_a_little_late_costs_nothing_of_the_rate() {
     let budget = Budget::new(20, 1).unwrap();
@@ -222,27 +222,27 @@ fn a_call_that_comes_a_little_late_costs_nothing_of_the_rate() {
     assert!(f64::from(calls) / 100.0 > 19.0, "{} a minute", f64::from(calls) / 100.0);
 }
 
-/// A sweep that has had its part waits until pollers leave the key alone; alone it waits for nobody.
+/// A recheck beyond its reservation waits until pollers leave the key alone; alone it does not wait.
 #[test]
-fn a_sweep_beyond_its_part_comes_after_pollers_that_are_at_work() {
+fn a_recheck_beyond_its_reservation_comes_after_pollers_at_work() {
     let budget = Budget::new(20, 1).unwrap();
     let mut usage = Usage::default();
     let mut got = [0; 2];
     for tick in 0..60 * 60 * 20 {
         let now = at(tick as f64 / 20.0);
-        // The sweep asks without pause, a poller four times a second.
+        // The recheck asks without pause, a poller four times a second.
         got[1] += u32::from(admitted(&mut usage, Class::Recheck, now, budget));
         if tick % 5 == 0 {
             got[0] += u32::from(admitted(&mut usage, Class::Poller, now, budget));
         }
     }
-    let [polled, swept] = got.map(|calls| f64::from(calls) / 60.0);
-    assert!((1.7..2.3).contains(&swept), "its tenth, {swept} a minute");
+    let [polled, rechecked] = got.map(|calls| f64::from(calls) / 60.0);
+    assert!((1.7..2.3).contains(&rechecked), "its tenth, {rechecked} a minute");
     assert!(polled > 16.5, "{polled} a minute");
 }
 
 #[test]
-fn whoever_asks_alone_gets_nearly_the_whole_rate() {
+fn a_class_that_asks_alone_gets_nearly_the_whole_rate() {
     let budget = Budget::new(120, 20).unwrap();
     for class in Class::ALL {
         let mut usage = Usage::default();
