@@ -1,4 +1,4 @@
-//! The due index: which orders somebody must see to by now.
+//! The due index: which orders and keys are to be processed by now.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;

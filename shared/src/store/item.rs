@@ -18,7 +18,7 @@ const ORDER: &str = "ORDER";
 
 /// The due index is spread over so many partitions; a handful does for thousands of orders a second.
 pub(super) const SHARDS: [&str; 4] = ["0", "1", "2", "3"];
-/// Orders in flight have parts of their own: who plans a call finds them without passing all that are parked.
+/// Orders in flight have parts of their own: a plan reads them without passing all that are parked.
 pub(super) const IN_FLIGHT: [&str; 2] = ["f0", "f1"];
 
 /// The tracker's own attributes of an order; [`Facts`] has the vendor's. Times are milliseconds since 1970. An attribute with no value is
