@@ -5,7 +5,7 @@ port, then the local AWS with that address in its environment. The head of each 
 The meter finds the local AWS by the stack's stack.env, which is written before any function is needed. What AWS charges for is reckoned
 after the answer has been passed on, in the order in which the answers came.
 
-Exact: how many requests there are, of which operation, about what (order, event, admission, chance), whether their condition held; and the
+Exact: how many requests there are, of which operation, about what (order, event, admission), whether their condition held; and the
 items, since every item is seen from its first write on, our update expressions are few and simple (`SET` of values, of sums, of
 `if_not_exists` and `list_append`; `REMOVE`; `ADD` to numbers and sets). How often an answer showed an item otherwise is among the figures (`overtaken`: the
 answer to a read may come after that of a write that was carried out later), as is what was not understood (`not_understood`, to be nothing). GET /_meter/sizes tells the
@@ -104,8 +104,6 @@ def kind_of(partition: str, sort: str) -> str:
     """What an item is, by its key."""
     if partition.startswith("ADMISSION#"):
         return "admission"
-    if partition.startswith("CHANCE#"):
-        return "chance"
     if sort.startswith("EVENT#"):
         return "event"
     return "order" if sort == "ORDER" else "other"

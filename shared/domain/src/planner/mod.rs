@@ -223,7 +223,7 @@ fn best_page(rows: &[&Row<'_>], list: List, first: Option<&OrderKey>, now: Times
         (shown.len() > 1 && worth > 0.0 && is_wanted && has_first).then_some((worth, page))
     });
     let windows: Vec<_> = windows.collect();
-    let last = list.rechecked.filter(|_| list.rows_per_second > 0.0);
+    let last = list.rechecked.filter(|_| is_known);
     let beside = |page: &Page| last.map(|last| last.to).filter(|to| *to < page.from && page.from < end(*to));
     let next = windows.iter().find(|(_, page)| beside(page).is_some());
     let best = || windows.iter().rev().max_by(|one, other| one.0.total_cmp(&other.0));
