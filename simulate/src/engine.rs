@@ -15,7 +15,8 @@ use shared::{
         Facts, Jitter, Observation, Order, OrderKey, Phase, Place, Product, Saw, Schedule, Seen, TrackedBy,
         Trigger, VendorStatus, decide,
     },
-    planner::{Call, Candidate, List, MAX_ROWS, Page, UnderWay, plan},
+    page::{MAX_ROWS, Page, UnderWay},
+    planner::{Call, Candidate, List, plan},
     rate_limiter::{Budget, Class, Denied, Move, Step, Take, Usage, next_step, still_under_way},
 };
 
@@ -329,15 +330,7 @@ impl Engine<'_> {
         let own = Call::Single(sim.order.key.clone());
         let busy = self.policy.bulk && trigger == Trigger::Poller && budget.is_busy(&self.usage, at(now));
         let call = if busy { self.best(now) } else { Some(own) };
-        let Some(call) = call else {
-            // Everything was just asked for: it comes back when the ladder says so.
-            let waiting =
-                self.orders.get(index).map(|sim| Order { asked_at: Some(at(now)), ..sim.order.clone() });
-            if let Some(order) = waiting {
-                self.wait_as(index, &order, None, now);
-            }
-            return;
-        };
+        let Some(call) = call else { return self.wait_as_asked(index, now) };
         self.take(class, &take);
         self.counts.admissions += counting;
         if let Call::Page(page) = &call {
@@ -346,6 +339,15 @@ impl Engine<'_> {
             self.usage.pages = pages;
         }
         self.ask(call, Some(index), now);
+    }
+
+    /// Everything was just asked for: the order's poller comes back when the ladder says so.
+    fn wait_as_asked(&mut self, index: usize, now: i64) {
+        let waiting =
+            self.orders.get(index).map(|sim| Order { asked_at: Some(at(now)), ..sim.order.clone() });
+        if let Some(order) = waiting {
+            self.wait_as(index, &order, None, now);
+        }
     }
 
     /// What the production planner says of everybody in flight.

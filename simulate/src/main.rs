@@ -77,97 +77,126 @@ impl Arguments {
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let arguments = Arguments::parse();
-    let mut all = Vec::new();
-    let mut keep =
-        |table: &'static str, name: String, rate: f64, left: Option<u32>, bulk: bool, out: Outcome| {
-            // Nobody reads it: nothing is lost.
-            let _ = writeln!(
-                stderr(),
-                "{table}: {name}, {rate} orders a minute: {:.2} calls, {:.2} s",
-                out.calls(),
-                out.mean()
-            );
-            all.push(Figures {
-                table,
-                name,
-                orders_per_minute: rate,
-                left,
-                bulk,
-                calls: out.calls(),
-                checks: out.counts.checks / out.counts.orders,
-                lists: out.counts.lists / out.counts.orders,
-                mean: out.mean(),
-                p95: out.p95(),
-                unnoticed: out.unnoticed,
-                fullest_minute: out.fullest_minute,
-                per_order: out.counts.per_order(),
-            });
-        };
+/// The runs so far.
+#[derive(Default)]
+struct Runs<'a>(Vec<Figures<'a>>);
 
-    // The ladders by themselves: nothing takes time but waiting, and there are calls enough.
-    let alone =
-        Assumptions { minutes: 400.0, tracked_within_ms: 0, hop_ms: 0, answer_ms: 0, ..arguments.assumed() };
-    for (name, schedule, at_once) in ladders()?.into_iter().filter(|_| !arguments.gates) {
-        let policy = Policy { schedule, bulk: false, at_once };
-        let out = run(&policy, None, &alone);
-        keep("ladders", name.to_owned(), alone.orders_per_minute, None, false, out);
+impl<'a> Runs<'a> {
+    fn keep(&mut self, table: &'a str, name: &str, way: &Way, out: &Outcome) {
+        let rate = way.assumed.orders_per_minute;
+        // If standard error is closed, nothing is lost.
+        let _ = writeln!(
+            stderr(),
+            "{table}: {name}, {rate} orders a minute: {:.2} calls, {:.2} s",
+            out.calls(),
+            out.mean()
+        );
+        self.0.push(Figures {
+            table,
+            name: name.to_owned(),
+            orders_per_minute: rate,
+            left: way.left,
+            bulk: way.bulk,
+            calls: out.calls(),
+            checks: out.counts.checks / out.counts.orders,
+            lists: out.counts.lists / out.counts.orders,
+            mean: out.mean(),
+            p95: out.p95(),
+            unnoticed: out.unnoticed,
+            fullest_minute: out.fullest_minute,
+            per_order: out.counts.per_order(),
+        });
     }
+}
 
-    // One production key, 120 calls a minute, sends and looks together.
+/// What a run is about.
+struct Way {
+    assumed: Assumptions,
+    /// Calls a minute for checks.
+    left: Option<u32>,
+    bulk: bool,
+}
+
+impl Way {
+    /// Runs it with the default schedule.
+    fn run(&self) -> Result<Outcome, shared::rate_limiter::InvalidBudget> {
+        let policy = Policy { schedule: Schedule::default(), bulk: self.bulk, at_once: false };
+        Ok(run(&policy, self.left.map(budget).transpose()?, &self.assumed))
+    }
+}
+
+type Done = Result<(), Box<dyn std::error::Error>>;
+
+fn main() -> Done {
+    let arguments = Arguments::parse();
+    let mut runs = Runs::default();
+    if !arguments.gates {
+        of_ladders(&arguments, &mut runs)?;
+    }
+    of_one_key(&arguments, &mut runs)?;
+    if !arguments.gates {
+        of_speeds(&arguments, &mut runs)?;
+        of_growth(&arguments, &mut runs)?;
+    }
+    let parked = parked::compare(arguments.seed);
+    let report = json!({"assumptions": format!("{arguments:?}"), "runs": runs.0, "parked": parked});
+    writeln!(stdout(), "{report:#}")?;
+    Ok(())
+}
+
+/// The ladders by themselves: nothing takes time but waiting, and there are calls enough.
+fn of_ladders(arguments: &Arguments, runs: &mut Runs<'_>) -> Done {
+    for (name, schedule, at_once) in ladders()? {
+        let assumed = Assumptions {
+            minutes: 400.0,
+            tracked_within_ms: 0,
+            hop_ms: 0,
+            answer_ms: 0,
+            ..arguments.assumed()
+        };
+        let out = run(&Policy { schedule, bulk: false, at_once }, None, &assumed);
+        runs.keep("ladders", name, &Way { assumed, left: None, bulk: false }, &out);
+    }
+    Ok(())
+}
+
+/// One production key, 120 calls a minute, sends and checks together.
+fn of_one_key(arguments: &Arguments, runs: &mut Runs<'_>) -> Done {
     for (rate, left) in
         [(24.0, 96), (29.0, 91), (60.0, 60), (95.0, 25), (100.0, 20), (105.0, 15), (108.0, 12), (1000.0, 120)]
     {
         for bulk in [false, true] {
-            // Single looks have long broken down by then, and only cost time.
+            // Single checks have long broken down by then, and only cost time.
             if bulk || rate <= 60.0 && !arguments.gates {
                 let minutes = if rate < 500.0 { 30.0 } else { 10.0 };
                 let assumed = Assumptions { orders_per_minute: rate, minutes, ..arguments.assumed() };
-                let policy = Policy { schedule: Schedule::default(), bulk, at_once: false };
-                let name = if bulk { "bulk looks" } else { "single looks" };
-                keep(
-                    "key",
-                    name.to_owned(),
-                    rate,
-                    Some(left),
-                    bulk,
-                    run(&policy, Some(budget(left)?), &assumed),
-                );
+                let way = Way { assumed, left: Some(left), bulk };
+                runs.keep("key", if bulk { "bulk looks" } else { "single looks" }, &way, &way.run()?);
             }
         }
     }
+    Ok(())
+}
 
-    // The vendor at another speed than documented.
-    let speeds = [(100.0, 20, 30.0), (1000.0, 120, 5.0)].into_iter().filter(|_| !arguments.gates);
-    for (rate, left, minutes) in speeds {
+/// The vendor at another speed than documented.
+fn of_speeds(arguments: &Arguments, runs: &mut Runs<'_>) -> Done {
+    for (rate, left, minutes) in [(100.0, 20, 30.0), (1000.0, 120, 5.0)] {
         for times in [0.4, 1.0, 2.0] {
             let assumed = Assumptions { orders_per_minute: rate, minutes, times, ..arguments.assumed() };
-            let policy = Policy { schedule: Schedule::default(), bulk: true, at_once: false };
-            let out = run(&policy, Some(budget(left)?), &assumed);
-            keep("speed", format!("times x {times}"), rate, Some(left), true, out);
+            let way = Way { assumed, left: Some(left), bulk: true };
+            runs.keep("speed", &format!("times x {times}"), &way, &way.run()?);
         }
     }
+    Ok(())
+}
 
-    // Growth: a fifth of a call for each order.
-    let growth = [(10.0, 120.0), (100.0, 30.0), (1000.0, 10.0), (10_000.0, 3.0)];
-    for (rate, minutes) in growth.into_iter().filter(|_| !arguments.gates) {
-        let left = (rate / 5.0) as u32;
+/// Growth: a fifth of a call for each order.
+fn of_growth(arguments: &Arguments, runs: &mut Runs<'_>) -> Done {
+    for (rate, minutes) in [(10.0, 120.0), (100.0, 30.0), (1000.0, 10.0), (10_000.0, 3.0)] {
         let assumed = Assumptions { orders_per_minute: rate, minutes, ..arguments.assumed() };
-        let policy = Policy { schedule: Schedule::default(), bulk: true, at_once: false };
-        keep(
-            "growth",
-            "bulk looks".to_owned(),
-            rate,
-            Some(left),
-            true,
-            run(&policy, Some(budget(left)?), &assumed),
-        );
+        let way = Way { assumed, left: Some((rate / 5.0) as u32), bulk: true };
+        runs.keep("growth", "bulk looks", &way, &way.run()?);
     }
-
-    let parked = parked::compare(arguments.seed);
-    let report = json!({"assumptions": format!("{arguments:?}"), "runs": all, "parked": parked});
-    writeln!(stdout(), "{report:#}")?;
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 #![cfg_attr(test, allow(clippy::too_many_lines, reason = "tables and stories of tests"))]
 
 pub mod order;
+pub mod page;
 pub mod planner;
 pub mod rate_limiter;
 pub mod time;

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 
 use crate::{
     clock::Clock,
-    planner::{Page, UnderWay},
+    page::{Page, UnderWay},
     rate_limiter::{
         Budget, Class, Denied, DenyReason, GiveBack, Step, Take, Usage, next_step, still_under_way,
     },

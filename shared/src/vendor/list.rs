@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     order::{OrderId, Product},
-    planner::{MAX_ROWS, Page},
+    page::{MAX_ROWS, Page},
     secret::VendorKey,
 };
 

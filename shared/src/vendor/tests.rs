@@ -13,7 +13,7 @@ use crate::{
         Decision, Jitter, Observation, Order, OrderKey, Place, Product, Saw, Schedule, SealedCard, Seen,
         TrackedBy, decide,
     },
-    planner::Page,
+    page::Page,
 };
 
 const ID: &str = "6901616fe9e88196b4eb64b0";

@@ -19,7 +19,7 @@ use shared::{
         Decision, Facts, Jitter, Observation, Order, OrderKey, OrderView, Place, Product, Saw, Schedule,
         SealedCard, Seen, TrackedBy, Trigger, Trouble, decide,
     },
-    planner::Page,
+    page::Page,
     store::{Item, read_order, write_order},
     vendor::{self, Answer, Listing, ShownOrder, VendorError},
 };

@@ -11,11 +11,10 @@ use jiff::Timestamp;
 
 use crate::{
     order::{Order, OrderKey, Phase, Product, Schedule},
+    page::{Page, UnderWay},
     time::{between, later},
 };
 
-/// A page of a list shows at most so many orders (`pageSize`, vendor's page of the lists).
-pub const MAX_ROWS: u32 = 100;
 /// A window is planned for fewer rows than a page can show: how many there are is an estimate.
 const PLANNED_ROWS: usize = 90;
 /// Rechecks are hours apart where polls are seconds apart: an hour without a check counts for a parked order as a second does in flight.
@@ -33,45 +32,6 @@ const UNKNOWN_LAG: i64 = 5000;
 const OVERDUE_IN_FLIGHT: Duration = Duration::from_secs(15);
 /// The same for a parked order.
 const OVERDUE_PARKED: Duration = Duration::from_secs(15 * 60);
-
-/// A window of creation times in one product's list, both ends included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Page {
-    /// Which list.
-    pub product: Product,
-    /// The earliest creation time.
-    pub from: Timestamp,
-    /// The latest.
-    pub to: Timestamp,
-}
-
-impl Page {
-    /// How many orders were created in a second, according to this page, which showed `shown` of `total`. A page that did not show all makes
-    /// windows narrower, however few rows the vendor puts on a page.
-    pub fn rows_per_second(&self, shown: usize, total: u64, is_complete: bool) -> f64 {
-        let crowd = if is_complete { 1.0 } else { f64::from(MAX_ROWS) / (shown.max(1) as f64) };
-        total as f64 / self.seconds() * crowd.max(1.0)
-    }
-
-    /// Its length in seconds; never 0.
-    pub fn seconds(&self) -> f64 {
-        self.to.duration_since(self.from).as_secs_f64().max(0.001)
-    }
-
-    fn shows(&self, row: &Row<'_>) -> bool {
-        let is_listed = row.of.listed && row.of.key.product == self.product;
-        is_listed && self.from <= row.earliest && row.latest <= self.to
-    }
-}
-
-/// A page that another process asked for a moment ago: what it shows need not be asked again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnderWay {
-    /// The page.
-    pub page: Page,
-    /// When it was asked for.
-    pub at: Timestamp,
-}
 
 /// What is known of a product's list that may be asked.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -151,6 +111,13 @@ struct Row<'a> {
     worth: f64,
 }
 
+impl Row<'_> {
+    fn is_on(&self, page: &Page) -> bool {
+        let is_listed = self.of.listed && self.of.key.product == page.product;
+        is_listed && page.from <= self.earliest && self.latest <= page.to
+    }
+}
+
 /// The call that is worth most to all `candidates`; `None`: there is nothing to ask. `under_way`: pages that others have just asked for;
 /// `lists` tells of each product's list, `None` if it is not to be asked.
 pub fn plan(
@@ -175,7 +142,7 @@ pub fn plan(
         let rows: Vec<_> = rows.iter().filter(is_shown).collect();
         best_page(&rows, lists(product)?, first, now)
     };
-    let calls = [page(Product::Mobile), page(Product::Internet), single].into_iter().flatten();
+    let calls = Product::ALL.map(page).into_iter().chain([single]).flatten();
     calls.max_by(|one, other| one.worth.total_cmp(&other.worth))
 }
 
@@ -196,7 +163,7 @@ fn rows<'a>(candidates: &'a [Candidate], under_way: &[UnderWay], now: Timestamp)
         Row { of, earliest: created(most), latest: created(least).min(now), worth }
     };
     let mut rows: Vec<_> = candidates.iter().map(row).collect();
-    rows.retain(|row| !under_way.iter().any(|asked| row.of.last_check < asked.at && asked.page.shows(row)));
+    rows.retain(|row| !under_way.iter().any(|asked| row.of.last_check < asked.at && row.is_on(&asked.page)));
     rows.sort_by_key(|row| row.earliest);
     rows
 }
@@ -213,7 +180,7 @@ fn best_page(rows: &[&Row<'_>], list: List, first: Option<&OrderKey>, now: Times
         let from = rows.get(start)?.earliest.checked_sub(EDGE).ok()?;
         let page = Page { product, from, to: end(from) };
         let begun = rows.iter().skip(start).take_while(|row| row.earliest <= page.to);
-        let shown: Vec<_> = begun.filter(|row| page.shows(row)).take(PLANNED_ROWS).collect();
+        let shown: Vec<_> = begun.filter(|row| row.is_on(&page)).take(PLANNED_ROWS).collect();
         let is_full = shown.len() == PLANNED_ROWS || !is_known;
         let to = shown.iter().map(|row| row.latest).max()?;
         let page = if is_full { Page { to: later(to, EDGE), ..page } } else { page };
@@ -229,7 +196,7 @@ fn best_page(rows: &[&Row<'_>], list: List, first: Option<&OrderKey>, now: Times
     let best = || windows.iter().rev().max_by(|one, other| one.0.total_cmp(&other.0));
     let (worth, page) = *next.or_else(best)?;
     let page = beside(&page).map_or(page, |from| Page { from, to: end(from), ..page });
-    let covers = rows.iter().filter(|row| page.shows(row)).map(|row| row.of.key.clone()).collect();
+    let covers = rows.iter().filter(|row| row.is_on(&page)).map(|row| row.of.key.clone()).collect();
     Some(Planned { call: Call::Page(page), worth, covers })
 }
 

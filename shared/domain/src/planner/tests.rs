@@ -3,6 +3,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::page::MAX_ROWS;
 
 const START: i64 = 1_760_000_000_000;
 

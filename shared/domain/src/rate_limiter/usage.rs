@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::Class;
 use crate::{
     order::Product,
-    planner::UnderWay,
+    page::UnderWay,
     time::{CLOCK_TOLERANCE, later},
 };
 
@@ -51,7 +51,7 @@ pub struct Usage {
     /// Counts the changes of `pages`: a list check is planned with all pages before it.
     pub page_turn: i64,
     /// How far each product's list is trusted: mobile, internet.
-    pub lists: [ListTrust; 2],
+    pub lists: [ListTrust; Product::ALL.len()],
     /// Counts the changes of the buckets: permits given and given back.
     pub permits: i64,
 }

@@ -10,7 +10,8 @@ use jiff::Timestamp;
 
 use crate::{
     order::{OrderKey, Product, Trigger},
-    planner::{List, MAX_ROWS, Page},
+    page::{MAX_ROWS, Page},
+    planner::List,
     rate_limiter::Usage,
     time::later,
 };

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use super::{BatchOutcome, Check, Checked, Counters, Lists, Permitted, Refreshed, Tracker};
 use crate::{
     order::{Order, OrderKey, Phase, Place, Product, Saw, Trigger},
+    page::Page,
     permits::Permit,
-    planner::Page,
     rate_limiter::{ListTrouble, Verdict},
     vendor::{Listing, ShownOrder, VendorError},
 };

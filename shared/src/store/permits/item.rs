@@ -10,7 +10,7 @@ use serde_path_to_error::Segment;
 use super::super::Item;
 use crate::{
     order::Product,
-    planner::{Page, UnderWay},
+    page::{Page, UnderWay},
     rate_limiter::{Class, ListTrust, Usage, VendorEvent},
     secret::Fingerprint,
 };

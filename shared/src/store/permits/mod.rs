@@ -20,7 +20,7 @@ use super::{
     update::{Change, absent, is},
 };
 use crate::{
-    planner::UnderWay,
+    page::UnderWay,
     rate_limiter::{Class, GiveBack, MAX_REFUSALS, Move, Take, Usage, unbelievable_pause},
     secret::Fingerprint,
 };

@@ -17,8 +17,8 @@ use serde_json::json;
 use shared::{
     clock::Clock,
     order::{OrderKey, Product, TrackedBy, Trigger},
+    page::Page,
     permits::{ListCheck, Permit, Permits},
-    planner::Page,
     rate_limiter::{Budget, Class, Denied, DenyReason, ListTrouble, Verdict},
     refresh::{BatchOutcome, Check, Counters, NoCall, Refreshed, Tracker},
     secret::Fingerprint,
