@@ -29,35 +29,40 @@ struct OrderItem {
     sk: String,
     product: Product,
     id: OrderId,
-    #[serde(rename = "ref")]
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
     reference: Option<Ref>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     card_ciphertext: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     card_masked: Option<String>,
     phase: PhaseName,
-    #[serde(default, with = "millisecond::optional")]
+    #[serde(default, with = "millisecond::optional", skip_serializing_if = "Option::is_none")]
     in_flight_since: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     parked_as: Option<ParkedAs>,
-    #[serde(default, with = "millisecond::optional")]
+    #[serde(default, with = "millisecond::optional", skip_serializing_if = "Option::is_none")]
     parked_since: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<Outcome>,
     #[serde(with = "millisecond::required")]
     tracked_at: Timestamp,
-    #[serde(default, with = "millisecond::optional")]
+    #[serde(default, with = "millisecond::optional", skip_serializing_if = "Option::is_none")]
     first_seen_at: Option<Timestamp>,
-    #[serde(default, with = "millisecond::optional")]
+    #[serde(default, with = "millisecond::optional", skip_serializing_if = "Option::is_none")]
     asked_at: Option<Timestamp>,
-    #[serde(default, with = "millisecond::optional")]
+    #[serde(default, with = "millisecond::optional", skip_serializing_if = "Option::is_none")]
     checked_at: Option<Timestamp>,
     #[serde(with = "millisecond::required")]
     changed_at: Timestamp,
-    #[serde(default, with = "millisecond::optional")]
+    #[serde(default, with = "millisecond::optional", skip_serializing_if = "Option::is_none")]
     next_look_at: Option<Timestamp>,
     #[serde(default)]
     rung: u32,
     #[serde(default)]
     failures: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
     trouble_count: Option<u32>,
-    #[serde(default, with = "millisecond::optional")]
+    #[serde(default, with = "millisecond::optional", skip_serializing_if = "Option::is_none")]
     trouble_since: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     first_parked: BTreeMap<String, i64>,
@@ -148,13 +153,10 @@ pub fn write_order(order: &Order) -> Result<Item, StoreError> {
     Ok(item)
 }
 
-/// A value as attributes; `None` is no attribute.
+/// A value as attributes.
 pub(super) fn attributes(key: &OrderKey, value: &impl Serialize) -> Result<Item, StoreError> {
-    let corrupt =
-        |error: serde_dynamo::Error| StoreError::Corrupt { key: key.clone(), why: error.to_string() };
-    let mut item: Item = serde_dynamo::to_item(value).map_err(corrupt)?;
-    item.retain(|_, value| !value.is_null());
-    Ok(item)
+    serde_dynamo::to_item(value)
+        .map_err(|error| StoreError::Corrupt { key: key.clone(), why: error.to_string() })
 }
 
 /// What turns the item of `before` into that of `after`: only attributes that differ are named.
@@ -242,9 +244,10 @@ impl OrderItem {
 ///
 /// # Errors
 /// [`StoreError::Corrupt`] says at which attribute it breaks, and not what stands there.
-pub fn read_order(key: &OrderKey, stored: Item) -> Result<Order, StoreError> {
+pub fn read_order(key: &OrderKey, mut stored: Item) -> Result<Order, StoreError> {
     let corrupt = |why: &str| StoreError::Corrupt { key: key.clone(), why: why.to_owned() };
-    let facts: Facts = read(key, stored.clone())?;
+    let facts = Facts::STORED.iter().filter_map(|name| stored.remove_entry(*name)).collect();
+    let facts: Facts = read(key, facts)?;
     let item: OrderItem = read(key, stored)?;
     Ok(Order {
         facts,

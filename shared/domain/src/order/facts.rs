@@ -5,18 +5,25 @@ use serde_json::value::RawValue;
 
 use super::VendorStatus;
 
-/// Declares [`Facts`] with each field named once: a field is an `Option`, and takes part in merging.
+/// Declares [`Facts`], each field with the name that it is stored under: a field is an `Option`, and takes part in merging.
 macro_rules! facts {
-    ($($(#[$attribute:meta])* $name:ident: $kind:ty,)*) => {
+    ($($(#[$attribute:meta])* $name:ident as $stored:literal: $kind:ty,)*) => {
         /// The vendor's fields of both products (`check-id`), less the card code. A field is `None` until the vendor sent it. Serialised, it
         /// is as the table keeps it: amounts and offers are the vendor's own text.
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
         #[serde(default)]
         pub struct Facts {
-            $($(#[$attribute])* pub $name: Option<$kind>,)*
+            $(
+                $(#[$attribute])*
+                #[serde(rename = $stored, skip_serializing_if = "Option::is_none")]
+                pub $name: Option<$kind>,
+            )*
         }
 
         impl Facts {
+            /// The names that the fields are stored under.
+            pub const STORED: &[&str] = &[$($stored,)*];
+
             /// These facts, with the gaps filled from `other`.
             fn or(self, other: Self) -> Self {
                 Self { $($name: self.$name.or(other.$name),)* }
@@ -27,37 +34,36 @@ macro_rules! facts {
 
 facts! {
     /// `status`.
-    status: VendorStatus,
+    status as "status": VendorStatus,
     /// `ref`: the merchant's reference, perhaps with the vendor's prefix.
-    vendor_ref: String,
+    vendor_ref as "vendor_ref": String,
     /// `MSSIDN` (mobile) or `number` (internet).
-    number: String,
+    number as "number": String,
     /// `plan_code` (mobile).
-    plan_code: String,
+    plan_code as "plan_code": String,
     /// `type`: `ADSL`, `4G` (internet).
-    #[serde(rename = "type")]
-    kind: String,
+    kind as "type": String,
     /// `topup_amount`, in DZD, with the vendor's digits.
     #[serde(with = "verbatim")]
-    topup_amount: Amount,
+    topup_amount as "topup_amount": Amount,
     /// `balance_amount` (mobile), in DZD. It differs between the vendor's endpoints: derive no money from it.
     #[serde(with = "verbatim")]
-    balance_amount: Amount,
+    balance_amount as "balance_amount": Amount,
     /// `refund_message`: Arabic, to be shown as it is.
-    refund_message: String,
+    refund_message as "refund_message": String,
     /// `suggested_offers`: the vendor's JSON, order and unknown fields kept.
     #[serde(with = "verbatim")]
-    suggested_offers: JsonText,
+    suggested_offers as "suggested_offers": JsonText,
     /// `num_trans` (internet): the operator's number of the transaction.
-    num_trans: String,
+    num_trans as "num_trans": String,
     /// `date_traitement` (internet), as the vendor wrote it.
-    date_traitement: String,
+    date_traitement as "date_traitement": String,
     /// `follow_orderid`: the order lives on under this id (mobile, redirected).
-    follow_order_id: String,
+    follow_order_id as "follow_order_id": String,
     /// `retry_orderid`: the order was tried again under this id (mobile).
-    retry_order_id: String,
+    retry_order_id as "retry_order_id": String,
     /// `created_at`, as the vendor wrote it.
-    created_at: String,
+    created_at as "created_at": String,
 }
 
 impl Facts {
