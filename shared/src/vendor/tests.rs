@@ -195,7 +195,7 @@ fn states(value: &str) -> bool {
 #[test]
 fn an_answer_with_any_one_odd_field_brings_its_outcome() {
     let (mut cases, mut silent) = (0, 0);
-    for product in [Product::Mobile, Product::Internet] {
+    for product in Product::ALL {
         let key = OrderKey { product, id: ID.parse().unwrap() };
         let (order, expected) = order_of(product, ID);
         let whole = json!({
@@ -230,7 +230,7 @@ fn an_answer_with_any_one_odd_field_brings_its_outcome() {
 #[test]
 fn a_list_with_any_one_odd_field_brings_the_outcomes_of_all_other_rows() {
     let (mut cases, mut rows_heard) = (0, 0);
-    for product in [Product::Mobile, Product::Internet] {
+    for product in Product::ALL {
         let page = Page { product, from: at(0), to: at(60) };
         let ((first, expected), (second, _)) = (order_of(product, ID), order_of(product, OTHER));
         let (whole, name) = match product {

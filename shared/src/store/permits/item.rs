@@ -75,7 +75,7 @@ pub(super) fn read_usage(item: &Item) -> Usage {
         event_seq: key.event_seq,
         pages: key.pages,
         page_turn: key.page_turn,
-        lists: [Product::Mobile, Product::Internet].map(|product| read_list(item, product)),
+        lists: Product::ALL.map(|product| read_list(item, product)),
         permits: key.permits,
     }
 }

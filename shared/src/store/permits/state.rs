@@ -175,7 +175,7 @@ impl Store {
     /// # Errors
     /// If DynamoDB fails.
     pub async fn forget_key(&self, key: &Fingerprint, now: Timestamp) -> Result<(), StoreError> {
-        let of_lists = [Product::Mobile, Product::Internet]
+        let of_lists = Product::ALL
             .into_iter()
             .flat_map(|product| ["off_until", "said", "failures"].map(|field| item::of_list(product, field)));
         let reservations = Class::ALL.map(item::reservation_tat);
