@@ -8,7 +8,7 @@ Sweeps overlap. Somebody asks for orders now and then. Kills and stops end a min
 
 Chosen so that 2,000 orders in 5 minutes go through a local AWS that is one Python process on two cores:
 - STANDARD, because an Express execution cannot be stopped (on AWS neither).
-- Ladders whose first look falls just after the sandbox's ordinary end (15 s mobile, 10 s internet): two looks an order instead of four.
+- Retry schedules whose first look falls just after the sandbox's ordinary end (15 s mobile, 10 s internet): two looks an order instead of four.
 - A poll deadline of 60 s and rechecks after 10 s, so that a lost order is found within minutes: an order whose pollers are all gone is due
   at the deadline + 60 s.
 - A sweep every 20 s beside the scheduled one of every minute: a parked order whose look fails would else wait a minute for the next.
@@ -55,10 +55,10 @@ from stack_client import DEAD_LETTERS, StackClient, as_text, leaks
 
 DIRECTORY = DEFAULT_DIRECTORY / "chaos"
 BUDGET = 3000  # calls a minute
-LADDER = "{first}s,8s,10s,15s"
+RETRY_SCHEDULE = "{first}s,8s,10s,15s"
 SETTINGS = {
     "STATE_MACHINE_TYPE": "STANDARD", "VENDOR_CALLS_PER_MINUTE": str(BUDGET), "VENDOR_CALLS_BURST": "100",
-    "POLL_LADDER_MOBILE": LADDER.format(first=16), "POLL_LADDER_INTERNET": LADDER.format(first=11), "POLL_DEADLINE": "60s",
+    "POLL_SCHEDULE_MOBILE": RETRY_SCHEDULE.format(first=16), "POLL_SCHEDULE_INTERNET": RETRY_SCHEDULE.format(first=11), "POLL_DEADLINE": "60s",
     "RECHECK_QUEUED": "10s", "RECHECK_UNCERTAIN": "10s", "RECHECK_DELAYED": "10s", "RECHECK_CARD": "5s,10s,20s,30s",
     "RECHECK_NOT_FOUND": "10s", "NOT_FOUND_GRACE": "20s", "RETRY_AFTER_FAILURE": "10s",
 }

@@ -20,7 +20,7 @@ def delay_against_calls(runs: list[dict], file: Path) -> None:
     """How soon an outcome is noticed, by what it costs of the key."""
     figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
     for run in runs:
-        if run["table"] == "ladders":
+        if run["table"] == "retry_schedules":
             axes.plot(run["calls"], run["mean"], "o", color=OURS if run["name"] == "ours" else OTHERS)
             axes.annotate(run["name"], (run["calls"], run["mean"]), xytext=(6, 5), textcoords="offset points", fontsize=9)
     bulk = [run for run in runs if run["table"] == "key" and run["bulk"] and run["orders_per_minute"] < 500]
@@ -28,7 +28,7 @@ def delay_against_calls(runs: list[dict], file: Path) -> None:
     for run in bulk:
         axes.annotate(f"{run['orders_per_minute']:g}/min", (run["calls"], run["mean"]), xytext=(6, 5), textcoords="offset points", fontsize=9, color=OURS)
     axes.plot([], [], "s-", color=OURS, label="bulk looks, by orders a minute on one production key")
-    axes.plot([], [], "o", color=OTHERS, label="ladders of single looks, calls enough")
+    axes.plot([], [], "o", color=OTHERS, label="retry schedules of single looks, calls enough")
     axes.set_xlabel("vendor calls per order")
     axes.set_ylabel("mean delay, s")
     axes.set_xlim(0)

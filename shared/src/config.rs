@@ -7,7 +7,7 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use crate::{
     aws::{AwsEnvironment, Service},
-    order::{Ladder, Schedule, parse_duration},
+    order::{RetrySchedule, Schedule, parse_duration},
     rate_limiter::Budget,
     secret::{SecretSource, Secrets},
 };
@@ -25,7 +25,7 @@ pub struct Config {
     pub base_url: Uri,
     /// `SECRET_ID`, or `ONECLICKDZ_API_KEY` and `API_TOKENS`.
     pub secrets: SecretSource,
-    /// Ladders, deadline, overdue.
+    /// Retry schedules, deadline, overdue.
     pub schedule: Schedule,
     /// `VENDOR_CALLS_PER_MINUTE`, `VENDOR_CALLS_BURST`.
     pub budget: Budget,
@@ -134,20 +134,20 @@ impl Reader {
     fn schedule(&mut self, bulk_looks: bool) -> Schedule {
         let default = Schedule::default();
         Schedule {
-            poll_mobile: self.ladder("POLL_LADDER_MOBILE", default.poll_mobile),
-            poll_internet: self.ladder("POLL_LADDER_INTERNET", default.poll_internet),
+            poll_mobile: self.retry_schedule("POLL_SCHEDULE_MOBILE", default.poll_mobile),
+            poll_internet: self.retry_schedule("POLL_SCHEDULE_INTERNET", default.poll_internet),
             poll_deadline: self.duration("POLL_DEADLINE", default.poll_deadline),
-            recheck_queued: self.ladder("RECHECK_QUEUED", default.recheck_queued),
-            recheck_uncertain: self.ladder("RECHECK_UNCERTAIN", default.recheck_uncertain),
-            recheck_delayed: self.ladder("RECHECK_DELAYED", default.recheck_delayed),
-            recheck_card: self.ladder("RECHECK_CARD", default.recheck_card),
-            recheck_not_found: self.ladder("RECHECK_NOT_FOUND", default.recheck_not_found),
+            recheck_queued: self.retry_schedule("RECHECK_QUEUED", default.recheck_queued),
+            recheck_uncertain: self.retry_schedule("RECHECK_UNCERTAIN", default.recheck_uncertain),
+            recheck_delayed: self.retry_schedule("RECHECK_DELAYED", default.recheck_delayed),
+            recheck_card: self.retry_schedule("RECHECK_CARD", default.recheck_card),
+            recheck_not_found: self.retry_schedule("RECHECK_NOT_FOUND", default.recheck_not_found),
             not_found_grace: self.duration("NOT_FOUND_GRACE", default.not_found_grace),
             overdue_queued: self.duration("OVERDUE_QUEUED", default.overdue_queued),
             overdue_uncertain: self.duration("OVERDUE_UNCERTAIN", default.overdue_uncertain),
             overdue_delayed: self.duration("OVERDUE_DELAYED", default.overdue_delayed),
             overdue_not_found: self.duration("OVERDUE_NOT_FOUND", default.overdue_not_found),
-            recheck_refunded: self.ladder("RECHECK_REFUNDED", default.recheck_refunded),
+            recheck_refunded: self.retry_schedule("RECHECK_REFUNDED", default.recheck_refunded),
             retry_after_failure: self.duration("RETRY_AFTER_FAILURE", default.retry_after_failure),
             review_failures: self.or_default("REVIEW_FAILURES", default.review_failures, at_least_one),
             review_failing_for: self.duration("REVIEW_FAILING_FOR", default.review_failing_for),
@@ -157,8 +157,8 @@ impl Reader {
         }
     }
 
-    fn ladder(&mut self, name: &'static str, default: Ladder) -> Ladder {
-        self.or_default(name, default, Ladder::from_str)
+    fn retry_schedule(&mut self, name: &'static str, default: RetrySchedule) -> RetrySchedule {
+        self.or_default(name, default, RetrySchedule::from_str)
     }
 
     fn duration(&mut self, name: &'static str, default: Duration) -> Duration {

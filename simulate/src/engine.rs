@@ -1,4 +1,4 @@
-//! One run: orders are sent, tick, and end, in the order of time. The ladders, the rules of `decide`, the rate limiter and the planner
+//! One run: orders are sent, tick, and end, in the order of time. The retry schedules, the rules of `decide`, the rate limiter and the planner
 //! are the production ones; only what lies between them (Lambda, Step Functions, DynamoDB, the vendor) is made up here.
 
 use std::{
@@ -23,7 +23,7 @@ use shared::{
 /// A way to look at orders.
 #[derive(Clone, Debug)]
 pub(crate) struct Policy {
-    /// Ladders.
+    /// Retry schedules.
     pub(crate) schedule: Schedule,
     /// Whether lists are used.
     pub(crate) bulk: bool,
@@ -341,7 +341,7 @@ impl Engine<'_> {
         self.ask(call, Some(index), now);
     }
 
-    /// Everything was just asked for: the order's poller comes back when the ladder says so.
+    /// Everything was just asked for: the order's poller comes back when the retry schedule says so.
     fn wait_as_asked(&mut self, index: usize, now: i64) {
         let waiting =
             self.orders.get(index).map(|sim| Order { asked_at: Some(at(now)), ..sim.order.clone() });
@@ -487,7 +487,7 @@ impl Engine<'_> {
                 now + tick.wait_seconds as i64 * 1000
             }
         };
-        // A ladder that nobody can follow any more parks the order.
+        // A retry schedule that nobody can follow any more parks the order.
         let passed = Observation { asked_at: at(now), saw: Saw::NotAsked };
         let parked = decide(order, &passed, at(now), Jitter::NONE, schedule).map(|decision| decision.order);
         if let (Some(parked), Some(sim)) = (parked, self.orders.get_mut(index))

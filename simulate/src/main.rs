@@ -10,7 +10,7 @@ use engine::{Assumptions, Outcome, Policy, Shape, run};
 use serde::Serialize;
 use serde_json::json;
 use shared::{
-    order::{InvalidLadder, Ladder, Schedule},
+    order::{InvalidRetrySchedule, RetrySchedule, Schedule},
     rate_limiter::Budget,
 };
 
@@ -144,9 +144,9 @@ fn main() -> Done {
     Ok(())
 }
 
-/// The ladders by themselves: nothing takes time but waiting, and there are calls enough.
+/// The retry schedules by themselves: nothing takes time but waiting, and there are calls enough.
 fn of_ladders(arguments: &Arguments, runs: &mut Runs<'_>) -> Done {
-    for (name, schedule, at_once) in ladders()? {
+    for (name, schedule, at_once) in retry_schedules()? {
         let assumed = Assumptions {
             minutes: 400.0,
             tracked_within_ms: 0,
@@ -155,7 +155,7 @@ fn of_ladders(arguments: &Arguments, runs: &mut Runs<'_>) -> Done {
             ..arguments.assumed()
         };
         let out = run(&Policy { schedule, bulk: false, at_once }, None, &assumed);
-        runs.keep("ladders", name, &Way { assumed, left: None, bulk: false }, &out);
+        runs.keep("retry_schedules", name, &Way { assumed, left: None, bulk: false }, &out);
     }
     Ok(())
 }
@@ -206,10 +206,14 @@ fn budget(left: u32) -> Result<Budget, shared::rate_limiter::InvalidBudget> {
 }
 
 /// The vendor's samples, which ask at once, and ours.
-fn ladders() -> Result<[(&'static str, Schedule, bool); 4], InvalidLadder> {
-    let with = |text: &str| -> Result<Schedule, InvalidLadder> {
-        let ladder: Ladder = text.parse()?;
-        Ok(Schedule { poll_mobile: ladder.clone(), poll_internet: ladder, ..Schedule::default() })
+fn retry_schedules() -> Result<[(&'static str, Schedule, bool); 4], InvalidRetrySchedule> {
+    let with = |text: &str| -> Result<Schedule, InvalidRetrySchedule> {
+        let retry_schedule: RetrySchedule = text.parse()?;
+        Ok(Schedule {
+            poll_mobile: retry_schedule.clone(),
+            poll_internet: retry_schedule,
+            ..Schedule::default()
+        })
     };
     let adaptive = "3s,3s,3s,3s,3s,3s,3s,3s,3s,3s,5s,5s,5s,5s,5s,5s,10s";
     Ok([

@@ -1,4 +1,4 @@
-//! How soon a queued card is noticed: by the ladder of single looks, and by the hourly looks that pages make free.
+//! How soon a queued card is noticed: by the retry schedule of single looks, and by the hourly looks that pages make free.
 
 use std::time::Duration;
 
@@ -21,11 +21,11 @@ const HOUR: f64 = 3600.0;
 /// Queued orders are delivered between 12 and 48 hours after they were queued (page "Status Tracking & Polling"); evenly, which is our
 /// assumption. A look's own time is not counted.
 pub(crate) fn compare(seed: u64) -> [Delay; 2] {
-    let ladder = Schedule::default().recheck_queued;
-    let by_ladder = |rng: &mut Rng, rung: u32| jittered(rng, ladder.wait(rung));
+    let retry_schedule = Schedule::default().recheck_queued;
+    let by_schedule = |rng: &mut Rng, attempt: u32| jittered(rng, retry_schedule.wait(attempt));
     // A page over a window of creation times: everybody in it is looked at an hour after the last time.
     let hourly = |_: &mut Rng, _: u32| HOUR;
-    [delay("24 h, then every 12 h", seed, by_ladder), delay("hourly, where a page shows ten", seed, hourly)]
+    [delay("24 h, then every 12 h", seed, by_schedule), delay("hourly, where a page shows ten", seed, hourly)]
 }
 
 fn jittered(rng: &mut Rng, wait: Duration) -> f64 {
@@ -38,12 +38,12 @@ fn delay(name: &'static str, seed: u64, wait: impl Fn(&mut Rng, u32) -> f64) -> 
     let mut delays: Vec<f64> = (0..ORDERS)
         .map(|_| {
             let delivered = (12.0 + 36.0 * rng.f64()) * HOUR;
-            let (mut now, mut rung) = (0.0, 0);
+            let (mut now, mut attempt) = (0.0, 0);
             while now < delivered {
-                now += wait(&mut rng, rung);
-                rung += 1;
+                now += wait(&mut rng, attempt);
+                attempt += 1;
             }
-            looks += f64::from(rung);
+            looks += f64::from(attempt);
             (now - delivered) / HOUR
         })
         .collect();

@@ -56,7 +56,7 @@ pub struct Tracker {
     pub announcer: Announcer,
     /// The time.
     pub clock: Clock,
-    /// Ladders and limits.
+    /// Retry schedules and limits.
     pub schedule: Schedule,
     /// The vendor's lists; `None`: each order is checked by itself.
     pub lists: Option<Lists>,

@@ -22,7 +22,7 @@ pub(super) const SHARDS: [&str; 4] = ["0", "1", "2", "3"];
 pub(super) const IN_FLIGHT: [&str; 2] = ["f0", "f1"];
 
 /// The tracker's own attributes of an order; [`Facts`] has the vendor's. Times are milliseconds since 1970. An attribute with no value is
-/// absent.
+/// absent. A stored name never changes: what the code calls otherwise by now is renamed here, so that every item of before is readable.
 #[derive(Debug, Serialize, Deserialize)]
 struct OrderItem {
     pk: String,
@@ -56,8 +56,8 @@ struct OrderItem {
     changed_at: Timestamp,
     #[serde(default, with = "millisecond::optional", skip_serializing_if = "Option::is_none")]
     next_look_at: Option<Timestamp>,
-    #[serde(default)]
-    rung: u32,
+    #[serde(rename = "rung", default)]
+    attempt: u32,
     #[serde(default)]
     failures: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -192,7 +192,7 @@ impl From<&Order> for OrderItem {
             checked_at: order.checked_at,
             changed_at: order.changed_at,
             next_look_at: order.next_look_at,
-            rung: order.rung,
+            attempt: order.attempt,
             failures: order.failures,
             trouble_count: order.trouble.map(|run| run.count),
             trouble_since: order.trouble.map(|run| run.since),
@@ -261,7 +261,7 @@ pub fn read_order(key: &OrderKey, mut stored: Item) -> Result<Order, StoreError>
         checked_at: item.checked_at,
         changed_at: item.changed_at,
         next_look_at: item.next_look_at,
-        rung: item.rung,
+        attempt: item.attempt,
         failures: item.failures,
         trouble: item.trouble_count.zip(item.trouble_since).map(|(count, since)| TroubleRun { count, since }),
         first_parked: read_first_parked(&item.first_parked),

@@ -173,7 +173,7 @@ mod tests {
             .count("permits")
             .add("links", "b")
             .only_if(exists("pk"))
-            .only_if(absent("rung").or(is("rung", "<", number(3))).or(is("rung", ">", number(9))));
+            .only_if(absent("attempt").or(is("attempt", "<", number(3))).or(is("attempt", ">", number(9))));
         let Expression { update, condition, names, values } = change.into_expression();
         assert_eq!(
             update,
@@ -181,7 +181,7 @@ mod tests {
         );
         assert_eq!(
             condition.unwrap(),
-            "attribute_exists(#pk) AND (attribute_not_exists(#rung) OR #rung < :v4 OR #rung > :v5)"
+            "attribute_exists(#pk) AND (attribute_not_exists(#attempt) OR #attempt < :v4 OR #attempt > :v5)"
         );
         assert_eq!(names["#ref"], "ref");
         assert_eq!((names.len(), values.unwrap().len()), (6, 6));

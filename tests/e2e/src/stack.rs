@@ -68,7 +68,7 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// EXPRESS, default poll ladders, parked orders rechecked after seconds.
+    /// EXPRESS, default poll retry schedules, parked orders rechecked after seconds.
     pub fn express() -> Self {
         static BUS: OnceLock<Bus> = OnceLock::new();
         Self::open("E2E_EXPRESS", &BUS)

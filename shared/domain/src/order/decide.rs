@@ -111,7 +111,7 @@ impl Draft<'_> {
     fn end(&mut self, outcome: Outcome, event: EventKind) {
         self.order.phase = Phase::Final { outcome };
         self.order.changed_at = self.now;
-        self.order.rung = 0;
+        self.order.attempt = 0;
         self.order.next_look_at = None;
         match outcome {
             Outcome::Fulfilled if self.order.awaits_card() => {
@@ -131,7 +131,7 @@ impl Draft<'_> {
             Phase::Parked { parked_as: ParkedAs::Queued, .. } => {
                 self.order.phase = Phase::InFlight { since: self.now };
                 self.order.changed_at = self.now;
-                self.order.rung = 0;
+                self.order.attempt = 0;
                 let next = self.schedule.next_poll(self.order.key.product, self.now, Some(self.asked_at));
                 self.order.next_look_at = Some(next);
                 self.events.push(EventKind::OrderResumed);
@@ -164,7 +164,7 @@ impl Draft<'_> {
         self.order.first_parked.insert(parked_as, first);
         self.order.phase = Phase::Parked { parked_as, since: first };
         self.order.changed_at = self.now;
-        self.order.rung = 0;
+        self.order.attempt = 0;
         self.order.failures = 0;
         let known = self.order.is_known();
         self.look_in(self.schedule.recheck_wait(parked_as, known, 0, Duration::ZERO));
@@ -175,14 +175,14 @@ impl Draft<'_> {
     fn recheck_on(&mut self, parked_as: ParkedAs, since: Timestamp, answered: bool) {
         if parked_as == ParkedAs::NotFound && !self.before.is_known() && self.order.is_known() {
             // The vendor knows it by now: it is only late, whenever its next look was to be.
-            self.order.rung = 0;
+            self.order.attempt = 0;
             self.look_in(self.schedule.recheck_wait(parked_as, true, 0, Duration::ZERO));
         } else if self.look_was_due() {
             let parked = between(since, self.now);
             let known = self.order.is_known();
             if answered {
-                self.order.rung = self.order.rung.saturating_add(1);
-                self.look_in(self.schedule.recheck_wait(parked_as, known, self.order.rung, parked));
+                self.order.attempt = self.order.attempt.saturating_add(1);
+                self.look_in(self.schedule.recheck_wait(parked_as, known, self.order.attempt, parked));
             } else {
                 self.look_in(self.wait_after_failure());
             }
@@ -199,7 +199,7 @@ impl Draft<'_> {
         }
     }
 
-    /// A look that a status request made early leaves the ladder where it is.
+    /// A look that a status request made early leaves the retry schedule where it is.
     fn look_was_due(&self) -> bool {
         self.order.next_look(self.now, self.schedule).is_none_or(|next| next <= self.now)
     }

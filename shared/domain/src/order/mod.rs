@@ -20,7 +20,7 @@ pub use id::{InvalidId, OrderId, OrderKey, Ref};
 pub use phase::{Outcome, ParkedAs, Phase};
 pub use product::{Product, ProductRules, UnknownProduct};
 pub use record::{Observation, Order, Place, Saw, Seen, Trigger, Trouble, TroubleRun};
-pub use schedule::{InvalidLadder, Jitter, Ladder, OUTBOX_DUE, Schedule, parse_duration};
+pub use schedule::{InvalidRetrySchedule, Jitter, OUTBOX_DUE, RetrySchedule, Schedule, parse_duration};
 pub use status::VendorStatus;
 pub use view::OrderView;
 

@@ -10,7 +10,7 @@ use crate::time::is_ahead;
 pub enum Phase {
     /// Poll it.
     InFlight {
-        /// Since when; the poll ladder and the deadline count from here.
+        /// Since when; the poll retry schedule and the deadline count from here.
         since: Timestamp,
     },
     /// Recheck it.

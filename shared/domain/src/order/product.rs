@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ladder, Schedule};
+use super::{RetrySchedule, Schedule};
 
 /// What was bought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -26,7 +26,7 @@ pub struct ProductRules {
     /// The field of a page of its list that is documented to hold the rows.
     pub list_rows: &'static str,
     /// When orders in flight are polled.
-    pub poll: fn(&Schedule) -> &Ladder,
+    pub poll: fn(&Schedule) -> &RetrySchedule,
 }
 
 impl Product {

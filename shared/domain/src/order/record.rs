@@ -38,8 +38,8 @@ pub struct Order {
     pub changed_at: Timestamp,
     /// When it is to be looked at next; `None` when nobody has to.
     pub next_look_at: Option<Timestamp>,
-    /// How many looks its recheck ladder has made since it was parked.
-    pub rung: u32,
+    /// How many looks its recheck retry schedule has made since it was parked.
+    pub attempt: u32,
     /// How many looks have failed in a row.
     pub failures: u32,
     /// Checks in a row that failed in a way that does not pass by itself; `None`: the last one that said anything was well.
@@ -113,7 +113,7 @@ impl Order {
             asked_at: None,
             checked_at: None,
             changed_at: now,
-            rung: 0,
+            attempt: 0,
             failures: 0,
             trouble: None,
             first_parked: BTreeMap::new(),
@@ -197,7 +197,7 @@ impl Order {
     pub fn next_poll(&self, now: Timestamp, schedule: &Schedule) -> Option<Timestamp> {
         let Phase::InFlight { since } = self.phase else { return None };
         let asked_at = self.asked_at.filter(|asked| !is_ahead(*asked, now));
-        // A ladder that a clock far ahead began counts from the last question; the next look begins it anew.
+        // A retry schedule that a clock far ahead began counts from the last question; the next look begins it anew.
         let since = if is_ahead(since, now) { asked_at.unwrap_or(Timestamp::MIN) } else { since };
         Some(schedule.next_poll(self.key.product, since, asked_at))
     }

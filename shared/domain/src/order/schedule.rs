@@ -1,4 +1,4 @@
-//! When to look again: the ladders, as data and pure functions.
+//! When to look again: the retry schedules, as data and pure functions.
 
 use std::{str::FromStr, time::Duration};
 
@@ -7,11 +7,11 @@ use jiff::Timestamp;
 use super::{Order, Outcome, ParkedAs, Phase, Product};
 use crate::time::{between, later};
 
-/// Text that is not a ladder or a duration.
+/// Text that is not a retry schedule or a duration.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum InvalidLadder {
+pub enum InvalidRetrySchedule {
     /// No wait at all.
-    #[error("a ladder needs at least one wait, such as 24h,12h")]
+    #[error("a retry schedule needs at least one wait, such as 24h,12h")]
     Empty,
     /// A wait that is no duration.
     #[error("{text:?} is not a duration such as 500ms, 8s, 5m or 24h")]
@@ -31,50 +31,54 @@ pub enum InvalidLadder {
 ///
 /// # Errors
 /// If it is not one.
-pub fn parse_duration(text: &str) -> Result<Duration, InvalidLadder> {
-    let invalid = || InvalidLadder::Duration { text: text.to_owned() };
+pub fn parse_duration(text: &str) -> Result<Duration, InvalidRetrySchedule> {
+    let invalid = || InvalidRetrySchedule::Duration { text: text.to_owned() };
     let duration = humantime::parse_duration(text.trim()).map_err(|_| invalid())?;
     let range = Duration::from_millis(1)..=Duration::from_secs(366 * 24 * 3600);
-    if range.contains(&duration) { Ok(duration) } else { Err(InvalidLadder::Range { text: text.to_owned() }) }
+    if range.contains(&duration) {
+        Ok(duration)
+    } else {
+        Err(InvalidRetrySchedule::Range { text: text.to_owned() })
+    }
 }
 
 /// Waits between looks; the last one repeats. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ladder {
+pub struct RetrySchedule {
     first: Duration,
     rest: Vec<Duration>,
 }
 
-impl FromStr for Ladder {
-    type Err = InvalidLadder;
+impl FromStr for RetrySchedule {
+    type Err = InvalidRetrySchedule;
 
-    fn from_str(text: &str) -> Result<Self, InvalidLadder> {
+    fn from_str(text: &str) -> Result<Self, InvalidRetrySchedule> {
         if text.trim().is_empty() {
-            return Err(InvalidLadder::Empty);
+            return Err(InvalidRetrySchedule::Empty);
         }
         let mut waits = text.split(',').map(parse_duration);
-        let first = waits.next().ok_or(InvalidLadder::Empty)??;
+        let first = waits.next().ok_or(InvalidRetrySchedule::Empty)??;
         Ok(Self { first, rest: waits.collect::<Result<_, _>>()? })
     }
 }
 
-impl Ladder {
-    /// The wait before look number `rung` (from 0).
-    pub fn wait(&self, rung: u32) -> Duration {
-        let Some(after_first) = rung.checked_sub(1) else { return self.first };
+impl RetrySchedule {
+    /// The wait before look number `attempt` (from 0).
+    pub fn wait(&self, attempt: u32) -> Duration {
+        let Some(after_first) = attempt.checked_sub(1) else { return self.first };
         let index = usize::try_from(after_first).unwrap_or(usize::MAX);
         self.rest.get(index).or(self.rest.last()).copied().unwrap_or(self.first)
     }
 
-    /// The same for a ladder that ends: `None` after its last wait.
-    pub fn wait_once(&self, rung: u32) -> Option<Duration> {
-        let index = usize::try_from(rung).unwrap_or(usize::MAX);
-        (index <= self.rest.len()).then(|| self.wait(rung))
+    /// The same for a retry schedule that ends: `None` after its last wait.
+    pub fn wait_once(&self, attempt: u32) -> Option<Duration> {
+        let index = usize::try_from(attempt).unwrap_or(usize::MAX);
+        (index <= self.rest.len()).then(|| self.wait(attempt))
     }
 
-    /// Whether `rung` has reached the last wait, the one that repeats.
-    pub fn is_last(&self, rung: u32) -> bool {
-        usize::try_from(rung).unwrap_or(usize::MAX) >= self.rest.len()
+    /// Whether `attempt` has reached the last wait, the one that repeats.
+    pub fn is_last(&self, attempt: u32) -> bool {
+        usize::try_from(attempt).unwrap_or(usize::MAX) >= self.rest.len()
     }
 
     /// The shortest wait: no two polls of an order are closer together.
@@ -87,14 +91,14 @@ impl Ladder {
         self.rest.iter().copied().fold(self.first, Duration::max)
     }
 
-    /// The first moment of the ladder after `elapsed`, both counted from the ladder's start.
+    /// The first moment of the retry schedule after `elapsed`, both counted from the retry schedule's start.
     pub fn moment_after(&self, elapsed: Duration) -> Duration {
         let mut moment = self.first;
-        let mut rung = 0;
+        let mut attempt = 0;
         while moment <= elapsed {
-            rung += 1;
-            let wait = self.wait(rung);
-            if self.is_last(rung) {
+            attempt += 1;
+            let wait = self.wait(attempt);
+            if self.is_last(attempt) {
                 let whole = elapsed.saturating_sub(moment).as_millis() / wait.as_millis().max(1) + 1;
                 let whole = u32::try_from(whole).unwrap_or(u32::MAX);
                 return moment.saturating_add(wait.saturating_mul(whole));
@@ -126,22 +130,22 @@ impl Jitter {
 /// All waits and limits of design §5, as settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
-    /// `POLL_LADDER_MOBILE`: waits from `in_flight_since`.
-    pub poll_mobile: Ladder,
-    /// `POLL_LADDER_INTERNET`.
-    pub poll_internet: Ladder,
+    /// `POLL_SCHEDULE_MOBILE`: waits from `in_flight_since`.
+    pub poll_mobile: RetrySchedule,
+    /// `POLL_SCHEDULE_INTERNET`.
+    pub poll_internet: RetrySchedule,
     /// `POLL_DEADLINE`.
     pub poll_deadline: Duration,
     /// `RECHECK_QUEUED`.
-    pub recheck_queued: Ladder,
+    pub recheck_queued: RetrySchedule,
     /// `RECHECK_UNCERTAIN`.
-    pub recheck_uncertain: Ladder,
+    pub recheck_uncertain: RetrySchedule,
     /// `RECHECK_DELAYED`.
-    pub recheck_delayed: Ladder,
+    pub recheck_delayed: RetrySchedule,
     /// `RECHECK_CARD`.
-    pub recheck_card: Ladder,
+    pub recheck_card: RetrySchedule,
     /// `RECHECK_NOT_FOUND`.
-    pub recheck_not_found: Ladder,
+    pub recheck_not_found: RetrySchedule,
     /// `NOT_FOUND_GRACE`, from `tracked_at`.
     pub not_found_grace: Duration,
     /// `OVERDUE_QUEUED`, from `parked_since`.
@@ -153,7 +157,7 @@ pub struct Schedule {
     /// `OVERDUE_NOT_FOUND`, from `parked_since`.
     pub overdue_not_found: Duration,
     /// `RECHECK_REFUNDED`: checks after a refund; there is none after the last wait.
-    pub recheck_refunded: Ladder,
+    pub recheck_refunded: RetrySchedule,
     /// `RETRY_AFTER_FAILURE`.
     pub retry_after_failure: Duration,
     /// `REVIEW_FAILURES`: after so many checks in a row that failed in a way that does not pass by itself …
@@ -177,39 +181,39 @@ const NOT_FOUND_FOR_LONG: Duration = Duration::from_secs(30 * 24 * 3600);
 const MOST_BACKOFF: u32 = 12;
 
 impl Schedule {
-    /// The ladder of an order in flight.
-    pub fn poll(&self, product: Product) -> &Ladder {
+    /// The retry schedule of an order in flight.
+    pub fn poll(&self, product: Product) -> &RetrySchedule {
         (product.rules().poll)(self)
     }
 
-    /// When an order in flight is to be looked at next, given the last question: the ladder's next moment, but at least
+    /// When an order in flight is to be looked at next, given the last question: the retry schedule's next moment, but at least
     /// its shortest wait after the question (however many pollers run), and the deadline is itself such a moment.
     pub fn next_poll(&self, product: Product, since: Timestamp, asked_at: Option<Timestamp>) -> Timestamp {
-        let ladder = self.poll(product);
+        let retry_schedule = self.poll(product);
         let elapsed = asked_at.map_or(Duration::ZERO, |asked| between(since, asked));
-        let moment = later(since, ladder.moment_after(elapsed).min(self.poll_deadline));
+        let moment = later(since, retry_schedule.moment_after(elapsed).min(self.poll_deadline));
         match asked_at {
-            Some(asked) => moment.max(later(asked, ladder.shortest())),
+            Some(asked) => moment.max(later(asked, retry_schedule.shortest())),
             None => moment,
         }
     }
 
-    /// The wait before recheck number `rung` of an order parked so.
+    /// The wait before recheck number `attempt` of an order parked so.
     pub(super) fn recheck_wait(
         &self,
         parked_as: ParkedAs,
         known: bool,
-        rung: u32,
+        attempt: u32,
         parked: Duration,
     ) -> Duration {
         match parked_as {
-            ParkedAs::Queued => self.recheck_queued.wait(rung),
-            ParkedAs::Uncertain => self.recheck_uncertain.wait(rung),
-            ParkedAs::Delayed => self.recheck_delayed.wait(rung),
+            ParkedAs::Queued => self.recheck_queued.wait(attempt),
+            ParkedAs::Uncertain => self.recheck_uncertain.wait(attempt),
+            ParkedAs::Delayed => self.recheck_delayed.wait(attempt),
             // The vendor knows it by now: it is only late.
-            ParkedAs::NotFound if known => self.recheck_delayed.wait(rung),
+            ParkedAs::NotFound if known => self.recheck_delayed.wait(attempt),
             ParkedAs::NotFound if parked >= NOT_FOUND_FOR_LONG => NOT_FOUND_FOR_LONG,
-            ParkedAs::NotFound => self.recheck_not_found.wait(rung),
+            ParkedAs::NotFound => self.recheck_not_found.wait(attempt),
         }
     }
 
@@ -231,7 +235,7 @@ impl Schedule {
 
     /// The longest wait for a recheck that any rule gives an order in this phase, jitter included.
     pub(super) fn longest_wait(&self, phase: Phase) -> Duration {
-        let ladder = match phase {
+        let retry_schedule = match phase {
             Phase::Parked { parked_as: ParkedAs::Queued, .. } => self.recheck_queued.longest(),
             Phase::Parked { parked_as: ParkedAs::Uncertain, .. } => self.recheck_uncertain.longest(),
             Phase::Parked { parked_as: ParkedAs::Delayed, .. } => self.recheck_delayed.longest(),
@@ -243,7 +247,7 @@ impl Schedule {
             Phase::Final { outcome: Outcome::Refunded } => self.recheck_refunded.longest(),
             Phase::InFlight { .. } => Duration::ZERO,
         };
-        Jitter(1.0).of(ladder.max(self.failure_wait(u32::MAX)).max(self.recheck_failing))
+        Jitter(1.0).of(retry_schedule.max(self.failure_wait(u32::MAX)).max(self.recheck_failing))
     }
 
     /// When a page that shows many may show this order too, though no look of its own is due.
@@ -283,7 +287,7 @@ impl Schedule {
 impl Default for Schedule {
     /// The defaults of design §5.
     fn default() -> Self {
-        let seconds = |all: &[u64]| Ladder {
+        let seconds = |all: &[u64]| RetrySchedule {
             first: Duration::from_secs(all.first().copied().unwrap_or(1)),
             rest: all.iter().skip(1).map(|s| Duration::from_secs(*s)).collect(),
         };

@@ -53,7 +53,7 @@ pub struct Candidate {
     pub tracked_at: Timestamp,
     /// When its status was last asked for, or its phase began.
     pub last_check: Timestamp,
-    /// When its own ladder wants a check: before that it is only checked along with others.
+    /// When its own retry schedule wants a check: before that it is only checked along with others.
     pub due: Timestamp,
     /// Whether the list would show it: it has not been missed there.
     pub listed: bool,

@@ -32,7 +32,7 @@ fn order() -> Order {
     order.asked_at = Some(start);
     order.checked_at = Some(start);
     order.reviewed.insert("unrecognised_status:NEW".into());
-    (order.rung, order.failures, order.version, order.announced) = (3, 2, 9, 1);
+    (order.attempt, order.failures, order.version, order.announced) = (3, 2, 9, 1);
     order
 }
 
@@ -55,7 +55,7 @@ fn an_attribute_of_a_newer_version_is_passed_over_and_stays() {
     let mut stored = write_order(&order).unwrap();
     stored.insert("invented_later".into(), AttributeValue::S("x".into()));
     assert_eq!(read_order(&order.key, stored).unwrap(), order);
-    let after = Order { rung: 4, ..order.clone() };
+    let after = Order { attempt: 4, ..order.clone() };
     let Expression { update, names, .. } = difference(&order, &after).unwrap().into_expression();
     assert_eq!(update, "SET #rung = :v0");
     assert_eq!(names["#rung"], "rung");

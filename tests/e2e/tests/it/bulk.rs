@@ -330,15 +330,19 @@ async fn queued_orders_are_looked_at_every_hour_where_a_page_shows_many() {
     let shop = Shop::open("bulk-hourly", &SCARCE).await;
     let keys = park(&shop, Product::Internet, 12, &is("QUEUED")).await;
     let (checks, pages) = shop.calls().await;
-    let ladder = shop.stored(&keys[0]).await.next_look_at;
+    let retry_schedule = shop.stored(&keys[0]).await.next_look_at;
     shop.tracker.clock.set(later(shop.tracker.clock.now(), 3700.0));
     let report = shop.sweep().await;
     assert_eq!((report.due, report.checks, report.still_parked), (12, 12, 12), "{report:?}");
     assert_eq!(shop.calls().await, (checks, pages + 1), "one call for all");
-    assert_eq!(shop.stored(&keys[0]).await.next_look_at, ladder, "its own ladder stays where it is");
+    assert_eq!(
+        shop.stored(&keys[0]).await.next_look_at,
+        retry_schedule,
+        "its own retry schedule stays where it is"
+    );
     assert_eq!(shop.sweep().await.due, 0, "for an hour");
 
-    // Too few for a call that nobody's ladder wants: they wait for their own turn.
+    // Too few for a call that nobody's retry schedule wants: they wait for their own turn.
     let shop = {
         shop.close().await;
         Shop::open("bulk-few", &SCARCE).await

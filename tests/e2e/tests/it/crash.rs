@@ -77,7 +77,7 @@ async fn a_process_killed_while_it_announces_loses_nothing() {
     let mut process = tokio::process::Command::new(binary)
         .env_clear()
         .envs(stack.function_environment())
-        .env("POLL_LADDER_MOBILE", "1s")
+        .env("POLL_SCHEDULE_MOBILE", "1s")
         .env("AWS_ENDPOINT_URL_EVENTBRIDGE", proxy.url())
         .envs(runtime.environment())
         .stdout(Stdio::null())

@@ -556,7 +556,7 @@ async fn a_permit_that_a_slow_claim_made_old_is_given_back() {
         ("VENDOR_CALLS_BURST", "1"),
         ("BULK_LOOKS", "on"),
         ("POLL_DEADLINE", "1h"),
-        ("POLL_LADDER_MOBILE", "3s"),
+        ("POLL_SCHEDULE_MOBILE", "3s"),
     ];
     for seconds in [0.9, 2.2] {
         let clock = Clock::fixed(Clock::System.now());

@@ -42,18 +42,18 @@ impl Draft<'_> {
     }
 
     fn wait_for_card(&mut self, answered: bool) {
-        let ladder = &self.schedule.recheck_card;
+        let retry_schedule = &self.schedule.recheck_card;
         if !answered {
             if between(self.order.changed_at, self.now) >= CARD_AWAITED_FOR {
                 self.review(ReviewReason::CardMissing, None);
             }
             return self.look_in(self.wait_after_failure());
         }
-        if ladder.is_last(self.order.rung) {
+        if retry_schedule.is_last(self.order.attempt) {
             self.review(ReviewReason::CardMissing, None);
         }
-        self.order.rung = self.order.rung.saturating_add(1);
-        self.look_in(ladder.wait(self.order.rung));
+        self.order.attempt = self.order.attempt.saturating_add(1);
+        self.look_in(retry_schedule.wait(self.order.attempt));
     }
 
     /// The outcome stands: a late check that fails for good is as good as made, and one whose vendor is away is given up in time.
@@ -65,9 +65,9 @@ impl Draft<'_> {
             }
             return;
         }
-        self.order.rung = self.order.rung.saturating_add(1);
+        self.order.attempt = self.order.attempt.saturating_add(1);
         self.order.next_look_at = None;
-        if let Some(wait) = self.schedule.recheck_refunded.wait_once(self.order.rung) {
+        if let Some(wait) = self.schedule.recheck_refunded.wait_once(self.order.attempt) {
             self.look_in(wait);
         }
     }

@@ -80,7 +80,7 @@ fn every_rule_of_the_table() {
         ),
         ("queued", Internet, vec![(8, shows("QUEUED"))], vec!["Order Queued"], "parked as queued", Some(DAY)),
         (
-            "queued, looked at early: the ladder stays",
+            "queued, looked at early: the retry schedule stays",
             Internet,
             vec![(8, shows("QUEUED")), (8 + HOUR, shows("QUEUED"))],
             vec!["Order Queued"],
@@ -585,7 +585,7 @@ fn waits_of_parked_orders_carry_ten_per_cent_of_jitter() {
 }
 
 #[test]
-fn the_poll_ladder_in_documented_timing_makes_at_most_four_looks() {
+fn the_poll_schedule_in_documented_timing_makes_at_most_four_checks() {
     // PENDING until 5 s, HANDLING until 15 s: a tick may come up to a second late, and is never early.
     for lateness in [0, 50, 200, 400, 700, 999] {
         let schedule = Schedule::default();
@@ -604,19 +604,22 @@ fn the_poll_ladder_in_documented_timing_makes_at_most_four_looks() {
 }
 
 #[test]
-fn ladders_are_waits_and_the_last_repeats() {
-    let ladder: Ladder = "8s, 3s,10s".parse().unwrap();
+fn retry_schedules_are_waits_and_the_last_repeats() {
+    let retry_schedule: RetrySchedule = "8s, 3s,10s".parse().unwrap();
     let seconds = |s: u64| Duration::from_secs(s);
-    assert_eq!((0..5).map(|rung| ladder.wait(rung).as_secs()).collect::<Vec<_>>(), [8, 3, 10, 10, 10]);
+    assert_eq!(
+        (0..5).map(|attempt| retry_schedule.wait(attempt).as_secs()).collect::<Vec<_>>(),
+        [8, 3, 10, 10, 10]
+    );
     for (elapsed, moment) in
         [(0, 8), (7, 8), (8, 11), (10, 11), (11, 21), (20, 21), (21, 31), (1000, 1001), (1001, 1011)]
     {
-        assert_eq!(ladder.moment_after(seconds(elapsed)), seconds(moment), "after {elapsed}");
+        assert_eq!(retry_schedule.moment_after(seconds(elapsed)), seconds(moment), "after {elapsed}");
     }
-    let one: Ladder = "5s".parse().unwrap();
+    let one: RetrySchedule = "5s".parse().unwrap();
     assert_eq!(one.moment_after(seconds(12)), seconds(15));
     for bad in ["", " ", "24h,", "soon", "0s", "-1s", "24h,,12h", "400days", "8"] {
-        assert!(bad.parse::<Ladder>().is_err(), "{bad:?}");
+        assert!(bad.parse::<RetrySchedule>().is_err(), "{bad:?}");
     }
 }
 
@@ -634,8 +637,8 @@ fn who_may_look_when() {
         ("status, parked, asked 599 s ago", parked(8), Trigger::Status, 607, false),
         ("status, parked, asked 600 s ago", parked(8), Trigger::Status, 608, true),
         ("status, final", done.clone(), Trigger::Status, 9999, false),
-        ("poller, before the ladder", tracked(Product::Mobile), Trigger::Poller, 7, false),
-        ("poller, the ladder", tracked(Product::Mobile), Trigger::Poller, 8, true),
+        ("poller, before the retry schedule", tracked(Product::Mobile), Trigger::Poller, 7, false),
+        ("poller, the retry schedule", tracked(Product::Mobile), Trigger::Poller, 8, true),
         ("poller, a status request was there", in_flight(7), Trigger::Poller, 9, false),
         ("poller, three seconds later", in_flight(7), Trigger::Poller, 10, true),
         ("poller, parked", parked(8), Trigger::Poller, 2 * DAY, false),
@@ -729,7 +732,7 @@ fn an_order_that_a_list_misses_is_looked_at_by_its_id_until_a_list_shows_it() {
     assert!(!look(&order, 21, listed("PENDING")).order.unlisted);
 }
 
-/// With lists, queued and uncertain orders are due every hour; their own ladder stays as it is.
+/// With lists, queued and uncertain orders are due every hour; their own retry schedule stays as it is.
 #[test]
 fn where_lists_are_used_parked_orders_are_due_every_hour() {
     let schedule = Schedule { bulk_recheck: Some(Duration::from_secs(3600)), ..Schedule::default() };
@@ -743,5 +746,5 @@ fn where_lists_are_used_parked_orders_are_due_every_hour() {
     let delayed = look(&tracked(Product::Internet), 280, shows("HANDLING")).order;
     assert_eq!(due(&delayed), 580, "of those it is not said how long they take");
     let seen = look(&queued, 10 + HOUR, listed("QUEUED")).order;
-    assert_eq!((due(&seen), seen.next_look_at, seen.rung), (10 + 2 * HOUR, queued.next_look_at, 0));
+    assert_eq!((due(&seen), seen.next_look_at, seen.attempt), (10 + 2 * HOUR, queued.next_look_at, 0));
 }

@@ -160,7 +160,7 @@ fn stands(order: &Order) -> &'static str {
     }
 }
 
-/// The longest wait that a rule gives an order that stands so: its ladder's longest with 10 % of jitter, or the longest after a
+/// The longest wait that a rule gives an order that stands so: its retry schedule's longest with 10 % of jitter, or the longest after a
 /// failure if that is longer; in flight, the deadline and the minute after it. A minute is for clocks that differ a little.
 fn longest_wait(order: &Order) -> i64 {
     let wait = match stands(order) {
@@ -407,7 +407,7 @@ fn once(name: &str, world: &World) {
     }
 }
 
-/// No more looks than the ladders have: counted from the settings' text, not from what the rules stored.
+/// No more looks than the retry schedules have: counted from the settings' text, not from what the rules stored.
 fn seldom(name: &str, life: &Life, world: &World) {
     let count = |stood: &str| {
         world.looks.iter().filter(|look| look.trigger != Trigger::Status && look.stood == stood).count()
@@ -424,7 +424,7 @@ fn seldom(name: &str, life: &Life, world: &World) {
         .sum();
     let windows = life.vendor_away.len() as i64 + life.vendor.len() as i64;
     let failures = 6 * windows + (away + gone) / (54 * MINUTE);
-    // A process that dies has its look made again; a clock that jumps may bring one look forward, begin a poll ladder anew, or have a
+    // A process that dies has its look made again; a clock that jumps may bring one look forward, begin a poll retry schedule anew, or have a
     // look made that another clock finds due.
     let changes = life.clocks.len() as i64 - 1;
     let mut more = world.deaths as i64 + failures;
@@ -432,19 +432,19 @@ fn seldom(name: &str, life: &Life, world: &World) {
         more += 40 * (changes + 1) + 2 * world.requests as i64;
     }
     // Rungs before the last, and the last wait.
-    let ladders = [
+    let retry_schedules = [
         ("queued", 1, 12 * HOUR),
         ("uncertain", 6, 24 * HOUR),
         ("delayed", 4, 24 * HOUR),
         ("not_found", 5, 24 * HOUR),
         ("final", 3, 24 * HOUR),
     ];
-    for (stood, rungs, last) in ladders {
+    for (stood, attempts, last) in retry_schedules {
         let (time, times) = world.stood.get(stood).copied().unwrap_or_default();
-        let most = times as i64 * (rungs + 2) + time / (last * 9 / 10) + more;
+        let most = times as i64 * (attempts + 2) + time / (last * 9 / 10) + more;
         assert!(count(stood) <= most, "{name}: {} looks {stood}, at most {most}", count(stood));
     }
-    // The default poll ladder has 34 moments up to its deadline; a slow answer leaves room for one look past it.
+    // The default poll retry schedule has 34 moments up to its deadline; a slow answer leaves room for one look past it.
     let (_, times) = world.stood.get("in_flight").copied().unwrap_or_default();
     let most = 36 * times as i64 + more;
     assert!(count("in_flight") <= most, "{name}: {} looks in flight, at most {most}", count("in_flight"));
@@ -614,9 +614,9 @@ fn a_bus_that_takes_nothing_for_hours_gets_everything_later() {
 }
 
 /// A machine whose clock is ahead parks an order in its own future. The next look by a clock that is right finds it due, and
-/// puts it on its ladder again.
+/// puts it on its retry schedule again.
 #[test]
-fn an_order_touched_by_a_clock_far_ahead_is_back_on_its_ladder_with_the_next_look() {
+fn an_order_touched_by_a_clock_far_ahead_is_back_on_its_schedule_with_the_next_check() {
     let ahead = 400 * DAY;
     for (text, product) in
         [("QUEUED", Product::Internet), ("UNKNOWN_ERROR", Product::Mobile), ("HANDLING", Product::Mobile)]
@@ -734,7 +734,7 @@ fn a_time_that_no_rule_can_have_written_is_not_believed() {
     let rows = [
         ("parked until then", Order { next_look_at: Some(later), ..parked.clone() }, true),
         ("parked without a time", Order { next_look_at: None, ..parked.clone() }, true),
-        ("parked, in its ladder", parked, false),
+        ("parked, in its retry schedule", parked, false),
         ("awaits its card until then", Order { next_look_at: Some(later), ..awaits_card }, true),
         ("in flight from then", in_flight, true),
         ("in flight from then, asked then", asked_by_it, true),
