@@ -230,18 +230,39 @@ impl Permits {
         let key = &permit.key;
         let page = permit.page.as_ref();
         let left = page.map(|on_record| (on_record.others.as_slice(), on_record.turn));
-        let after = match (self.store.give_back(key, *class, give_back, left).await?, page) {
-            (KeyUpdate::Applied(after), _) => after,
-            // The call counts as made; its page is not on the way all the same.
-            (KeyUpdate::Conflict(instead), Some(OnRecord { page, .. })) if instead.pages.contains(page) => {
-                let left = without(&instead.pages, *page);
-                match self.store.forget_page(key, &left, instead.page_turn).await? {
-                    KeyUpdate::Applied(after) | KeyUpdate::Conflict(after) => after,
-                }
+        match self.store.give_back(key, *class, give_back, left).await? {
+            KeyUpdate::Applied(after) => {
+                self.remember(key, after);
+                Ok(())
             }
-            (KeyUpdate::Conflict(instead), _) => instead,
-        };
-        self.remember(key, after);
+            // The call counts as made; its page is not on the way all the same.
+            KeyUpdate::Conflict(instead) => {
+                self.remember(key, instead);
+                self.forget_page(permit).await
+            }
+        }
+    }
+
+    /// Takes a permit's page off the record before its time: it did not show what it was to show, which may be asked for again at once.
+    ///
+    /// # Errors
+    /// If the table fails; the page is off the record after some seconds then.
+    pub async fn forget_page(&self, permit: &Permit) -> Result<(), StoreError> {
+        let Some(OnRecord { page, .. }) = &permit.page else { return Ok(()) };
+        for _ in 0..MAX_TRIES {
+            let usage = self.last_known(&permit.key);
+            if !usage.pages.contains(page) {
+                break;
+            }
+            let left = without(&usage.pages, *page);
+            match self.store.forget_page(&permit.key, &left, usage.page_turn).await? {
+                KeyUpdate::Applied(after) => {
+                    self.remember(&permit.key, after);
+                    break;
+                }
+                KeyUpdate::Conflict(instead) => self.remember(&permit.key, instead),
+            };
+        }
         Ok(())
     }
 

@@ -131,7 +131,8 @@ pub fn plan(
     let last_due = due().map(|row| row.of.due).max().unwrap_or(now);
     let patience = |row: &Row<'_>| if row.of.in_flight { OVERDUE_IN_FLIGHT } else { OVERDUE_PARKED };
     let overdue = due().filter(|row| between(row.of.due, last_due) > patience(row));
-    let first = overdue.min_by_key(|row| row.of.due).map(|row| &row.of.key);
+    // Of equals the last, as below: a poller plans its own order last.
+    let first = overdue.rev().min_by_key(|row| row.of.due).map(|row| &row.of.key);
     let single = due()
         .filter(|row| first.is_none_or(|first| *first == row.of.key))
         .max_by(|one, other| one.worth.total_cmp(&other.worth))

@@ -81,6 +81,9 @@ impl Tracker {
         if check.trigger == Trigger::Recheck && *complete {
             check.lists.note_rechecked(*page);
         }
+        if !*complete {
+            self.forget_page(permit).await;
+        }
         if *outside > 0 {
             let noted = self.permits.distrust_list(permit.key(), product, ListTrouble::FilterIgnored).await;
             self.tell(permit.key(), noted).await;
@@ -170,5 +173,13 @@ impl Tracker {
         }
         let noted = self.permits.list_failed(permit, product, &verdict).await;
         self.tell(permit.key(), noted).await;
+        self.forget_page(permit).await;
+    }
+
+    /// Orders that a page was to show and did not are planned again at once.
+    async fn forget_page(&self, permit: &Permit) {
+        if let Err(error) = self.permits.forget_page(permit).await {
+            tracing::warn!(%error, "orders that a page did not show are planned again some seconds later");
+        }
     }
 }

@@ -75,7 +75,7 @@ async fn an_answer_that_cannot_be_read_changes_nothing() {
     // What broke is in the log, by its path, and the body is not.
     wait_until("the log lines", Duration::from_secs(20), || async {
         let logs = stack.logs();
-        let told = ["data.status", "data._id", "look failed"].iter().all(|text| logs.contains(text));
+        let told = ["data.status", "data._id", "check failed"].iter().all(|text| logs.contains(text));
         assert!(!logs.contains("8842119900"));
         told.then_some(())
     })
