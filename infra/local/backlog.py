@@ -6,7 +6,7 @@ The orders are not sent one by one. A queued internet order and an uncertain mob
 copied, half and half, as orders that were created 36 to 24 hours ago (139 a minute) and last looked at 23 hours ago, and all fall due at one moment, a little
 after the last was written. The vendor's sandbox is told of each of them: nine of ten are where they were, one has been fulfilled since (internet: with its card) and is to
 be announced. Ids begin with the time of creation, as the vendor's do. From then on everything is as deployed: the schedule calls `recheck` every minute, all
-settings of rechecks are the defaults. So an order is due once, unless the run takes longer than BULK_RECHECK (1h): then those that were seen first are due again.
+settings of rechecks are the defaults. So an order is due once, unless the run takes longer than LIST_RECHECK_INTERVAL (1h): then those that were seen first are due again.
 
 The shop is `load.py`'s: 20 orders a minute, from 2 minutes before until the end. The delay of an outcome is counted as there, from the vendor's to the event on the bus,
 for outcomes of the time before and for those of the time during which the backlog was worked off.
@@ -80,7 +80,7 @@ WINDOW_SECONDS = 60
 PROGRESS_SECONDS, COUNT_SECONDS = 10.0, 20.0
 PARKED_SECONDS = 60.0  # bound of the wait for the two templates
 SETTLE_SECONDS = 90.0  # bound of the wait for the shop's last outcomes and for events
-BULK_RECHECK_SECONDS = 3600.0
+LIST_RECHECK_SECONDS = 3600.0
 
 # What the local AWS's Python reads when it starts.
 SORTED_INDEX = '''"""Keeps the index `due` of the local AWS's tables in order, so that a query costs what it answers. Written by backlog.py."""
@@ -309,7 +309,7 @@ class Backlog(Load):
 
     def __init__(self, env: Mapping[str, str], console: Console, options: argparse.Namespace, memory: Memory) -> None:
         nobody = argparse.Namespace(orders_per_minute=SHOP_PER_MINUTE, minutes=0, shape="log-uniform", seed=options.seed)
-        super().__init__(env, console, nobody, "bulk", "")
+        super().__init__(env, console, nobody, "lists", "")
         self.options, self.memory, self.rng = options, memory, random.Random(options.seed)
         self.parked: list[Parked] = []
         self.expected: dict[str, Optional[float]] = {}  # by key: when it ended, if it did
@@ -593,8 +593,8 @@ def hold(run: Backlog, figures: Mapping[str, Any]) -> None:
     unfinished = sum(not tick.done for tick in figures["ticks"])
     if unfinished:
         run.blame("gates missed", f"{unfinished} ticks that did not come to their end")
-    if figures["worked"] > BULK_RECHECK_SECONDS:
-        run.console.print("it took longer than BULK_RECHECK: the orders that were seen first have been due again, and count again", highlight=False)
+    if figures["worked"] > LIST_RECHECK_SECONDS:
+        run.console.print("it took longer than LIST_RECHECK_INTERVAL: the orders that were seen first have been due again, and count again", highlight=False)
 
 
 def show(console: Console, run: Backlog, figures: Mapping[str, Any]) -> None:
@@ -610,7 +610,7 @@ def show(console: Console, run: Backlog, figures: Mapping[str, Any]) -> None:
     console.print(
         f"waits of due orders: mean {wait['mean']:.0f} s, median {figures['median']:.0f} s, p95 {wait['p95']:.0f} s, longest {wait['max']:.0f} s; {figures['unlisted']} looked at by id since a list did not show them\n"
         f"sweep: {figures['pages']} pages ({figures['shown']:.1f} rows, planned about {figures['about']:.1f}, {figures['ours']:.1f} taken; {figures['overflowed']} overflowed, "
-        f"{figures['pages_failed']} failed) and {figures['singles']} single looks; pollers: {figures['poller_pages']} pages, {figures['poller_pages_for_backlog']} of them of the backlog's time\n"
+        f"{figures['pages_failed']} failed) and {figures['singles']} single checks; pollers: {figures['poller_pages']} pages, {figures['poller_pages_for_backlog']} of them of the backlog's time\n"
         f"vendor, from the due moment on: {figures['lists']} lists with {figures['rows']} rows, {figures['checks']} checks; highest minute with sends {figures['highest_of_all']}\n"
         f"delay of the shop's outcomes (mean / p95 / max, s): before {notice_text(figures['before'])} ({figures['before']['count']}), during {notice_text(figures['during'])} "
         f"({figures['during']['count']}), never heard {figures['unheard']['count']}; poll ticks late by {notice_text(figures['lateness'])} s\n"

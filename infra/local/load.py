@@ -19,7 +19,7 @@ Everything that costs money is counted on the way and kept in `.local/load/count
 of the functions and bytes of their logs by their logs (and 26 bytes for each line, as CloudWatch counts), executions by the local AWS, events by what is heard.
 Sweeps are in it: of a short run they are a larger part. Durations of functions are this machine's: on AWS, at 128 MB, they differ.
 
-`--single` has BULK_LOOKS=off, a call for each order: 20 calls a minute are far too few for 100 orders, so delays are told and held against nothing, nor are orders
+`--single` has LIST_CHECKS=off, a call for each order: 20 calls a minute are far too few for 100 orders, so delays are told and held against nothing, nor are orders
 that are not done in the end; what was never heard counts with its age at the end, beside. `--compare` runs both, one after the other, with the same orders.
 
 Exit status 1 if there was any 429, an order that did not end as scripted, or the notice took too long (MEAN_GATE, P95_GATE).
@@ -76,7 +76,7 @@ SHOP_THREADS = 12
 WINDOW_SECONDS = 60
 PROGRESS_SECONDS = 10.0
 SETTLE_SECONDS = 300.0  # bound of the wait after the last order; two minutes are the rule
-SINGLE_SETTLE_SECONDS = 60.0  # single looks are not waited for: they are told as they stand
+SINGLE_SETTLE_SECONDS = 60.0  # single checks are not waited for: they are told as they stand
 QUIET_SECONDS = 3.0  # for what comes after the last event: marks, answers, log lines
 SPARE = 10  # calls a minute that nobody uses in an untimed run: on a busy machine sends are not evenly spaced
 MINUTE = 60.05  # in which the orders of a minute are sent: of sends that are evenly spaced, a few ms of jitter would put one too many into some 60 s
@@ -339,7 +339,7 @@ class Load(StackClient):
 
     def follow(self, began: float, machine: Machine, sales: list[Future[None]]) -> None:
         """Says every few seconds how far it is; ends when every order's end was announced, or it takes too long."""
-        deadline, told = self.orders[-1].at + (SETTLE_SECONDS if self.mode == "bulk" else SINGLE_SETTLE_SECONDS), 0.0
+        deadline, told = self.orders[-1].at + (SETTLE_SECONDS if self.mode == "lists" else SINGLE_SETTLE_SECONDS), 0.0
         while (now := time.monotonic() - began) < deadline:
             self.hear_all()
             if self.listener_error:
@@ -483,7 +483,7 @@ def run_mode(console: Console, options: argparse.Namespace, mode: str) -> tuple[
     own, port = Stack(DIRECTORY), free_port()
     meter_url = f"http://127.0.0.1:{port}"
     chosen = {**SETTINGS, "VENDOR_CALLS_PER_MINUTE": str(calls_left(options)),
-              "BULK_LOOKS": "on" if mode == "bulk" else "off", "SANDBOX_FLAGS": f"--keys-per-minute {LIMIT}"}
+              "LIST_CHECKS": "on" if mode == "lists" else "off", "SANDBOX_FLAGS": f"--keys-per-minute {LIMIT}"}
     own.down()
     meter.stop()
     try:
@@ -515,15 +515,15 @@ def calls_left(options: argparse.Namespace) -> int:
 
 
 def hold(load: Load, figures: Mapping[str, Any], mode: str, untimed: bool) -> None:
-    """Holds the figures against the gates, with bulk looks only."""
-    if mode == "bulk" and figures["unfinished"]:
+    """Holds the figures against the gates, with list checks only."""
+    if mode == "lists" and figures["unfinished"]:
         load.blame("orders that did not end", f"{figures['unfinished']} of {len(load.orders)}")
     if untimed:
         pages, single = figures["calls"].get("list", 0), figures["calls"].get("check", 0)
-        if mode == "bulk" and pages < single:
+        if mode == "lists" and pages < single:
             load.blame("calls for each order where one page shows many", f"{single} by id, {pages} pages")
         return
-    if mode == "bulk":
+    if mode == "lists":
         for name, gate in (("mean", MEAN_GATE), ("p95", P95_GATE)):
             if figures["notice"][name] > gate:
                 load.blame("gates missed", f"{name} of the notice {figures['notice'][name]:.2f} s, the gate is {gate} s")
@@ -625,8 +625,8 @@ def main() -> None:
     parser.add_argument("--no-build", action="store_true", help="take what is built")
     parser.add_argument("--untimed", action="store_true", help="for a busy machine: what becomes of the orders counts, and how many calls it took, but no time")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--single", action="store_true", help="without bulk looks, and without the gates of the delays")
-    which.add_argument("--compare", action="store_true", help="with bulk looks and without, one after the other")
+    which.add_argument("--single", action="store_true", help="without list checks, and without the gates of the delays")
+    which.add_argument("--compare", action="store_true", help="with list checks and without, one after the other")
     options = parser.parse_args()
     if calls_left(options) <= BURST or options.orders_per_minute <= 0 or round(options.orders_per_minute * options.minutes) < 1:
         parser.error(f"from one order in all to {LIMIT - BURST - 1} a minute: the tracker has what is left of {LIMIT} calls, and needs more than its burst of {BURST}")
@@ -634,7 +634,7 @@ def main() -> None:
     console = Console(width=None if sys.stdout.isatty() else 150)
     runs, wrong = [], {}
     try:
-        for mode in ("bulk", "single") if options.compare else ("single",) if options.single else ("bulk",):
+        for mode in ("lists", "single") if options.compare else ("single",) if options.single else ("lists",):
             console.print(f"{mode} looks, {options.orders_per_minute:g} orders a minute for {options.minutes:g} minutes, "
                           f"{calls_left(options)} calls a minute for the tracker, seed {options.seed}", highlight=False, soft_wrap=True)
             kept, wrong[mode] = run_mode(console, options, mode)

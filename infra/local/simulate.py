@@ -36,7 +36,7 @@ DUE_QUERIES = 6  # of the same plan: what is due besides, in all parts; mostly n
 UNIT_BYTES = 4096
 KEY_RATE, KEY_LEFT = 100, 20  # the goal: so many orders a minute, and what they leave of a production key
 GATES = {
-    "schedule_calls": 3.2, "schedule_mean": 2.0, "dollars": 45.0, "bulk_mean": 3.5, "bulk_p95": 8.0,
+    "schedule_calls": 3.2, "schedule_mean": 2.0, "dollars": 45.0, "list_mean": 3.5, "list_p95": 8.0,
 }
 
 
@@ -113,7 +113,7 @@ def simulate(arguments: Sequence[str]) -> dict[str, Any]:
 def report(result: Mapping[str, Any], counted: Mapping[str, Any]) -> tuple[str, list[str]]:
     """Prints the tables; answers the line of figures and what is missed."""
     prices = json.loads(cost.PRICES.read_text())
-    units = Units(counted["bulk"])
+    units = Units(counted["lists"])
     runs = result["runs"]
     for run in runs:
         run["each"] = units.per_order(run)
@@ -122,12 +122,12 @@ def report(result: Mapping[str, Any], counted: Mapping[str, Any]) -> tuple[str, 
 
     def row(run: Mapping[str, Any]) -> list[str]:
         return [number(run["calls"]), number(run["mean"]), number(run["p95"]), *(number(run["dollars"][kind], 0) for kind in cost.TYPES)]
-    goal = next(run for run in of["key"] if run["bulk"] and (run["orders_per_minute"], run["left"]) == (KEY_RATE, KEY_LEFT))
+    goal = next(run for run in of["key"] if run["list_checks"] and (run["orders_per_minute"], run["left"]) == (KEY_RATE, KEY_LEFT))
     print(f"Assumed: {result['assumptions']}")
     heads = ["calls per order", "mean delay, s", "p95, s", "EXPRESS, $ per million", "STANDARD"]
-    table("Retry schedules by themselves: calls enough, and nothing takes time but waiting. Below, bulk looks as in the next table.", ["policy", *heads],
-          [[run["name"], *row(run)] for run in of["retry_schedules"]] + [[f"bulk looks, {KEY_RATE} orders a minute on {KEY_LEFT} calls", *row(goal)]])
-    services = {run["name"]: cost.dollars(run["each"], prices) for run in [*of["retry_schedules"], {**goal, "name": "bulk looks"}]}
+    table("Retry schedules by themselves: calls enough, and nothing takes time but waiting. Below, list checks as in the next table.", ["policy", *heads],
+          [[run["name"], *row(run)] for run in of["retry_schedules"]] + [[f"list checks, {KEY_RATE} orders a minute on {KEY_LEFT} calls", *row(goal)]])
+    services = {run["name"]: cost.dollars(run["each"], prices) for run in [*of["retry_schedules"], {**goal, "name": "list checks"}]}
     names = list(dict.fromkeys(service for by_kind in services.values() for of_kind in by_kind.values() for service in of_kind))
     table("Dollars per million orders by service", ["service", *services],
           [[service, *(number(next((of_kind[service] for of_kind in by_kind.values() if service in of_kind), 0.0)) for by_kind in services.values())]
@@ -145,14 +145,14 @@ def report(result: Mapping[str, Any], counted: Mapping[str, Any]) -> tuple[str, 
     table("A queued card, from delivery to notice", ["looks", "mean, h", "p95, h", "looks per order"],
           [[delay["name"], number(delay["mean_hours"], 1), number(delay["p95_hours"], 1), number(delay["looks"], 1)] for delay in result["parked"]])
     real = {mode: {kind: together(services) for kind, services in cost.dollars(kept["per_order"], prices).items()} for mode, kept in counted.items()}
-    figures = {"schedule_calls": 0.0, "schedule_mean": 0.0, "dollars": real["bulk"]["EXPRESS"], "bulk_mean": goal["mean"], "bulk_p95": goal["p95"]}
+    figures = {"schedule_calls": 0.0, "schedule_mean": 0.0, "dollars": real["lists"]["EXPRESS"], "list_mean": goal["mean"], "list_p95": goal["p95"]}
     ours = next(run for run in of["retry_schedules"] if run["name"] == "ours")
     figures |= {"schedule_calls": ours["calls"], "schedule_mean": ours["mean"]}
     missed = [f"{name} is {figures[name]:.2f}, the gate {gate:g}" for name, gate in GATES.items() if figures[name] > gate]
     missed += [f"{run['orders_per_minute']:g} orders a minute made {run['fullest_minute']} calls in 60 s of {run['left']}"
                for run in runs if run["left"] and run["fullest_minute"] > run["left"]]
     line = (f"ours {ours['calls']:.2f} calls, {ours['mean']:.2f} s; {KEY_RATE} orders a minute on {KEY_LEFT} calls: {goal['calls']:.2f} calls, "
-            f"{goal['mean']:.2f} s, p95 {goal['p95']:.2f} s; real run {real['bulk']['EXPRESS']:.1f} $ per million EXPRESS, {real['bulk']['STANDARD']:.0f} STANDARD; "
+            f"{goal['mean']:.2f} s, p95 {goal['p95']:.2f} s; real run {real['lists']['EXPRESS']:.1f} $ per million EXPRESS, {real['lists']['STANDARD']:.0f} STANDARD; "
             f"queued cards {result['parked'][0]['mean_hours'] - result['parked'][1]['mean_hours']:.1f} h sooner")
     return line, missed
 

@@ -23,12 +23,12 @@ def delay_against_calls(runs: list[dict], file: Path) -> None:
         if run["table"] == "retry_schedules":
             axes.plot(run["calls"], run["mean"], "o", color=OURS if run["name"] == "ours" else OTHERS)
             axes.annotate(run["name"], (run["calls"], run["mean"]), xytext=(6, 5), textcoords="offset points", fontsize=9)
-    bulk = [run for run in runs if run["table"] == "key" and run["bulk"] and run["orders_per_minute"] < 500]
-    axes.plot([run["calls"] for run in bulk], [run["mean"] for run in bulk], "s-", color=OURS)
-    for run in bulk:
+    listed = [run for run in runs if run["table"] == "key" and run["list_checks"] and run["orders_per_minute"] < 500]
+    axes.plot([run["calls"] for run in listed], [run["mean"] for run in listed], "s-", color=OURS)
+    for run in listed:
         axes.annotate(f"{run['orders_per_minute']:g}/min", (run["calls"], run["mean"]), xytext=(6, 5), textcoords="offset points", fontsize=9, color=OURS)
-    axes.plot([], [], "s-", color=OURS, label="bulk looks, by orders a minute on one production key")
-    axes.plot([], [], "o", color=OTHERS, label="retry schedules of single looks, calls enough")
+    axes.plot([], [], "s-", color=OURS, label="list checks, by orders a minute on one production key")
+    axes.plot([], [], "o", color=OTHERS, label="retry schedules of single checks, calls enough")
     axes.set_xlabel("vendor calls per order")
     axes.set_ylabel("mean delay, s")
     axes.set_xlim(0)

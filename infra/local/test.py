@@ -29,9 +29,9 @@ from processes import Failure, Server
 
 STACK_SCRIPT = Path(__file__).with_name("stack.py")
 # Many tests at once on each stack, and each counts and scripts the calls about its own order: the rate is not what they are about, nor may one call
-# show the orders of many. Bulk looks have tests with tables of their own, and a run under load.
+# show the orders of many. List checks have tests with tables of their own, and a run under load.
 # A look for a card at the retry schedule's last attempt asks for a review: the one before it may come while the card is still late (15 s).
-SHORT = {"BULK_LOOKS": "off", "VENDOR_CALLS_PER_MINUTE": "6000", "VENDOR_CALLS_BURST": "1000", "RECHECK_QUEUED": "10s", "RECHECK_UNCERTAIN": "10s", "RECHECK_DELAYED": "10s,20s", "RECHECK_CARD": "5s,20s",
+SHORT = {"LIST_CHECKS": "off", "VENDOR_CALLS_PER_MINUTE": "6000", "VENDOR_CALLS_BURST": "1000", "RECHECK_QUEUED": "10s", "RECHECK_UNCERTAIN": "10s", "RECHECK_DELAYED": "10s,20s", "RECHECK_CARD": "5s,20s",
          "RETRY_AFTER_FAILURE": "10s", "REVIEW_FAILING_FOR": "20s", "RECHECK_FAILING": "20s",
          "SANDBOX_FLAGS": "--uncertain-settles-after 20s --queued-settles-after 20s --card-late-after 15s"}
 # Each stack with its settings; the tests find its stack.env by the variable E2E_{NAME}.

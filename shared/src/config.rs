@@ -29,8 +29,8 @@ pub struct Config {
     pub schedule: Schedule,
     /// `VENDOR_CALLS_PER_MINUTE`, `VENDOR_CALLS_BURST`.
     pub budget: Budget,
-    /// `BULK_LOOKS`: `on`, lists are used where a call with one is worth more.
-    pub bulk_looks: bool,
+    /// `LIST_CHECKS`: `on`, lists are used where a call with one is worth more.
+    pub list_checks: bool,
     /// What Lambda says about AWS.
     pub aws: AwsEnvironment,
     /// `EXTRA_CA_CERTS`: roots that are trusted besides Mozilla's.
@@ -93,8 +93,8 @@ impl Reader {
         let card_key_id = self.required("CARD_KEY_ID");
         let base_url = self.base_url();
         let secrets = self.secrets();
-        let bulk_looks = self.or_default("BULK_LOOKS", true, on_or_off);
-        let schedule = self.schedule(bulk_looks);
+        let list_checks = self.or_default("LIST_CHECKS", true, on_or_off);
+        let schedule = self.schedule(list_checks);
         let budget = self.budget();
         let aws = self.aws();
         let extra_roots = self.extra_roots();
@@ -108,7 +108,7 @@ impl Reader {
             secrets: secrets?,
             schedule,
             budget,
-            bulk_looks,
+            list_checks,
             aws: aws?,
             extra_roots,
             connect_ahead_timeout,
@@ -131,7 +131,7 @@ impl Reader {
         })
     }
 
-    fn schedule(&mut self, bulk_looks: bool) -> Schedule {
+    fn schedule(&mut self, list_checks: bool) -> Schedule {
         let default = Schedule::default();
         Schedule {
             poll_mobile: self.retry_schedule("POLL_SCHEDULE_MOBILE", default.poll_mobile),
@@ -152,8 +152,8 @@ impl Reader {
             review_failures: self.or_default("REVIEW_FAILURES", default.review_failures, at_least_one),
             review_failing_for: self.duration("REVIEW_FAILING_FOR", default.review_failing_for),
             recheck_failing: self.duration("RECHECK_FAILING", default.recheck_failing),
-            bulk_recheck: Some(self.duration("BULK_RECHECK", Duration::from_secs(3600)))
-                .filter(|_| bulk_looks),
+            list_recheck_interval: Some(self.duration("LIST_RECHECK_INTERVAL", Duration::from_secs(3600)))
+                .filter(|_| list_checks),
         }
     }
 
@@ -295,10 +295,10 @@ mod tests {
     fn defaults_are_those_of_the_design() {
         let config = read(&[]).unwrap();
         let hourly = Some(Duration::from_secs(3600));
-        assert_eq!(config.schedule, Schedule { bulk_recheck: hourly, ..Schedule::default() });
-        assert!(config.bulk_looks);
-        let without = read(&[("BULK_LOOKS", "off")]).unwrap();
-        assert_eq!((without.schedule, without.bulk_looks), (Schedule::default(), false));
+        assert_eq!(config.schedule, Schedule { list_recheck_interval: hourly, ..Schedule::default() });
+        assert!(config.list_checks);
+        let without = read(&[("LIST_CHECKS", "off")]).unwrap();
+        assert_eq!((without.schedule, without.list_checks), (Schedule::default(), false));
         assert_eq!(config.budget, Budget::default());
         assert_eq!(config.base_url.to_string(), "https://api.oneclickdz.com/v3");
         assert!(!format!("{config:?}").contains("swordfish"));
@@ -313,8 +313,8 @@ mod tests {
             ("POLL_DEADLINE", "0s"),
             ("VENDOR_CALLS_PER_MINUTE", "many"),
             ("VENDOR_CALLS_BURST", "60"),
-            ("BULK_LOOKS", "maybe"),
-            ("BULK_RECHECK", "0"),
+            ("LIST_CHECKS", "maybe"),
+            ("LIST_RECHECK_INTERVAL", "0"),
             ("REVIEW_FAILURES", "0"),
             ("REVIEW_FAILING_FOR", "a while"),
             ("RECHECK_FAILING", "1"),

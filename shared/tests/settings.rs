@@ -85,10 +85,10 @@ fn the_defaults_of_the_code_are_those_of_the_readme() {
     let with_readme = Config::read(needed.into_iter().chain(of_readme())).unwrap();
     assert_eq!(with_readme.schedule, with_defaults.schedule);
     let hourly = Some(std::time::Duration::from_secs(3600));
-    assert_eq!(with_readme.schedule, Schedule { bulk_recheck: hourly, ..Schedule::default() });
+    assert_eq!(with_readme.schedule, Schedule { list_recheck_interval: hourly, ..Schedule::default() });
     assert_eq!(
-        (with_readme.bulk_looks, with_readme.budget),
-        (with_defaults.bulk_looks, with_defaults.budget)
+        (with_readme.list_checks, with_readme.budget),
+        (with_defaults.list_checks, with_defaults.budget)
     );
     assert_eq!(with_readme.base_url, with_defaults.base_url);
 }

@@ -26,7 +26,7 @@ pub(crate) struct Policy {
     /// Retry schedules.
     pub(crate) schedule: Schedule,
     /// Whether lists are used.
-    pub(crate) bulk: bool,
+    pub(crate) list_checks: bool,
     /// Whether it asks at once and waits then, as the vendor's samples do.
     pub(crate) at_once: bool,
 }
@@ -328,7 +328,8 @@ impl Engine<'_> {
             Step::Probe { .. } | Step::Suspend => return,
         };
         let own = Call::Single(sim.order.key.clone());
-        let busy = self.policy.bulk && trigger == Trigger::Poller && budget.is_busy(&self.usage, at(now));
+        let busy =
+            self.policy.list_checks && trigger == Trigger::Poller && budget.is_busy(&self.usage, at(now));
         let call = if busy { self.best(now) } else { Some(own) };
         let Some(call) = call else { return self.wait_as_asked(index, now) };
         self.take(class, &take);

@@ -50,7 +50,7 @@ struct Figures<'a> {
     orders_per_minute: f64,
     /// Calls a minute for looks; nothing: as many as it takes.
     left: Option<u32>,
-    bulk: bool,
+    list_checks: bool,
     calls: f64,
     checks: f64,
     lists: f64,
@@ -96,7 +96,7 @@ impl<'a> Runs<'a> {
             name: name.to_owned(),
             orders_per_minute: rate,
             left: way.left,
-            bulk: way.bulk,
+            list_checks: way.list_checks,
             calls: out.calls(),
             checks: out.counts.checks / out.counts.orders,
             lists: out.counts.lists / out.counts.orders,
@@ -114,13 +114,13 @@ struct Way {
     assumed: Assumptions,
     /// Calls a minute for checks.
     left: Option<u32>,
-    bulk: bool,
+    list_checks: bool,
 }
 
 impl Way {
     /// Runs it with the default schedule.
     fn run(&self) -> Result<Outcome, shared::rate_limiter::InvalidBudget> {
-        let policy = Policy { schedule: Schedule::default(), bulk: self.bulk, at_once: false };
+        let policy = Policy { schedule: Schedule::default(), list_checks: self.list_checks, at_once: false };
         Ok(run(&policy, self.left.map(budget).transpose()?, &self.assumed))
     }
 }
@@ -154,8 +154,8 @@ fn of_ladders(arguments: &Arguments, runs: &mut Runs<'_>) -> Done {
             answer_ms: 0,
             ..arguments.assumed()
         };
-        let out = run(&Policy { schedule, bulk: false, at_once }, None, &assumed);
-        runs.keep("retry_schedules", name, &Way { assumed, left: None, bulk: false }, &out);
+        let out = run(&Policy { schedule, list_checks: false, at_once }, None, &assumed);
+        runs.keep("retry_schedules", name, &Way { assumed, left: None, list_checks: false }, &out);
     }
     Ok(())
 }
@@ -165,13 +165,18 @@ fn of_one_key(arguments: &Arguments, runs: &mut Runs<'_>) -> Done {
     for (rate, left) in
         [(24.0, 96), (29.0, 91), (60.0, 60), (95.0, 25), (100.0, 20), (105.0, 15), (108.0, 12), (1000.0, 120)]
     {
-        for bulk in [false, true] {
+        for list_checks in [false, true] {
             // Single checks have long broken down by then, and only cost time.
-            if bulk || rate <= 60.0 && !arguments.gates {
+            if list_checks || rate <= 60.0 && !arguments.gates {
                 let minutes = if rate < 500.0 { 30.0 } else { 10.0 };
                 let assumed = Assumptions { orders_per_minute: rate, minutes, ..arguments.assumed() };
-                let way = Way { assumed, left: Some(left), bulk };
-                runs.keep("key", if bulk { "bulk looks" } else { "single looks" }, &way, &way.run()?);
+                let way = Way { assumed, left: Some(left), list_checks };
+                runs.keep(
+                    "key",
+                    if list_checks { "list checks" } else { "single checks" },
+                    &way,
+                    &way.run()?,
+                );
             }
         }
     }
@@ -183,7 +188,7 @@ fn of_speeds(arguments: &Arguments, runs: &mut Runs<'_>) -> Done {
     for (rate, left, minutes) in [(100.0, 20, 30.0), (1000.0, 120, 5.0)] {
         for times in [0.4, 1.0, 2.0] {
             let assumed = Assumptions { orders_per_minute: rate, minutes, times, ..arguments.assumed() };
-            let way = Way { assumed, left: Some(left), bulk: true };
+            let way = Way { assumed, left: Some(left), list_checks: true };
             runs.keep("speed", &format!("times x {times}"), &way, &way.run()?);
         }
     }
@@ -194,8 +199,8 @@ fn of_speeds(arguments: &Arguments, runs: &mut Runs<'_>) -> Done {
 fn of_growth(arguments: &Arguments, runs: &mut Runs<'_>) -> Done {
     for (rate, minutes) in [(10.0, 120.0), (100.0, 30.0), (1000.0, 10.0), (10_000.0, 3.0)] {
         let assumed = Assumptions { orders_per_minute: rate, minutes, ..arguments.assumed() };
-        let way = Way { assumed, left: Some((rate / 5.0) as u32), bulk: true };
-        runs.keep("growth", "bulk looks", &way, &way.run()?);
+        let way = Way { assumed, left: Some((rate / 5.0) as u32), list_checks: true };
+        runs.keep("growth", "list checks", &way, &way.run()?);
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! How soon a queued card is noticed: by the retry schedule of single looks, and by the hourly looks that pages make free.
+//! How soon a queued card is noticed: by the retry schedule of single checks, and by the hourly looks that pages make free.
 
 use std::time::Duration;
 

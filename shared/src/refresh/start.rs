@@ -66,7 +66,7 @@ impl Tracker {
             announcer: Announcer::new(events, config.event_bus.clone()),
             clock,
             schedule: config.schedule.clone(),
-            lists: config.bulk_looks.then(Lists::default),
+            lists: config.list_checks.then(Lists::default),
         })
     }
 

@@ -174,7 +174,7 @@ impl TestBed {
     pub async fn open(stack: &Stack, place: &IsolatedTable) -> Self {
         let mut settings = place.settings(stack);
         // Its vendor knows no lists.
-        settings.push(("BULK_LOOKS".to_owned(), "off".to_owned()));
+        settings.push(("LIST_CHECKS".to_owned(), "off".to_owned()));
         Self {
             settings,
             name: place.name.clone(),

@@ -166,9 +166,9 @@ pub struct Schedule {
     pub review_failing_for: Duration,
     /// `RECHECK_FAILING`.
     pub recheck_failing: Duration,
-    /// `BULK_RECHECK`: a queued or uncertain order is due so long after it was last seen, if a page of a list then shows many of
+    /// `LIST_RECHECK_INTERVAL`: a queued or uncertain order is due so long after it was last seen, if a page of a list then shows many of
     /// them. `None`: lists are not used.
-    pub bulk_recheck: Option<Duration>,
+    pub list_recheck_interval: Option<Duration>,
 }
 
 /// An execution that died is noticed so long after the poll deadline.
@@ -252,7 +252,7 @@ impl Schedule {
 
     /// When a page that shows many may show this order too, though no look of its own is due.
     fn free_look(&self, order: &Order, now: Timestamp) -> Option<Timestamp> {
-        let wait = self.bulk_recheck.filter(|_| order.is_free_look())?;
+        let wait = self.list_recheck_interval.filter(|_| order.is_free_look())?;
         Some(later(order.checked_at.map_or(now, |checked| checked.min(now)), wait))
     }
 
@@ -264,7 +264,7 @@ impl Schedule {
     /// The same for an order that was only to be looked at along with others, and was not: again later if a page might have been
     /// `worth_it`, else when it is its own turn.
     pub fn due_without_free_look(&self, order: &Order, now: Timestamp, worth_it: bool) -> Option<Timestamp> {
-        self.due(order, now, self.bulk_recheck.filter(|_| worth_it).map(|wait| later(now, wait)))
+        self.due(order, now, self.list_recheck_interval.filter(|_| worth_it).map(|wait| later(now, wait)))
     }
 
     fn due(&self, order: &Order, now: Timestamp, free_look: Option<Timestamp>) -> Option<Timestamp> {
@@ -313,7 +313,7 @@ impl Default for Schedule {
             review_failures: 5,
             review_failing_for: Duration::from_secs(30 * MINUTE),
             recheck_failing: Duration::from_secs(24 * HOUR),
-            bulk_recheck: None,
+            list_recheck_interval: None,
         }
     }
 }

@@ -10,10 +10,10 @@
 )]
 
 mod api;
-mod bulk;
 mod call_rate;
 mod crash;
 mod links;
+mod list_checks;
 mod odd_answers;
 mod permits;
 mod privileges;

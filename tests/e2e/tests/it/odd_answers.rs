@@ -18,7 +18,7 @@ const HOUR: i64 = 3_600_000;
 const DAY: i64 = 24 * HOUR;
 
 /// The waits and limits of production, and calls enough for all orders.
-const SETTINGS: [(&str, &str); 2] = [("BULK_LOOKS", "off"), ("VENDOR_CALLS_PER_MINUTE", "6000")];
+const SETTINGS: [(&str, &str); 2] = [("LIST_CHECKS", "off"), ("VENDOR_CALLS_PER_MINUTE", "6000")];
 
 struct Shop {
     stack: Stack,

@@ -99,7 +99,7 @@ async fn tracker(
         ("EVENT_BUS", stack.env("EVENT_BUS")),
         ("ONECLICKDZ_BASE_URL", &vendor),
         ("ONECLICKDZ_API_KEY", key),
-        ("BULK_LOOKS", "off"),
+        ("LIST_CHECKS", "off"),
         ("VENDOR_CALLS_PER_MINUTE", "6000"),
         ("VENDOR_CALLS_BURST", "1000"),
     ];
@@ -347,7 +347,7 @@ async fn a_key_that_was_replaced_does_not_stay_suspended() {
     let in_use = vendor.settings()[1].1;
     let text = json!({"oneclickdz_api_key": in_use, "api_tokens": []}).to_string();
     stack.create_secret(&secret, &text).await;
-    let on_the_bus = [("EVENT_BUS", stack.env("EVENT_BUS")), ("BULK_LOOKS", "off")];
+    let on_the_bus = [("EVENT_BUS", stack.env("EVENT_BUS")), ("LIST_CHECKS", "off")];
 
     // Three that have not heard of the new key, and hear nothing of it.
     let settings = [on_the_bus[0], on_the_bus[1], ("ONECLICKDZ_API_KEY", old.as_str())];
@@ -416,7 +416,7 @@ async fn a_refusal_of_a_key_that_is_not_in_use_any_more_is_not_held_against_it()
     let name = format!("rotated-{}", start.as_microsecond());
     let text = |key: &str| json!({"oneclickdz_api_key": key, "api_tokens": []}).to_string();
     stack.create_secret(&name, &text(&name)).await;
-    let settings = [("SECRET_ID", name.as_str()), ("BULK_LOOKS", "off")];
+    let settings = [("SECRET_ID", name.as_str()), ("LIST_CHECKS", "off")];
     let open = async || place.tracker(&stack, &vendor, clock.clone(), &settings).await;
     let (one, other) = (open().await, open().await);
     let (old, new) = (fingerprint(&name), fingerprint(vendor.settings()[1].1));
@@ -472,7 +472,7 @@ async fn a_suspended_key_that_is_in_use_stays_suspended_and_is_never_late() {
     let place = IsolatedTable::create(&stack, "in-use").await;
     let vendor = Sandbox::own().await;
     let clock = Clock::fixed(Clock::System.now());
-    let tracker = place.tracker(&stack, &vendor, clock.clone(), &[("BULK_LOOKS", "off")]).await;
+    let tracker = place.tracker(&stack, &vendor, clock.clone(), &[("LIST_CHECKS", "off")]).await;
     let key = tracker.vault.secrets().vendor_key.fingerprint().clone();
     let Ok(permit) = tracker.permits.acquire(&key, Class::Status, None).await.unwrap() else {
         panic!("no permit")
@@ -556,7 +556,7 @@ async fn a_permit_that_a_slow_claim_made_old_is_given_back() {
     let settings = [
         ("VENDOR_CALLS_PER_MINUTE", "20"),
         ("VENDOR_CALLS_BURST", "1"),
-        ("BULK_LOOKS", "on"),
+        ("LIST_CHECKS", "on"),
         ("POLL_DEADLINE", "1h"),
         ("POLL_SCHEDULE_MOBILE", "3s"),
     ];
@@ -694,7 +694,7 @@ async fn an_order_whose_record_takes_no_write_costs_no_other_order_its_tick() {
     let settings = [
         ("VENDOR_CALLS_PER_MINUTE", "20"),
         ("VENDOR_CALLS_BURST", "1"),
-        ("BULK_LOOKS", "on"),
+        ("LIST_CHECKS", "on"),
         ("POLL_DEADLINE", "60s"),
         ("RECHECK_DELAYED", "30m"),
     ];

@@ -20,7 +20,7 @@ fn names_in_template() -> BTreeSet<&'static str> {
 #[tokio::test]
 async fn a_process_on_the_stacks_table_has_every_setting_of_the_deployed_functions() {
     let names = names_in_template();
-    for name in ["RECHECK_DELAYED", "POLL_DEADLINE", "VENDOR_CALLS_BURST", "BULK_LOOKS", "OVERDUE_QUEUED"] {
+    for name in ["RECHECK_DELAYED", "POLL_DEADLINE", "VENDOR_CALLS_BURST", "LIST_CHECKS", "OVERDUE_QUEUED"] {
         assert!(names.contains(name), "{name}: {names:?}");
     }
     for stack in [Stack::express(), Stack::fast(), Stack::standard()] {
@@ -34,7 +34,7 @@ async fn a_process_on_the_stacks_table_has_every_setting_of_the_deployed_functio
             }
         }
         let config = Config::read(handed_on).unwrap();
-        assert!(!config.bulk_looks, "the tests' stacks look at orders one by one");
+        assert!(!config.list_checks, "the tests' stacks look at orders one by one");
         assert_ne!(config.schedule, Schedule::default());
         assert_ne!(config.budget, Budget::default());
     }
@@ -47,7 +47,7 @@ async fn a_tracker_in_a_place_of_its_own_waits_as_production_does() {
     let vendor = Sandbox::own().await;
     let tracker = place.tracker(&stack, &vendor, Clock::System, &[]).await;
     let hourly = Some(Duration::from_secs(3600));
-    assert_eq!(tracker.schedule, Schedule { bulk_recheck: hourly, ..Schedule::default() });
+    assert_eq!(tracker.schedule, Schedule { list_recheck_interval: hourly, ..Schedule::default() });
     assert!(tracker.lists.is_some());
     place.delete(&stack).await;
 }

@@ -65,8 +65,8 @@ impl Shop {
 
 #[tokio::test]
 async fn a_record_that_cannot_be_read_moves_on_and_stops_no_other() {
-    for bulk_looks in ["on", "off"] {
-        let shop = Shop::open("sweep-bad", &[("BULK_LOOKS", bulk_looks)]).await;
+    for list_checks in ["on", "off"] {
+        let shop = Shop::open("sweep-bad", &[("LIST_CHECKS", list_checks)]).await;
         let good = shop.uncertain().await;
         let bad = OrderKey { product: Product::Mobile, id: "bad".parse().unwrap() };
         shop.tracker.track(&bad, None, TrackedBy::Put).await.unwrap();
@@ -76,13 +76,13 @@ async fn a_record_that_cannot_be_read_moves_on_and_stops_no_other() {
         let (now, before) = (shop.now(), shop.vendor.calls(good.id.as_str()).await.len());
 
         let report = shop.sweep(60).await;
-        assert_eq!((report.due, report.checks, report.failed), (2, 1, 1), "{bulk_looks}: {report:?}");
-        assert!(shop.due_at(&bad).await > now, "{bulk_looks}: the bad order moved on");
-        assert!(shop.due_at(&good).await > now, "{bulk_looks}: the good one was seen to");
+        assert_eq!((report.due, report.checks, report.failed), (2, 1, 1), "{list_checks}: {report:?}");
+        assert!(shop.due_at(&bad).await > now, "{list_checks}: the bad order moved on");
+        assert!(shop.due_at(&good).await > now, "{list_checks}: the good one was seen to");
         assert_eq!(
             shop.vendor.calls(good.id.as_str()).await.len(),
             before + 1,
-            "{bulk_looks}: and looked at"
+            "{list_checks}: and looked at"
         );
         shop.place.delete(&shop.stack).await;
     }
@@ -90,8 +90,8 @@ async fn a_record_that_cannot_be_read_moves_on_and_stops_no_other() {
 
 #[tokio::test]
 async fn a_sweep_begins_nothing_that_it_could_not_end() {
-    for bulk_looks in ["on", "off"] {
-        let shop = Shop::open("sweep-late", &[("BULK_LOOKS", bulk_looks)]).await;
+    for list_checks in ["on", "off"] {
+        let shop = Shop::open("sweep-late", &[("LIST_CHECKS", list_checks)]).await;
         let key = shop.uncertain().await;
         shop.tracker.clock.set(shop.tracker.clock.now() + Duration::from_secs(10));
         let before = shop.place.item(&shop.stack, &key).await;
@@ -101,13 +101,13 @@ async fn a_sweep_begins_nothing_that_it_could_not_end() {
         assert_eq!(
             (report.due, report.remaining, report.checks, report.published),
             (1, 1, 0, 0),
-            "{bulk_looks}: {report:?}"
+            "{list_checks}: {report:?}"
         );
-        assert_eq!(shop.place.item(&shop.stack, &key).await, before, "{bulk_looks}");
-        assert_eq!(shop.vendor.calls(key.id.as_str()).await, calls, "{bulk_looks}");
+        assert_eq!(shop.place.item(&shop.stack, &key).await, before, "{list_checks}");
+        assert_eq!(shop.vendor.calls(key.id.as_str()).await, calls, "{list_checks}");
 
         // With time enough it does look.
-        assert_eq!(shop.sweep(60).await.checks, 1, "{bulk_looks}");
+        assert_eq!(shop.sweep(60).await.checks, 1, "{list_checks}");
         shop.place.delete(&shop.stack).await;
     }
 }

@@ -134,7 +134,7 @@ proptest! {
             prop_assert!(order.announced >= order.seq || Schedule::default().due_at(order, now).is_some());
             // Nor is anybody forgotten that a sweep left for later.
             let with_lists =
-                Schedule { bulk_recheck: Some(std::time::Duration::from_secs(3600)), ..Schedule::default() };
+                Schedule { list_recheck_interval: Some(std::time::Duration::from_secs(3600)), ..Schedule::default() };
             for worth_it in [false, true] {
                 let left = with_lists.due_without_free_look(&announced, now, worth_it);
                 prop_assert_eq!(left.is_some(), waits);

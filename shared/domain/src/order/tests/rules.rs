@@ -735,7 +735,7 @@ fn an_order_that_a_list_misses_is_looked_at_by_its_id_until_a_list_shows_it() {
 /// With lists, queued and uncertain orders are due every hour; their own retry schedule stays as it is.
 #[test]
 fn where_lists_are_used_parked_orders_are_due_every_hour() {
-    let schedule = Schedule { bulk_recheck: Some(Duration::from_secs(3600)), ..Schedule::default() };
+    let schedule = Schedule { list_recheck_interval: Some(Duration::from_secs(3600)), ..Schedule::default() };
     let due = |order: &Order| {
         let order = Order { announced: order.seq, ..order.clone() };
         schedule.due_at(&order, at(20 + HOUR)).unwrap().as_second() - at(0).as_second()

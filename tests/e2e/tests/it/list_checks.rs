@@ -113,7 +113,7 @@ fn is(status: &str) -> Value {
 #[tokio::test]
 async fn one_page_shows_everybody_whatever_its_order_and_whoever_lies_between() {
     for order in ["newest", "oldest", "shuffled"] {
-        let shop = Shop::open("bulk-everybody", &SCARCE).await;
+        let shop = Shop::open("lists-everybody", &SCARCE).await;
         shop.vendor.control("POST", "/lists", Some(json!({"order": order}))).await;
         let mut keys = Vec::new();
         let statuses = ["PENDING", "HANDLING", "FULFILLED", "REFUNDED", "UNKNOWN_ERROR", "TELEPORTED"];
@@ -150,7 +150,7 @@ async fn one_page_shows_everybody_whatever_its_order_and_whoever_lies_between() 
 
 #[tokio::test]
 async fn cards_of_a_list_are_sealed_like_any_other() {
-    let shop = Shop::open("bulk-cards", &SCARCE).await;
+    let shop = Shop::open("lists-cards", &SCARCE).await;
     let code = |index: u32| format!("5151-2323-{index:04}");
     let mut keys = Vec::new();
     for index in 0..5 {
@@ -174,7 +174,7 @@ async fn cards_of_a_list_are_sealed_like_any_other() {
 
 #[tokio::test]
 async fn an_order_that_the_list_does_not_show_is_looked_at_by_its_id() {
-    let shop = Shop::open("bulk-hidden", &SCARCE).await;
+    let shop = Shop::open("lists-hidden", &SCARCE).await;
     let mut keys = Vec::new();
     for index in 0..6 {
         keys.push(shop.order(Product::Mobile, 20.0 - f64::from(index), is("HANDLING")).await);
@@ -218,7 +218,7 @@ async fn an_order_that_the_list_does_not_show_is_looked_at_by_its_id() {
 #[tokio::test]
 async fn a_list_that_shows_other_times_is_noticed_said_once_and_not_asked_again() {
     for compares in ["day", "nothing"] {
-        let shop = Shop::open("bulk-times", &SCARCE).await;
+        let shop = Shop::open("lists-times", &SCARCE).await;
         shop.vendor.control("POST", "/lists", Some(json!({"compares": compares}))).await;
         shop.others(Product::Mobile, 3600.0, is("FULFILLED")).await;
         let mut keys = Vec::new();
@@ -246,7 +246,7 @@ async fn a_list_that_shows_other_times_is_noticed_said_once_and_not_asked_again(
 
 #[tokio::test]
 async fn a_list_that_fails_again_and_again_is_left_alone_for_a_while() {
-    let shop = Shop::open("bulk-fails", &[SCARCE[0], SCARCE[1], ("POLL_DEADLINE", "1h")]).await;
+    let shop = Shop::open("lists-fails", &[SCARCE[0], SCARCE[1], ("POLL_DEADLINE", "1h")]).await;
     let answers = json!([
         {"kind": "status", "http": 500}, {"kind": "raw", "http": 200, "body": "<h1>down</h1>"}, {"kind": "cut"},
         {"kind": "status", "http": 503, "repeat": "forever"}
@@ -298,7 +298,7 @@ async fn park(shop: &Shop, product: Product, count: u32, timeline: &Value) -> Ve
 
 #[tokio::test]
 async fn a_sweep_looks_at_all_that_are_due_with_one_call() {
-    let shop = Shop::open("bulk-sweep", &[SCARCE[0], SCARCE[1], ("RECHECK_UNCERTAIN", "1h")]).await;
+    let shop = Shop::open("lists-sweep", &[SCARCE[0], SCARCE[1], ("RECHECK_UNCERTAIN", "1h")]).await;
     // The first order was sent 60 s ago: all of them are to be parked within the next 30.
     let timeline =
         json!([{"after_seconds": 0, "status": "UNKNOWN_ERROR"}, {"after_seconds": 90, "status": "REFUNDED"}]);
@@ -327,7 +327,7 @@ async fn a_sweep_looks_at_all_that_are_due_with_one_call() {
 
 #[tokio::test]
 async fn queued_orders_are_looked_at_every_hour_where_a_page_shows_many() {
-    let shop = Shop::open("bulk-hourly", &SCARCE).await;
+    let shop = Shop::open("lists-hourly", &SCARCE).await;
     let keys = park(&shop, Product::Internet, 12, &is("QUEUED")).await;
     let (checks, pages) = shop.calls().await;
     let retry_schedule = shop.stored(&keys[0]).await.next_look_at;
@@ -345,7 +345,7 @@ async fn queued_orders_are_looked_at_every_hour_where_a_page_shows_many() {
     // Too few for a call that nobody's retry schedule wants: they wait for their own turn.
     let shop = {
         shop.close().await;
-        Shop::open("bulk-few", &SCARCE).await
+        Shop::open("lists-few", &SCARCE).await
     };
     let keys = park(&shop, Product::Internet, 4, &is("QUEUED")).await;
     let before = shop.calls().await;
@@ -362,7 +362,7 @@ async fn queued_orders_are_looked_at_every_hour_where_a_page_shows_many() {
 #[tokio::test]
 async fn nobody_asks_for_a_page_that_somebody_else_is_asking_for() {
     let shop =
-        Shop::open("bulk-twice", &[("VENDOR_CALLS_PER_MINUTE", "120"), ("VENDOR_CALLS_BURST", "20")]).await;
+        Shop::open("lists-twice", &[("VENDOR_CALLS_PER_MINUTE", "120"), ("VENDOR_CALLS_BURST", "20")]).await;
     let mut keys = Vec::new();
     for index in 0..8 {
         keys.push(shop.order(Product::Mobile, 20.0 - f64::from(index), is("HANDLING")).await);
@@ -400,7 +400,7 @@ async fn nobody_asks_for_a_page_that_somebody_else_is_asking_for() {
 /// An order of which a sweep's copy is a moment old: whoever was faster sees to it, and the sweep goes on with the others.
 #[tokio::test]
 async fn a_sweep_leaves_an_order_to_whoever_is_faster() {
-    let shop = Shop::open("bulk-faster", &[SCARCE[0], SCARCE[1], ("RECHECK_UNCERTAIN", "1h")]).await;
+    let shop = Shop::open("lists-faster", &[SCARCE[0], SCARCE[1], ("RECHECK_UNCERTAIN", "1h")]).await;
     let keys = park(&shop, Product::Mobile, 1, &is("UNKNOWN_ERROR")).await;
     shop.tracker.clock.set(later(shop.tracker.clock.now(), 2.0 * 3600.0));
     let before = shop.calls().await;
@@ -419,7 +419,7 @@ async fn a_sweep_leaves_an_order_to_whoever_is_faster() {
 
 #[tokio::test]
 async fn a_list_that_alone_is_limited_is_left_alone_for_as_long_as_the_vendor_says() {
-    let shop = Shop::open("bulk-limited", &[SCARCE[0], SCARCE[1], ("POLL_DEADLINE", "1h")]).await;
+    let shop = Shop::open("lists-limited", &[SCARCE[0], SCARCE[1], ("POLL_DEADLINE", "1h")]).await;
     let answers =
         json!([{"kind": "status", "http": 429, "retry_after": 40}, {"kind": "status", "http": 429}]);
     shop.vendor.control("POST", "/lists/script", Some(json!({"answers": answers}))).await;
@@ -467,7 +467,7 @@ async fn a_list_that_alone_refuses_the_key_costs_no_single_check() {
         json!({"kind": "status", "http": 429, "repeat": "forever"}),
     ] {
         let settings = [SCARCE[0], SCARCE[1], ("POLL_DEADLINE", "1h")];
-        let shop = Shop::open("bulk-refused", &settings).await;
+        let shop = Shop::open("lists-refused", &settings).await;
         shop.vendor.control("POST", "/lists/script", Some(json!({"answers": [refusal]}))).await;
         let mut keys = Vec::new();
         for index in 0..6 {
@@ -513,7 +513,7 @@ async fn a_list_that_alone_refuses_the_key_costs_no_single_check() {
 
 #[tokio::test]
 async fn the_probe_of_a_suspended_key_is_a_single_check() {
-    let shop = Shop::open("bulk-probe", &[SCARCE[0], SCARCE[1], ("POLL_DEADLINE", "1h")]).await;
+    let shop = Shop::open("lists-probe", &[SCARCE[0], SCARCE[1], ("POLL_DEADLINE", "1h")]).await;
     let mut keys = Vec::new();
     for index in 0..6 {
         keys.push(shop.order(Product::Mobile, 20.0 - f64::from(index), is("HANDLING")).await);
@@ -540,7 +540,7 @@ async fn the_probe_of_a_suspended_key_is_a_single_check() {
 /// Orders that await their cards are looked at one by one, however many: they have half of a sweep.
 #[tokio::test]
 async fn orders_that_await_cards_leave_time_for_those_that_a_page_shows() {
-    let shop = Shop::open("bulk-cards-late", &SCARCE).await;
+    let shop = Shop::open("lists-cards-late", &SCARCE).await;
     let mut late = Vec::new();
     for index in 0..20 {
         late.push(shop.order(Product::Internet, 300.0 - f64::from(index), is("FULFILLED")).await);
