@@ -314,7 +314,7 @@ impl Engine<'_> {
         let counting = self.is_counting(now);
         self.counts.ticks += counting;
         let at_once = self.policy.at_once && sim.order.asked_at.is_none();
-        if !at_once && !sim.order.wants_look(trigger, at(now), &self.policy.schedule) {
+        if !at_once && !sim.order.wants_check(trigger, at(now), &self.policy.schedule) {
             return self.wait(index, None, now);
         }
         let Some(budget) = self.budget else {
@@ -477,7 +477,7 @@ impl Engine<'_> {
         if order.phase.is_final() {
             return self.done(index, now);
         }
-        let next = match order.next_look(at(now), schedule) {
+        let next = match order.next_check(at(now), schedule) {
             // The sweep comes every minute.
             Some(next) => next.as_millisecond().max(now) / 60_000 * 60_000 + 60_000,
             None => {

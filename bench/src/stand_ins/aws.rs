@@ -122,7 +122,7 @@ fn order(id: &str, is_final: bool, now: Timestamp) -> Option<Order> {
         first_seen_at: Some(asked),
         asked_at: Some(asked),
         checked_at: Some(asked),
-        next_look_at: (!is_final).then_some(now),
+        next_check_at: (!is_final).then_some(now),
         announced: event.seq,
         version: 2,
         ..order

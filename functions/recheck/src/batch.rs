@@ -77,7 +77,7 @@ fn sort(
     let is_seen = |order: &Order| order.checked_at.is_some_and(|checked| (began..=now).contains(&checked));
     let (seen, waiting): (Vec<Order>, Vec<Order>) = loaded.into_iter().partition(is_seen);
     let pool: Vec<Order> =
-        waiting.into_iter().filter(|order| order.wants_only_a_look(now, &tracker.schedule)).collect();
+        waiting.into_iter().filter(|order| order.wants_only_a_check(now, &tracker.schedule)).collect();
     let elsewhere: HashSet<&OrderKey> = seen.iter().chain(&pool).map(|order| &order.key).collect();
     let rest = keys.iter().filter(|key| !elsewhere.contains(key)).cloned().collect();
     Sorted { pool, rest }
@@ -149,7 +149,7 @@ async fn leave(tracker: &Tracker, order: Order, now: Timestamp, ended: Ended, st
     if tracker.clock.now() >= stop_at {
         return Report::remaining();
     }
-    if order.wants_look(Trigger::Recheck, now, &tracker.schedule) {
+    if order.wants_check(Trigger::Recheck, now, &tracker.schedule) {
         let (why, left) = match ended {
             Ended::Denied(why) => (why, Report::denied()),
             Ended::Done | Ended::NotWorthIt => {

@@ -58,7 +58,7 @@ impl Tracker {
     /// If the table fails. A vendor that fails is no error: see [`Check::Failed`].
     pub(super) async fn check(&self, order: Order, trigger: Trigger) -> Result<Checked, StoreError> {
         let now = self.clock.now();
-        if !order.wants_look(trigger, now, &self.schedule) {
+        if !order.wants_check(trigger, now, &self.schedule) {
             return Ok(Checked::not_made(order, NoCall::NotDue));
         }
         let key = self.vault.secrets().vendor_key.clone();

@@ -54,8 +54,13 @@ struct OrderItem {
     checked_at: Option<Timestamp>,
     #[serde(with = "millisecond::required")]
     changed_at: Timestamp,
-    #[serde(default, with = "millisecond::optional", skip_serializing_if = "Option::is_none")]
-    next_look_at: Option<Timestamp>,
+    #[serde(
+        rename = "next_look_at",
+        default,
+        with = "millisecond::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
+    next_check_at: Option<Timestamp>,
     #[serde(rename = "rung", default)]
     attempt: u32,
     #[serde(default)]
@@ -191,7 +196,7 @@ impl From<&Order> for OrderItem {
             asked_at: order.asked_at,
             checked_at: order.checked_at,
             changed_at: order.changed_at,
-            next_look_at: order.next_look_at,
+            next_check_at: order.next_check_at,
             attempt: order.attempt,
             failures: order.failures,
             trouble_count: order.trouble.map(|run| run.count),
@@ -260,7 +265,7 @@ pub fn read_order(key: &OrderKey, mut stored: Item) -> Result<Order, StoreError>
         asked_at: item.asked_at,
         checked_at: item.checked_at,
         changed_at: item.changed_at,
-        next_look_at: item.next_look_at,
+        next_check_at: item.next_check_at,
         attempt: item.attempt,
         failures: item.failures,
         trouble: item.trouble_count.zip(item.trouble_since).map(|(count, since)| TroubleRun { count, since }),

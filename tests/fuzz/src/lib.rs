@@ -217,10 +217,10 @@ pub fn stored_item(item: &[u8]) {
         || order.awaits_late_check()
         || order.announced < order.seq
         || !order.links_to_track().is_empty();
-    for now in [now(), order.tracked_at, order.next_look_at.unwrap_or_else(now)] {
+    for now in [now(), order.tracked_at, order.next_check_at.unwrap_or_else(now)] {
         assert_eq!(schedule.due_at(&order, now).is_some(), waits, "{order:?}");
         for trigger in [Trigger::Status, Trigger::Poller, Trigger::Recheck] {
-            let wants = order.wants_look(trigger, now, &schedule);
+            let wants = order.wants_check(trigger, now, &schedule);
             assert!(!wants || waits, "{trigger:?} wants to look at {order:?}");
         }
         serde_json::to_string(&OrderView::of(&order, now)).expect("an order can be shown");

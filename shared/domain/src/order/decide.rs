@@ -112,12 +112,12 @@ impl Draft<'_> {
         self.order.phase = Phase::Final { outcome };
         self.order.changed_at = self.now;
         self.order.attempt = 0;
-        self.order.next_look_at = None;
+        self.order.next_check_at = None;
         match outcome {
             Outcome::Fulfilled if self.order.awaits_card() => {
-                self.look_in(self.schedule.recheck_card.wait(0));
+                self.check_in(self.schedule.recheck_card.wait(0));
             }
-            Outcome::Refunded => self.look_in(self.schedule.recheck_refunded.wait(0)),
+            Outcome::Refunded => self.check_in(self.schedule.recheck_refunded.wait(0)),
             Outcome::Fulfilled => {}
         }
         self.events.push(event);
@@ -133,7 +133,7 @@ impl Draft<'_> {
                 self.order.changed_at = self.now;
                 self.order.attempt = 0;
                 let next = self.schedule.next_poll(self.order.key.product, self.now, Some(self.asked_at));
-                self.order.next_look_at = Some(next);
+                self.order.next_check_at = Some(next);
                 self.events.push(EventKind::OrderResumed);
             }
             Phase::Parked { parked_as, since } => self.recheck_on(parked_as, since, true),
@@ -146,7 +146,7 @@ impl Draft<'_> {
             return self.park(ParkedAs::Delayed, Some(EventKind::OrderDelayed));
         }
         let next = self.schedule.next_poll(self.order.key.product, since, Some(self.asked_at));
-        self.order.next_look_at = Some(next);
+        self.order.next_check_at = Some(next);
     }
 
     fn past_deadline(&self, since: Timestamp) -> bool {
@@ -167,7 +167,7 @@ impl Draft<'_> {
         self.order.attempt = 0;
         self.order.failures = 0;
         let known = self.order.is_known();
-        self.look_in(self.schedule.recheck_wait(parked_as, known, 0, Duration::ZERO));
+        self.check_in(self.schedule.recheck_wait(parked_as, known, 0, Duration::ZERO));
         self.be_there_when_overdue(parked_as, first);
         self.events.extend(event.filter(|_| before.is_none()));
     }
@@ -176,15 +176,15 @@ impl Draft<'_> {
         if parked_as == ParkedAs::NotFound && !self.before.is_known() && self.order.is_known() {
             // The vendor knows it by now: it is only late, whenever its next look was to be.
             self.order.attempt = 0;
-            self.look_in(self.schedule.recheck_wait(parked_as, true, 0, Duration::ZERO));
-        } else if self.look_was_due() {
+            self.check_in(self.schedule.recheck_wait(parked_as, true, 0, Duration::ZERO));
+        } else if self.check_was_due() {
             let parked = between(since, self.now);
             let known = self.order.is_known();
             if answered {
                 self.order.attempt = self.order.attempt.saturating_add(1);
-                self.look_in(self.schedule.recheck_wait(parked_as, known, self.order.attempt, parked));
+                self.check_in(self.schedule.recheck_wait(parked_as, known, self.order.attempt, parked));
             } else {
-                self.look_in(self.wait_after_failure());
+                self.check_in(self.wait_after_failure());
             }
         }
         self.be_there_when_overdue(parked_as, since);
@@ -195,17 +195,17 @@ impl Draft<'_> {
         if moment <= self.now {
             self.review_as(format!("overdue:{}", parked_as.as_str()), ReviewReason::Overdue, None);
         } else {
-            self.order.next_look_at = Some(self.order.next_look_at.map_or(moment, |next| next.min(moment)));
+            self.order.next_check_at = Some(self.order.next_check_at.map_or(moment, |next| next.min(moment)));
         }
     }
 
     /// A look that a status request made early leaves the retry schedule where it is.
-    fn look_was_due(&self) -> bool {
-        self.order.next_look(self.now, self.schedule).is_none_or(|next| next <= self.now)
+    fn check_was_due(&self) -> bool {
+        self.order.next_check(self.now, self.schedule).is_none_or(|next| next <= self.now)
     }
 
-    fn look_in(&mut self, wait: Duration) {
-        self.order.next_look_at = Some(later(self.now, self.jitter.of(wait)));
+    fn check_in(&mut self, wait: Duration) {
+        self.order.next_check_at = Some(later(self.now, self.jitter.of(wait)));
     }
 
     fn answered(&mut self) {
@@ -238,9 +238,9 @@ impl Draft<'_> {
 
     fn finish(mut self) -> Decision {
         let previous = self.before.facts.status.as_ref();
-        let first_look = self.before.checked_at.is_none();
+        let first_check = self.before.checked_at.is_none();
         let kinds = std::mem::take(&mut self.events);
-        let mut add = |kind| self.order.add_event(kind, previous, first_look, self.now);
+        let mut add = |kind| self.order.add_event(kind, previous, first_check, self.now);
         let events = kinds.into_iter().map(&mut add).collect();
         Decision { order: self.order, events }
     }

@@ -163,7 +163,7 @@ struct Detail<'a> {
     detail_type: &'a str,
     occurred_at: Timestamp,
     previous_status: Option<&'a VendorStatus>,
-    first_look: bool,
+    first_check: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     by: Option<TrackedBy>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -179,7 +179,7 @@ impl Order {
         &mut self,
         kind: EventKind,
         previous_status: Option<&VendorStatus>,
-        first_look: bool,
+        first_check: bool,
         now: Timestamp,
     ) -> Event {
         self.seq = self.seq.saturating_add(1);
@@ -197,7 +197,7 @@ impl Order {
             detail_type: kind.detail_type(),
             occurred_at: now,
             previous_status,
-            first_look,
+            first_check,
             by,
             reason,
             stated_status,

@@ -37,7 +37,7 @@ pub struct Order {
     /// When status or phase last changed.
     pub changed_at: Timestamp,
     /// When it is to be looked at next; `None` when nobody has to.
-    pub next_look_at: Option<Timestamp>,
+    pub next_check_at: Option<Timestamp>,
     /// How many looks its recheck retry schedule has made since it was parked.
     pub attempt: u32,
     /// How many looks have failed in a row.
@@ -78,7 +78,7 @@ const STATUS_GAP_IN_FLIGHT: Duration = Duration::from_secs(5);
 /// The same for a parked order.
 const STATUS_GAP_PARKED: Duration = Duration::from_secs(600);
 /// From a claim to its commit: the vendor has 8 s to answer.
-const LONGEST_LOOK: Duration = Duration::from_secs(10);
+const MAX_CHECK: Duration = Duration::from_secs(10);
 /// So many other orders are tracked for one: a vendor that names a new one at every check makes no endless chain.
 const MAX_LINKS: usize = 16;
 
@@ -102,7 +102,7 @@ impl Order {
 
     fn new(key: OrderKey, now: Timestamp, schedule: &Schedule) -> Self {
         Self {
-            next_look_at: Some(schedule.next_poll(key.product, now, None)),
+            next_check_at: Some(schedule.next_poll(key.product, now, None)),
             key,
             reference: None,
             facts: Facts::default(),
@@ -134,7 +134,7 @@ impl Order {
 
     /// Whether this trigger is to look at the order now. Pure: the store then lets only one of those who were told yes
     /// do it.
-    pub fn wants_look(&self, trigger: Trigger, now: Timestamp, schedule: &Schedule) -> bool {
+    pub fn wants_check(&self, trigger: Trigger, now: Timestamp, schedule: &Schedule) -> bool {
         let asked_at = self.asked_at.filter(|asked| !is_ahead(*asked, now));
         match (trigger, self.phase) {
             (Trigger::Status, Phase::Final { .. }) => false,
@@ -145,22 +145,22 @@ impl Order {
             }
             (Trigger::Poller, _) => false,
             (Trigger::Recheck, Phase::Parked { .. } | Phase::Final { .. }) => {
-                self.next_look(now, schedule).is_some_and(|next| next <= now) && !self.is_being_looked_at(now)
+                self.next_check(now, schedule).is_some_and(|next| next <= now) && !self.is_being_checked(now)
             }
         }
     }
 
     /// Whether the sweep has nothing to do about this order but to look, by itself or along with others.
-    pub fn wants_only_a_look(&self, now: Timestamp, schedule: &Schedule) -> bool {
+    pub fn wants_only_a_check(&self, now: Timestamp, schedule: &Schedule) -> bool {
         let quiet = self.announced >= self.seq && self.links_to_track().is_empty();
         let due = schedule.due_at(self, now).is_some_and(|due| due <= now);
-        quiet && due && !self.phase.is_final() && !self.is_being_looked_at(now)
+        quiet && due && !self.phase.is_final() && !self.is_being_checked(now)
     }
 
     /// Whether a look that somebody has claimed may still be out.
-    fn is_being_looked_at(&self, now: Timestamp) -> bool {
+    fn is_being_checked(&self, now: Timestamp) -> bool {
         let Some(asked) = self.asked_at.filter(|asked| !is_ahead(*asked, now)) else { return false };
-        self.checked_at.is_none_or(|checked| checked < asked) && between(asked, now) < LONGEST_LOOK
+        self.checked_at.is_none_or(|checked| checked < asked) && between(asked, now) < MAX_CHECK
     }
 
     /// Orders that the vendor says this one lives on under (`follow_orderid`, `retry_orderid`), and that are not tracked for
@@ -204,10 +204,10 @@ impl Order {
 
     /// When an order that is parked, awaits its card or awaits a late check is to be looked at next; `None`: nobody has to. A time further ahead
     /// than any of its waits was written by a broken clock, and would park it until then: it is due now.
-    pub fn next_look(&self, now: Timestamp, schedule: &Schedule) -> Option<Timestamp> {
+    pub fn next_check(&self, now: Timestamp, schedule: &Schedule) -> Option<Timestamp> {
         let waits = self.phase.parked_as().is_some() || self.awaits_card() || self.awaits_late_check();
         let longest = schedule.longest_wait(self.phase).saturating_add(CLOCK_TOLERANCE);
-        let believed = self.next_look_at.filter(|next| between(now, *next) <= longest);
+        let believed = self.next_check_at.filter(|next| between(now, *next) <= longest);
         waits.then(|| believed.unwrap_or(now))
     }
 
@@ -219,7 +219,7 @@ impl Order {
 
     /// Whether a page of a list that shows many is worth looking at for this order, before a look of its own is due: it is queued or
     /// uncertain, and a list would show it.
-    pub fn is_free_look(&self) -> bool {
+    pub fn is_checked_with_others(&self) -> bool {
         let parked_as = self.phase.parked_as();
         let settles = matches!(parked_as, Some(ParkedAs::Queued | ParkedAs::Uncertain));
         settles && !self.unlisted && self.facts.created_at.is_some()
@@ -234,7 +234,7 @@ impl Order {
     /// Whether this order was refunded and is checked once more: the vendor may try it again under another id after the refund.
     pub fn awaits_late_check(&self) -> bool {
         let refunded = matches!(self.phase, Phase::Final { outcome: Outcome::Refunded });
-        refunded && self.next_look_at.is_some()
+        refunded && self.next_check_at.is_some()
     }
 
     /// Whether checks of this order have failed so often, for so long, that it was reviewed and is checked seldom.

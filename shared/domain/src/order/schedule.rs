@@ -252,7 +252,7 @@ impl Schedule {
 
     /// When a page that shows many may show this order too, though no look of its own is due.
     fn free_look(&self, order: &Order, now: Timestamp) -> Option<Timestamp> {
-        let wait = self.list_recheck_interval.filter(|_| order.is_free_look())?;
+        let wait = self.list_recheck_interval.filter(|_| order.is_checked_with_others())?;
         Some(later(order.checked_at.map_or(now, |checked| checked.min(now)), wait))
     }
 
@@ -263,7 +263,7 @@ impl Schedule {
 
     /// The same for an order that was only to be looked at along with others, and was not: again later if a page might have been
     /// `worth_it`, else when it is its own turn.
-    pub fn due_without_free_look(&self, order: &Order, now: Timestamp, worth_it: bool) -> Option<Timestamp> {
+    pub fn due_if_unchecked(&self, order: &Order, now: Timestamp, worth_it: bool) -> Option<Timestamp> {
         self.due(order, now, self.list_recheck_interval.filter(|_| worth_it).map(|wait| later(now, wait)))
     }
 
@@ -273,7 +273,7 @@ impl Schedule {
                 Some(later(since.min(now), self.poll_deadline.saturating_add(SAFETY_NET)))
             }
             Phase::Parked { .. } | Phase::Final { .. } => {
-                order.next_look(now, self).map(|next| free_look.map_or(next, |free| free.min(next)))
+                order.next_check(now, self).map(|next| free_look.map_or(next, |free| free.min(next)))
             }
         };
         if order.announced >= order.seq && order.links_to_track().is_empty() {

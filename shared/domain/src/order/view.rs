@@ -36,7 +36,7 @@ pub struct OrderView<'a> {
     tracked_at: Timestamp,
     checked_at: Option<Timestamp>,
     changed_at: Timestamp,
-    next_look_at: Option<Timestamp>,
+    next_check_at: Option<Timestamp>,
     stale: bool,
 }
 
@@ -81,7 +81,7 @@ impl<'a> OrderView<'a> {
             tracked_at: order.tracked_at,
             checked_at: order.checked_at,
             changed_at: order.changed_at,
-            next_look_at: order.next_look_at,
+            next_check_at: order.next_check_at,
             stale: order.is_stale(now),
         }
     }

@@ -70,7 +70,7 @@ impl Candidate {
             created_at: order.facts.created_at.as_deref().and_then(|text| text.parse().ok()),
             tracked_at: order.tracked_at,
             last_check: order.asked_at.map_or(since, |asked| asked.max(since)).min(now),
-            due: order.next_poll(now, schedule).or_else(|| order.next_look(now, schedule))?,
+            due: order.next_poll(now, schedule).or_else(|| order.next_check(now, schedule))?,
             listed: !order.unlisted,
             in_flight: matches!(order.phase, Phase::InFlight { .. }),
         })
@@ -193,10 +193,12 @@ fn best_page(rows: &[&Row<'_>], list: List, first: Option<&OrderKey>, now: Times
     let windows: Vec<_> = windows.collect();
     let last = list.rechecked.filter(|_| is_known);
     let beside = |page: &Page| last.map(|last| last.to).filter(|to| *to < page.from && page.from < end(*to));
-    let next = windows.iter().find(|(_, page)| beside(page).is_some());
-    let best = || windows.iter().rev().max_by(|one, other| one.0.total_cmp(&other.0));
-    let (worth, page) = *next.or_else(best)?;
-    let page = beside(&page).map_or(page, |from| Page { from, to: end(from), ..page });
+    let moved = |(worth, page): &(f64, Page)| {
+        let page = beside(page).map(|from| Page { from, to: end(from), ..*page })?;
+        rows.iter().any(|row| row.is_on(&page)).then_some((*worth, page))
+    };
+    let best = || windows.iter().rev().max_by(|one, other| one.0.total_cmp(&other.0)).copied();
+    let (worth, page) = windows.iter().find_map(moved).or_else(best)?;
     let covers = rows.iter().filter(|row| row.is_on(&page)).map(|row| row.of.key.clone()).collect();
     Some(Planned { call: Call::Page(page), worth, covers })
 }

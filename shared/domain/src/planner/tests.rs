@@ -267,6 +267,18 @@ proptest! {
     }
 }
 
+/// A page as short as a crowded list allows cannot show an order whose creation time is known to some seconds only.
+#[test]
+fn a_page_is_not_moved_beside_the_last_one_if_it_would_show_nothing() {
+    let all = ["a", "b"].map(|name| Candidate { created_at: None, ..parked(name, 100.0, -90_000.0) });
+    for from in [80.0, 94.0, 94.9] {
+        let rechecked = Some(Page { product: Product::Mobile, from: at(from), to: at(from + 0.5) });
+        let list = |_| Some(List { rows_per_second: 100.0, rechecked });
+        let planned = plan(&all, &[], list, at(700.0)).unwrap();
+        assert!(!planned.covers.is_empty(), "{from}: {planned:?}");
+    }
+}
+
 #[test]
 fn the_page_of_a_recheck_is_filled_up_and_begins_where_the_last_one_ended() {
     let all = [parked("a", 100.0, -90_000.0), parked("b", 110.0, -90_000.0)];

@@ -68,7 +68,7 @@ impl Tracker {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         // An order whose record cannot be written is checked by itself: others do not wait for it.
-        if lists.is_stuck(&order.key, now) || !order.wants_look(Trigger::Poller, now, &self.schedule) {
+        if lists.is_stuck(&order.key, now) || !order.wants_check(Trigger::Poller, now, &self.schedule) {
             return Ok(false);
         }
         let key = self.vault.secrets().vendor_key.fingerprint().clone();
@@ -179,6 +179,6 @@ impl Tracker {
         now: Timestamp,
         worth_it: bool,
     ) -> Result<(), StoreError> {
-        self.store.put_off(order, self.schedule.due_without_free_look(order, now, worth_it)).await
+        self.store.put_off(order, self.schedule.due_if_unchecked(order, now, worth_it)).await
     }
 }

@@ -97,16 +97,16 @@ fn recheck(says: Says) -> Step {
 fn transitions() -> Vec<Transition> {
     let track = Step { at: Moment::Second(0), act: Act::Track, says: WithCard };
     let new = || vec![track];
-    let after_first_look = |says| vec![track, look(8, Poller, says)];
-    let in_flight = || after_first_look(Stated("HANDLING"));
-    let queued = || after_first_look(Stated("QUEUED"));
-    let uncertain = || after_first_look(Stated("UNKNOWN_ERROR"));
+    let after_first_check = |says| vec![track, look(8, Poller, says)];
+    let in_flight = || after_first_check(Stated("HANDLING"));
+    let queued = || after_first_check(Stated("QUEUED"));
+    let uncertain = || after_first_check(Stated("UNKNOWN_ERROR"));
     let long_uncertain = || [uncertain(), vec![recheck(Stated("UNKNOWN_ERROR"))]].concat();
     let delayed = || [in_flight(), vec![look(280, Poller, Stated("HANDLING"))]].concat();
     let not_known = || vec![track, look(120, Poller, NotFound)];
-    let without_card = || after_first_look(Stated("FULFILLED"));
+    let without_card = || after_first_check(Stated("FULFILLED"));
     let daily_card = || [without_card(), vec![recheck(Stated("FULFILLED"))]].concat();
-    let refunded = || after_first_look(Stated("REFUNDED"));
+    let refunded = || after_first_check(Stated("REFUNDED"));
     let checked_late = || [refunded(), vec![recheck(Stated("REFUNDED"))]].concat();
     let then = |before: Vec<Step>, step| [before, vec![step]].concat();
     let row = |name, product, before, then| Transition { name, product, before, then };

@@ -330,13 +330,13 @@ async fn queued_orders_are_looked_at_every_hour_where_a_page_shows_many() {
     let shop = Shop::open("lists-hourly", &SCARCE).await;
     let keys = park(&shop, Product::Internet, 12, &is("QUEUED")).await;
     let (checks, pages) = shop.calls().await;
-    let retry_schedule = shop.stored(&keys[0]).await.next_look_at;
+    let retry_schedule = shop.stored(&keys[0]).await.next_check_at;
     shop.tracker.clock.set(later(shop.tracker.clock.now(), 3700.0));
     let report = shop.sweep().await;
     assert_eq!((report.due, report.checks, report.still_parked), (12, 12, 12), "{report:?}");
     assert_eq!(shop.calls().await, (checks, pages + 1), "one call for all");
     assert_eq!(
-        shop.stored(&keys[0]).await.next_look_at,
+        shop.stored(&keys[0]).await.next_check_at,
         retry_schedule,
         "its own retry schedule stays where it is"
     );

@@ -19,24 +19,24 @@ impl Draft<'_> {
         if seen.facts.status != self.before.facts.status {
             let text = seen.facts.status.as_ref().map(|status| status.as_str().to_owned());
             self.review(ReviewReason::Contradiction, text);
-            return self.look_after_the_end(true);
+            return self.check_after_the_end(true);
         }
         self.order.facts = self.before.facts.completed_by(seen.facts.clone());
         self.review_if_alive_elsewhere();
         if self.order.awaits_card() && seen.card.is_some() {
             self.order.card = seen.card.clone();
-            self.order.next_look_at = None;
+            self.order.next_check_at = None;
             self.events.push(EventKind::CardAvailable);
         } else {
-            self.look_after_the_end(true);
+            self.check_after_the_end(true);
         }
     }
 
     /// A final order is looked at for its card, or once or twice after a refund.
-    pub(super) fn look_after_the_end(&mut self, answered: bool) {
-        if self.order.awaits_card() && self.look_was_due() {
+    pub(super) fn check_after_the_end(&mut self, answered: bool) {
+        if self.order.awaits_card() && self.check_was_due() {
             self.wait_for_card(answered);
-        } else if self.order.awaits_late_check() && self.look_was_due() {
+        } else if self.order.awaits_late_check() && self.check_was_due() {
             self.wait_for_late_check(answered);
         }
     }
@@ -47,28 +47,28 @@ impl Draft<'_> {
             if between(self.order.changed_at, self.now) >= CARD_AWAITED_FOR {
                 self.review(ReviewReason::CardMissing, None);
             }
-            return self.look_in(self.wait_after_failure());
+            return self.check_in(self.wait_after_failure());
         }
         if retry_schedule.is_last(self.order.attempt) {
             self.review(ReviewReason::CardMissing, None);
         }
         self.order.attempt = self.order.attempt.saturating_add(1);
-        self.look_in(retry_schedule.wait(self.order.attempt));
+        self.check_in(retry_schedule.wait(self.order.attempt));
     }
 
     /// The outcome stands: a late check that fails for good is as good as made, and one whose vendor is away is given up in time.
     fn wait_for_late_check(&mut self, answered: bool) {
         if !answered && self.order.trouble.is_none() {
-            self.order.next_look_at = None;
+            self.order.next_check_at = None;
             if between(self.order.changed_at, self.now) < LATE_CHECKS_FOR {
-                self.look_in(self.wait_after_failure());
+                self.check_in(self.wait_after_failure());
             }
             return;
         }
         self.order.attempt = self.order.attempt.saturating_add(1);
-        self.order.next_look_at = None;
+        self.order.next_check_at = None;
         if let Some(wait) = self.schedule.recheck_refunded.wait_once(self.order.attempt) {
-            self.look_in(wait);
+            self.check_in(wait);
         }
     }
 

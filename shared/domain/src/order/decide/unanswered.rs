@@ -42,7 +42,7 @@ impl Draft<'_> {
         match self.order.phase {
             Phase::InFlight { since } => self.poll_on(since),
             Phase::Parked { parked_as, since } => self.recheck_on(parked_as, since, false),
-            Phase::Final { .. } => self.look_after_the_end(false),
+            Phase::Final { .. } => self.check_after_the_end(false),
         }
     }
 

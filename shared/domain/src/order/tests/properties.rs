@@ -136,7 +136,7 @@ proptest! {
             let with_lists =
                 Schedule { list_recheck_interval: Some(std::time::Duration::from_secs(3600)), ..Schedule::default() };
             for worth_it in [false, true] {
-                let left = with_lists.due_without_free_look(&announced, now, worth_it);
+                let left = with_lists.due_if_unchecked(&announced, now, worth_it);
                 prop_assert_eq!(left.is_some(), waits);
                 prop_assert!(left <= Schedule::default().due_at(&announced, now));
             }
@@ -168,8 +168,8 @@ proptest! {
                 prop_assert_eq!(&detail["event_id"], &Value::from(event.id()));
             }
             prop_assert_eq!(decision.order.seq, before.seq + decision.events.len() as u32);
-            if let Some(next) = decision.order.next_look_at.filter(|_| decision.order.phase.parked_as().is_some()) {
-                prop_assert!(next > now || now == Timestamp::MAX || next >= before.next_look_at.unwrap_or(next));
+            if let Some(next) = decision.order.next_check_at.filter(|_| decision.order.phase.parked_as().is_some()) {
+                prop_assert!(next > now || now == Timestamp::MAX || next >= before.next_check_at.unwrap_or(next));
             }
             Ok(())
         })?;

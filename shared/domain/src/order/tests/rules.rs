@@ -469,7 +469,7 @@ fn every_rule_of_the_table() {
         let parked =
             order.phase.parked_as().map(|parked| format!(" as {}", parked.as_str())).unwrap_or_default();
         assert_eq!(format!("{}{parked}", order.phase.as_str()), phase, "{name}: phase");
-        let wait = order.next_look_at.map(|next| next.duration_since(at(last)).as_secs());
+        let wait = order.next_check_at.map(|next| next.duration_since(at(last)).as_secs());
         assert_eq!(wait, next, "{name}: seconds to the next look");
     }
 }
@@ -486,12 +486,12 @@ fn a_poller_makes_no_call_after_the_one_at_the_deadline() {
         let order = asked(second);
         let later = at(second + 60);
         assert_eq!(order.polling_has_ended(later, &schedule), ended, "asked at {second} s");
-        assert_eq!(order.wants_look(Trigger::Poller, later, &schedule), !ended, "asked at {second} s");
-        assert!(order.wants_look(Trigger::Recheck, later, &schedule), "the recheck takes it over");
+        assert_eq!(order.wants_check(Trigger::Poller, later, &schedule), !ended, "asked at {second} s");
+        assert!(order.wants_check(Trigger::Recheck, later, &schedule), "the recheck takes it over");
     }
     let by_a_clock_ahead = asked(9999);
     assert!(!by_a_clock_ahead.polling_has_ended(at(20), &schedule), "such a claim ends nothing");
-    assert!(by_a_clock_ahead.wants_look(Trigger::Poller, at(20), &schedule));
+    assert!(by_a_clock_ahead.wants_check(Trigger::Poller, at(20), &schedule));
 }
 
 #[test]
@@ -579,7 +579,7 @@ fn waits_of_parked_orders_carry_ten_per_cent_of_jitter() {
         let order = decide(&tracked(Product::Internet), &observation, at(8), Jitter::new(jitter), &schedule)
             .unwrap()
             .order;
-        let waited = order.next_look_at.unwrap().duration_since(at(8)).as_secs_f64() / 3600.0;
+        let waited = order.next_check_at.unwrap().duration_since(at(8)).as_secs_f64() / 3600.0;
         assert!((waited - hours).abs() < 1e-6, "{jitter}: {waited}");
     }
 }
@@ -651,7 +651,7 @@ fn who_may_look_when() {
         ("status, asked by a clock far ahead", in_flight(9999), Trigger::Status, 20, true),
     ];
     for (name, order, trigger, second, may) in rows {
-        assert_eq!(order.wants_look(trigger, at(second), &schedule), may, "{name}");
+        assert_eq!(order.wants_check(trigger, at(second), &schedule), may, "{name}");
     }
 }
 
@@ -746,5 +746,5 @@ fn where_lists_are_used_parked_orders_are_due_every_hour() {
     let delayed = look(&tracked(Product::Internet), 280, shows("HANDLING")).order;
     assert_eq!(due(&delayed), 580, "of those it is not said how long they take");
     let seen = look(&queued, 10 + HOUR, listed("QUEUED")).order;
-    assert_eq!((due(&seen), seen.next_look_at, seen.attempt), (10 + 2 * HOUR, queued.next_look_at, 0));
+    assert_eq!((due(&seen), seen.next_check_at, seen.attempt), (10 + 2 * HOUR, queued.next_check_at, 0));
 }

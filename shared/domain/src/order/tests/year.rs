@@ -279,7 +279,7 @@ impl<'a> World<'a> {
             self.announce(trigger, death);
         }
         let now = self.clock(trigger);
-        if !self.order.wants_look(trigger, now, &self.schedule) {
+        if !self.order.wants_check(trigger, now, &self.schedule) {
             if trigger == Trigger::Recheck {
                 self.write_due(self.schedule.due_at(&self.order, now), now);
             }
@@ -547,24 +547,24 @@ fn a_retry_that_comes_after_the_refund_is_heard() {
         schedule.due_at(&Order { announced: refunded.seq, ..refunded.clone() }, at(8)),
         Some(at(first))
     );
-    assert!(refunded.wants_look(Trigger::Recheck, at(first), &schedule));
+    assert!(refunded.wants_check(Trigger::Recheck, at(first), &schedule));
     let nothing_new = look(&refunded, first, shows("REFUNDED"));
     assert!(nothing_new.events.is_empty());
     let second = first + DAY / SECOND;
-    assert_eq!(nothing_new.order.next_look_at, Some(at(second)));
+    assert_eq!(nothing_new.order.next_check_at, Some(at(second)));
     let retry = look(&nothing_new.order, second, retried("REFUNDED"));
     assert_eq!(types(&retry.events), ["Order Needs Review (retried)"]);
-    assert_eq!((retry.order.next_look_at, retry.order.links_to_track().len()), (None, 1));
+    assert_eq!((retry.order.next_check_at, retry.order.links_to_track().len()), (None, 1));
 
     // A check that fails for good is as good as made; one whose vendor is away is made again, for a week.
     let failed = look(&refunded, first, Saw::NotFound);
     assert!(failed.events.is_empty(), "what a refunded order was checked for is no outcome");
-    assert_eq!(failed.order.next_look_at, Some(at(second)));
+    assert_eq!(failed.order.next_check_at, Some(at(second)));
     let failed = look(&failed.order, second, Saw::Trouble(Trouble::Unreadable)).order;
-    assert_eq!(failed.next_look_at, None);
+    assert_eq!(failed.next_check_at, None);
     let mut away = refunded;
     let (mut now, mut looks) = (first, 0);
-    while let Some(next) = away.next_look_at {
+    while let Some(next) = away.next_check_at {
         now = next.as_second() - at(0).as_second();
         away = look(&away, now, Saw::Nothing).order;
         looks += 1;
@@ -732,16 +732,16 @@ fn a_time_that_no_rule_can_have_written_is_not_believed() {
     let asked_by_it = Order { asked_at: Some(later), ..in_flight.clone() };
     let asked_since = Order { asked_at: Some(now), ..in_flight.clone() };
     let rows = [
-        ("parked until then", Order { next_look_at: Some(later), ..parked.clone() }, true),
-        ("parked without a time", Order { next_look_at: None, ..parked.clone() }, true),
+        ("parked until then", Order { next_check_at: Some(later), ..parked.clone() }, true),
+        ("parked without a time", Order { next_check_at: None, ..parked.clone() }, true),
         ("parked, in its retry schedule", parked, false),
-        ("awaits its card until then", Order { next_look_at: Some(later), ..awaits_card }, true),
+        ("awaits its card until then", Order { next_check_at: Some(later), ..awaits_card }, true),
         ("in flight from then", in_flight, true),
         ("in flight from then, asked then", asked_by_it, true),
         ("in flight from then, asked just now", asked_since, false),
     ];
     for (name, order, wants) in rows {
-        assert_eq!(order.wants_look(Trigger::Recheck, now, &schedule), wants, "{name}");
+        assert_eq!(order.wants_check(Trigger::Recheck, now, &schedule), wants, "{name}");
         let announced = Order { announced: order.seq, ..order };
         let due_at = schedule.due_at(&announced, now).expect(name);
         assert!(due_at <= instant(longest_wait(&announced)), "{name}: due at {due_at}");
