@@ -12,7 +12,7 @@ use crate::{
     secret::{SecretSource, Secrets},
 };
 
-/// Settings of the functions (design §5).
+/// Settings of the functions (README, Settings).
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `ORDERS_TABLE`.

@@ -1,4 +1,4 @@
-//! All rules about orders (design §6). Pure and total: any order, any answer and any clock give a decision.
+//! All rules about orders. Pure and total: any order, any answer and any clock give a decision.
 
 mod ended;
 mod unanswered;

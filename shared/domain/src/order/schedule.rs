@@ -127,7 +127,7 @@ impl Jitter {
     }
 }
 
-/// All waits and limits of design §5, as settings.
+/// All waits and limits, as settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
     /// `POLL_SCHEDULE_MOBILE`: waits from `in_flight_since`.
@@ -285,7 +285,7 @@ impl Schedule {
 }
 
 impl Default for Schedule {
-    /// The defaults of design §5.
+    /// The defaults (README, Settings).
     fn default() -> Self {
         let seconds = |all: &[u64]| RetrySchedule {
             first: Duration::from_secs(all.first().copied().unwrap_or(1)),

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{Amount, JsonText, Order, OrderId, Phase, Product, VendorStatus};
 
-/// JSON of an order (design §5): a field with no value is `null`, never absent; no card code.
+/// JSON of an order (README, Use it): a field with no value is `null`, never absent; no card code.
 #[derive(Debug, Serialize)]
 pub struct OrderView<'a> {
     product: Product,

@@ -1,4 +1,4 @@
-//! Crash points: for every request of every transition (design §6), the refresh is dropped before it leaves or after its
+//! Crash points: for every request of every transition, the refresh is dropped before it leaves or after its
 //! answer came. What the next ones make of it must be what would have come without a crash.
 
 use std::{
@@ -93,7 +93,7 @@ fn recheck(says: Says) -> Step {
     Step { at: Moment::Due, act: Act::Look(Recheck), says }
 }
 
-/// The table of design §6.
+/// A transition for each rule.
 fn transitions() -> Vec<Transition> {
     let track = Step { at: Moment::Second(0), act: Act::Track, says: WithCard };
     let new = || vec![track];

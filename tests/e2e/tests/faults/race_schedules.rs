@@ -1,5 +1,5 @@
 //! Races: two to five refreshes of one order at once, each request held until the seed's turn comes to it, with vendor answers
-//! that go backwards, transaction conflicts, clocks that differ and processes that die. Invariants 1–5 (design §10) hold after
+//! that go backwards, transaction conflicts, clocks that differ and processes that die. Invariants 1–5 (ARCHITECTURE) hold after
 //! every request. A seed replays its schedule to the letter: `RACE_SEED=… cargo test -p e2e --test faults race_schedules`.
 
 use std::{

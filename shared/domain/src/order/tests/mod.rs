@@ -1,4 +1,4 @@
-//! The rules of design §6 as a table, and the invariants of §10 as properties.
+//! The rules as a table, and the invariants of ARCHITECTURE as properties.
 
 mod properties;
 mod rules;
