@@ -23,7 +23,7 @@ chaos: ## 2,000 orders in 5 minutes while the vendor fails and processes are kil
 load: ## 100 orders a minute on one key for 10 minutes: how soon each outcome is heard, and what it costs (ORDERS_PER_MINUTE=50 MINUTES=5 SEED=7 SINGLE=1 COMPARE=1)
 	@$(LOCAL)/load.py $(if $(ORDERS_PER_MINUTE),--orders-per-minute $(ORDERS_PER_MINUTE)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(SINGLE),--single) $(if $(COMPARE),--compare) $(if $(NO_BUILD),--no-build)
 
-backlog: ## 100,000 parked orders due at once beside a shop that goes on sending: how soon and with how many calls they are seen to (ORDERS=3000 SEED=7 BUDGET=240 MINUTES=30 NO_BUILD=1)
+backlog: ## recheck 100,000 due orders under load, ~40 min (ORDERS=3000 SEED=7 BUDGET=240 MINUTES=30 NO_BUILD=1)
 	@$(LOCAL)/backlog.py $(if $(ORDERS),--orders $(ORDERS)) $(if $(SEED),--seed $(SEED)) $(if $(BUDGET),--budget $(BUDGET)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(NO_BUILD),--no-build)
 
 up: ## start the local stack (sandbox, local AWS, deployed template) and write .local/stack.env
@@ -44,7 +44,7 @@ test: ## everything: linters, all tests, end to end on three local stacks
 test-fast: ## the tests that need no stack
 	@$(LOCAL)/test.py unit
 
-simulate: ## calls, delay and money of ways to look at orders, in a model with the production rules; tables and pictures
+simulate: ## calls, delay and money of ways to check orders, in a model with the production rules; tables and pictures
 	@$(LOCAL)/simulate.py
 
 bench: ## measure the functions beside hello world, Rust with all defaults, Python and Node (compiles all of them the first time)
