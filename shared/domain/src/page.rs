@@ -26,6 +26,13 @@ impl Page {
         total as f64 / self.seconds() * crowd.max(1.0)
     }
 
+    /// The same in whole milliseconds, as the table keeps it.
+    #[must_use]
+    pub fn in_milliseconds(self) -> Self {
+        let whole = |time: Timestamp| Timestamp::from_millisecond(time.as_millisecond()).unwrap_or(time);
+        Self { from: whole(self.from), to: whole(self.to), ..self }
+    }
+
     /// Its length in seconds; never 0.
     pub fn seconds(&self) -> f64 {
         self.to.duration_since(self.from).as_secs_f64().max(0.001)

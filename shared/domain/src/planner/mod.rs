@@ -126,32 +126,34 @@ pub fn plan(
     lists: impl Fn(Product) -> Option<List>,
     now: Timestamp,
 ) -> Option<Planned> {
-    let rows = rows(candidates, under_way, now);
-    let due = || rows.iter().filter(|row| row.of.due <= now);
+    let rows = Product::ALL.map(|product| rows(candidates, product, under_way, now));
+    let due = || rows.iter().flatten().filter(|row| row.of.due <= now);
     let last_due = due().map(|row| row.of.due).max().unwrap_or(now);
     let patience = |row: &Row<'_>| if row.of.in_flight { OVERDUE_IN_FLIGHT } else { OVERDUE_PARKED };
-    let overdue = due().filter(|row| between(row.of.due, last_due) > patience(row));
+    let is_late = |row: &Row<'_>, times| between(row.of.due, last_due) > patience(row) * times;
     // Of equals the last, as below: a poller plans its own order last.
-    let first = overdue.rev().min_by_key(|row| row.of.due).map(|row| &row.of.key);
+    let late = due().filter(|row| is_late(row, 1)).rev().min_by_key(|row| row.of.due);
+    let first = late.map(|row| &row.of.key);
     let single = due()
         .filter(|row| first.is_none_or(|first| *first == row.of.key))
         .max_by(|one, other| one.worth.total_cmp(&other.worth))
         .map(|row| (row.worth, row.of.key.clone()))
         .map(|(worth, key)| Planned { call: Call::Single(key.clone()), worth, covers: vec![key] });
-    let page = |product| {
-        let is_shown = |row: &&Row<'_>| row.of.listed && row.of.key.product == product;
-        let rows: Vec<_> = rows.iter().filter(is_shown).collect();
-        best_page(&rows, lists(product)?, first, now)
-    };
-    let calls = Product::ALL.map(page).into_iter().chain([single]).flatten();
+    // Its page may have been made again and again without showing it. One call in four: if all orders are so late, pages are better.
+    if late.is_some_and(|row| is_late(row, 2)) && now.as_second() % 4 == 0 {
+        return single;
+    }
+    let page = |rows: &Vec<Row<'_>>| best_page(rows, lists(rows.first()?.of.key.product)?, first, now);
+    let calls = rows.iter().map(page).chain([single]).flatten();
     calls.max_by(|one, other| one.worth.total_cmp(&other.worth))
 }
 
-/// The candidates by creation time, but those that a page under way is to show. One whose creation time is not known yet was created as
-/// long before it was tracked as the middle four fifths of the others: one that was tracked late does not widen all windows.
-fn rows<'a>(candidates: &'a [Candidate], under_way: &[UnderWay], now: Timestamp) -> Vec<Row<'a>> {
+/// The candidates of a product by creation time, but those that a page under way is to show. One whose creation time is not known yet was
+/// created as long before it was tracked as the middle four fifths of the others: one that was tracked late does not widen all windows.
+fn rows<'a>(all: &'a [Candidate], product: Product, under_way: &[UnderWay], now: Timestamp) -> Vec<Row<'a>> {
     let lag = |one: &Candidate| Some(one.tracked_at.as_millisecond() - one.created_at?.as_millisecond());
-    let mut lags: Vec<i64> = candidates.iter().filter_map(lag).collect();
+    let candidates = || all.iter().filter(|one| one.key.product == product);
+    let mut lags: Vec<i64> = candidates().filter_map(lag).collect();
     lags.sort_unstable();
     let at = |tenths: usize| lags.get(lags.len() * tenths / 10).filter(|_| lags.len() >= 10);
     let least = at(1).map_or(-UNKNOWN_LAG, |lag| lag - 100);
@@ -161,23 +163,26 @@ fn rows<'a>(candidates: &'a [Candidate], under_way: &[UnderWay], now: Timestamp)
         let created = |lag| of.created_at.unwrap_or_else(|| before(lag).unwrap_or(of.tracked_at));
         let seconds = between(of.last_check, now).as_secs_f64();
         let worth = if of.in_flight { seconds } else { seconds / PARKED_SECONDS };
-        Row { of, earliest: created(most), latest: created(least).min(now), worth }
+        Row { of, earliest: created(most), latest: created(least), worth }
     };
-    let mut rows: Vec<_> = candidates.iter().map(row).collect();
+    let mut rows: Vec<_> = candidates().map(row).collect();
     rows.retain(|row| !under_way.iter().any(|asked| row.of.last_check < asked.at && row.is_on(&asked.page)));
     rows.sort_by_key(|row| row.earliest);
     rows
 }
 
-/// The page of a list that is worth most, of those that show the order that comes `first`; `rows` are what the list shows. Each row begins a
+/// The page of a list that is worth most, of those that show the order that comes `first`. Each row that the list shows begins a
 /// window as long as a page can show: what else lies there is shown for nothing. A recheck takes the first window that begins
 /// less than a page after its last one, from where that one ended: the best ones lie anywhere, and leave gaps that take calls of their own.
-fn best_page(rows: &[&Row<'_>], list: List, first: Option<&OrderKey>, now: Timestamp) -> Option<Planned> {
+fn best_page(rows: &[Row<'_>], list: List, first: Option<&OrderKey>, now: Timestamp) -> Option<Planned> {
     let product = rows.first()?.of.key.product;
+    let rows: Vec<_> = rows.iter().filter(|row| row.of.listed).collect();
     let length = Duration::from_secs_f64((PLANNED_ROWS as f64 / list.rows_per_second).min(MAX_SECONDS));
     let is_known = list.rows_per_second > 0.0;
-    let end = |from| later(from, length).min(now);
-    let windows = (0..rows.len()).filter_map(|start| {
+    // The vendor's clock may be ahead.
+    let horizon = rows.iter().map(|row| later(row.latest, EDGE)).max()?.max(now);
+    let end = |from| later(from, length).min(horizon);
+    let window = |start: usize| {
         let from = rows.get(start)?.earliest.checked_sub(EDGE).ok()?;
         let page = Page { product, from, to: end(from) };
         let begun = rows.iter().skip(start).take_while(|row| row.earliest <= page.to);
@@ -189,8 +194,8 @@ fn best_page(rows: &[&Row<'_>], list: List, first: Option<&OrderKey>, now: Times
         let is_wanted = shown.len() >= LEAST_FREE || shown.iter().any(|row| row.of.due <= now);
         let has_first = first.is_none_or(|first| shown.iter().any(|row| row.of.key == *first));
         (shown.len() > 1 && worth > 0.0 && is_wanted && has_first).then_some((worth, page))
-    });
-    let windows: Vec<_> = windows.collect();
+    };
+    let windows: Vec<_> = (0..rows.len()).filter_map(window).collect();
     let last = list.rechecked.filter(|_| is_known);
     let beside = |page: &Page| last.map(|last| last.to).filter(|to| *to < page.from && page.from < end(*to));
     let moved = |(worth, page): &(f64, Page)| {
