@@ -154,7 +154,7 @@ impl Permits {
         usage: &Usage,
         now: Timestamp,
     ) -> Result<Taken, StoreError> {
-        let page = list_check.map(|check| UnderWay { page: check.page, at: now });
+        let page = list_check.map(|check| UnderWay { page: check.page.in_milliseconds(), at: now });
         let pages = page.map(|page| {
             let mut pages = still_under_way(&usage.pages, now);
             pages.push(page);

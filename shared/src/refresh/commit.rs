@@ -50,7 +50,10 @@ impl Tracker {
         let observation = Observation { asked_at, saw: Saw::Trouble(Trouble::StoreRefuses) };
         let noted = self.commit(order, &observation).await;
         if let Err(StoreError::Refused { .. }) = noted {
-            self.check_seldom(order).await;
+            let stored = self.store.load(&order.key).await?.ok_or_else(|| deleted(&order.key))?;
+            // What was to be published before does not wait for room in the record.
+            let stored = self.publish(stored, &[]).await.order;
+            self.check_seldom(&stored).await;
         }
         noted
     }

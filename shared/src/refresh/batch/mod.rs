@@ -94,7 +94,10 @@ impl Tracker {
         orders.push(order.clone());
         let (refreshed, counters) = match self.best_of_healthy(lists, &orders, &order.key).await? {
             BatchOutcome::Stuck(stuck, error) if stuck == order.key => return Err(error),
-            BatchOutcome::Stuck(..) => (self.call_went_to_others(order, now).await?, Counters::default()),
+            BatchOutcome::Stuck(stuck, error) => {
+                tracing::error!(order = %stuck, %error, "another order could not be processed");
+                (self.call_went_to_others(order, now).await?, Counters::default())
+            }
             BatchOutcome::Made { orders, call } => {
                 let counters = orders.iter().fold(call, |counters, one| counters.and(one.counters));
                 match orders.into_iter().find(|one| one.order.key == order.key) {

@@ -51,7 +51,7 @@ impl Tracker {
         };
         self.learn(permit, None).await;
         self.note_health(check, permit, &listing, asked_at).await;
-        let odd_fields = listing.odd.count();
+        let (odd_fields, complete) = (listing.odd.count(), listing.complete);
         let rows = self.rows(check, listing).await;
         let orders: Vec<Refreshed> = stream::iter(rows)
             .map(|row| self.process_row(check.lists, row, asked_at))
@@ -59,6 +59,9 @@ impl Tracker {
             .filter_map(async |refreshed| refreshed)
             .collect()
             .await;
+        if !complete {
+            self.forget_page(permit).await;
+        }
         let call = Counters { vendor_calls: 1, odd_fields, ..Counters::default() };
         BatchOutcome::Made { orders, call }
     }
@@ -80,9 +83,6 @@ impl Tracker {
         check.lists.answered(page, rows.len(), *total, *complete, asked_at);
         if check.trigger == Trigger::Recheck && *complete {
             check.lists.note_rechecked(*page);
-        }
-        if !*complete {
-            self.forget_page(permit).await;
         }
         if *outside > 0 {
             let noted = self.permits.distrust_list(permit.key(), product, ListTrouble::FilterIgnored).await;
