@@ -6,6 +6,7 @@ use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use shared::{
     order::{Order, OrderKey, Trigger},
+    rate_limiter::Denied,
     refresh::{BatchOutcome, Counters, Lists, NoCall, Refreshed, Tracker},
     store::StoreError,
 };
@@ -23,8 +24,8 @@ const MAX_IN_VAIN: usize = 3;
 enum Ended {
     /// Nothing is left, the time is up, or the vendor fails.
     Done,
-    /// No call is permitted in time; why.
-    Denied(NoCall),
+    /// No call is permitted in time.
+    Denied(Denied),
     /// No call is worth making.
     NotWorthIt,
 }
@@ -110,7 +111,7 @@ impl Pool {
                     self.orders.retain(|order| order.key != key);
                 }
                 Ok(BatchOutcome::Denied(denied)) if denied.retry_at >= stop_at => {
-                    return Ended::Denied(NoCall::Denied(denied));
+                    return Ended::Denied(denied);
                 }
                 Ok(BatchOutcome::Denied(denied)) => tracker.clock.wait_until(denied.retry_at).await,
                 Ok(BatchOutcome::NotWorthIt) => return Ended::NotWorthIt,
@@ -151,12 +152,16 @@ async fn leave(tracker: &Tracker, order: Order, now: Timestamp, ended: Ended, st
     }
     if order.wants_check(Trigger::Recheck, now, &tracker.schedule) {
         let (why, left) = match ended {
-            Ended::Denied(why) => (why, Report::denied()),
+            Ended::Denied(denied) => (NoCall::Denied(denied), Report::denied(denied)),
             Ended::Done | Ended::NotWorthIt => {
                 (NoCall::CoveredByPage { retry_at: None }, Report::remaining())
             }
         };
-        let one = tracker.let_time_pass(order, now, why).await;
+        let mut one = tracker.let_time_pass(order, now, why).await;
+        if let (Ended::Done, Ok(one)) = (ended, &mut one) {
+            // The vendor's list fails: no page covers it.
+            one.counters.no_call = Default::default();
+        }
         return one.map_or_else(|error| store_failed(&error), |one| Report::of(&one)).and(left);
     }
     let rescheduled = tracker.reschedule_unchecked(&order, now, ended != Ended::NotWorthIt).await;

@@ -4,6 +4,7 @@ use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use shared::{
     order::{OrderKey, Trigger},
+    rate_limiter::Denied,
     refresh::{Check, NoCall, Tracker},
     store::StoreError,
     time::later,
@@ -14,13 +15,13 @@ use crate::{CONCURRENCY, Report};
 /// What a recheck made of one order.
 struct RecheckResult {
     report: Report,
-    /// No call was permitted before then.
-    retry_at: Option<Timestamp>,
+    /// Why no call was permitted, and when to try again.
+    denied: Option<Denied>,
 }
 
 impl From<Report> for RecheckResult {
     fn from(report: Report) -> Self {
-        Self { report, retry_at: None }
+        Self { report, denied: None }
     }
 }
 
@@ -32,7 +33,7 @@ pub(crate) async fn process(tracker: &Tracker, keys: &[OrderKey], stop_at: Times
         .collect::<Vec<_>>()
         .await;
     let (waiting, done): (Vec<_>, Vec<_>) =
-        processed.into_iter().partition(|(_, result)| result.retry_at.is_some());
+        processed.into_iter().partition(|(_, result)| result.denied.is_some());
     let waited = stream::iter(waiting)
         .map(|(key, result)| wait_and_process(tracker, key, result, stop_at))
         .buffer_unordered(CONCURRENCY)
@@ -50,11 +51,11 @@ async fn process_one(tracker: &Tracker, key: &OrderKey, stop_at: Timestamp) -> R
         Ok(None) => return Report::default().into(),
         Err(error) => return give_up(tracker, key, &error).await.into(),
     };
-    let retry_at = match refreshed.check {
-        Check::NotMade(NoCall::Denied(denied)) => Some(denied.retry_at),
+    let denied = match refreshed.check {
+        Check::NotMade(NoCall::Denied(denied)) => Some(denied),
         Check::NotMade(_) | Check::Answered | Check::Failed(_) => None,
     };
-    RecheckResult { report: Report::of(&refreshed), retry_at }
+    RecheckResult { report: Report::of(&refreshed), denied }
 }
 
 /// Waits for a permit, if there may be one in time.
@@ -64,15 +65,15 @@ async fn wait_and_process(
     result: RecheckResult,
     stop_at: Timestamp,
 ) -> Report {
-    let RecheckResult { mut report, mut retry_at } = result;
-    while let Some(moment) = retry_at {
-        if moment >= stop_at {
-            return report.and(Report::denied());
+    let RecheckResult { mut report, denied: mut waits } = result;
+    while let Some(denied) = waits {
+        if denied.retry_at >= stop_at {
+            return report.and(Report::denied(denied));
         }
-        tracker.clock.wait_until(moment).await;
+        tracker.clock.wait_until(denied.retry_at).await;
         let result = process_one(tracker, key, stop_at).await;
         report = report.and(result.report);
-        retry_at = result.retry_at;
+        waits = result.denied;
     }
     report
 }

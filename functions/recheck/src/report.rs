@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use shared::{
     order::Phase,
-    refresh::{Check, Counters, Refreshed},
+    rate_limiter::Denied,
+    refresh::{Check, Counters, NoCall, Refreshed},
 };
 
 /// What a recheck, or a part of it, did.
@@ -29,8 +30,10 @@ impl Report {
     }
 
     /// An order is left, since no call was permitted in time.
-    pub(crate) fn denied() -> Self {
-        Self { was_denied: true, ..Counters { not_permitted: 1, ..Counters::default() }.into() }
+    pub(crate) fn denied(denied: Denied) -> Self {
+        let mut counters = Counters::default();
+        counters.no_call(NoCall::Denied(denied));
+        Self { was_denied: true, ..counters.into() }
     }
 
     /// A record could not be read or written.
@@ -46,15 +49,15 @@ impl Report {
     /// Of one order.
     pub(crate) fn of(refreshed: &Refreshed) -> Self {
         let Refreshed { order, check, counters, unpublished_since } = refreshed;
+        let mut counters = *counters;
+        if matches!(check, Check::NotMade(NoCall::Denied(_))) {
+            // An order that waits for a permit is denied once, however often it asks: see `Report::denied`.
+            (counters.not_permitted, counters.no_call) = Default::default();
+        }
         let parked = check.is_made() && matches!(order.phase, Phase::Parked { .. });
         let failed = matches!(check, Check::Failed(_));
-        let counters = Counters {
-            still_parked: usize::from(parked),
-            failed: usize::from(failed),
-            // An order that waits for a permit is denied once, however often it asks: see `Report::denied`.
-            not_permitted: 0,
-            ..*counters
-        };
+        let counters =
+            Counters { still_parked: usize::from(parked), failed: usize::from(failed), ..counters };
         Self { counters, unpublished_since: *unpublished_since, was_denied: false }
     }
 
