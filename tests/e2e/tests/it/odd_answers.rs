@@ -243,6 +243,8 @@ async fn a_record_that_takes_nothing_more_is_checked_once_a_day() {
     let key = OrderKey { product: Product::Mobile, id: id.parse().unwrap() };
     shop.tracker.track(&key, None, TrackedBy::Put).await.unwrap();
     shop.fill(&key, 20).await;
+    // Its first event was committed and not published.
+    shop.place.set(&shop.stack, &key, "announced", AttributeValue::N("0".to_owned())).await;
     // The wait loop ends with an error, and so in the dead letters.
     shop.set_clock(start + 9_000);
     let error = poller::handle(&shop.tracker, &json!({"product": "mobile", "id": id})).await.unwrap_err();
@@ -250,6 +252,8 @@ async fn a_record_that_takes_nothing_more_is_checked_once_a_day() {
     let news = shop.live_until(start + 10 * DAY, std::slice::from_ref(&key)).await;
     assert!((9..=11).contains(&news.failed_store), "{news:?}");
     assert!(shop.vendor.calls(&id).await.len() <= 12, "{} calls", shop.vendor.calls(&id).await.len());
+    let stored = shop.tracker.store.load(&key).await.unwrap().unwrap();
+    assert_eq!((stored.announced, stored.seq), (1, 1), "what was to be published did not wait for room");
     // Room is made, by hand: the outcome is heard.
     shop.place.set(&shop.stack, &key, "filler", AttributeValue::S(String::new())).await;
     shop.live_until(start + 12 * DAY, std::slice::from_ref(&key)).await;
