@@ -309,7 +309,7 @@ class Backlog(Load):
 
     def __init__(self, env: Mapping[str, str], console: Console, options: argparse.Namespace, memory: Memory) -> None:
         nobody = argparse.Namespace(orders_per_minute=SHOP_PER_MINUTE, minutes=0, shape="log-uniform", seed=options.seed)
-        super().__init__(env, console, nobody, "lists", "")
+        super().__init__(env, console, nobody, "list", "")
         self.options, self.memory, self.rng = options, memory, random.Random(options.seed)
         self.parked: list[Parked] = []
         self.expected: dict[str, Optional[float]] = {}  # by key: when it ended, if it did

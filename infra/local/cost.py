@@ -58,7 +58,7 @@ def table(counted: Mapping[str, Mapping[str, Any]]) -> Table:
     shown = Table(title=f"Dollars for a million orders ({prices['region']}, {prices['as_of']})", title_justify="left")
     shown.add_column("")
     for mode, kind in reckoned:
-        shown.add_column(f"{mode} looks, {kind}", justify="right")
+        shown.add_column(f"{mode} checks, {kind}", justify="right")
     services = list(dict.fromkeys(service for of_kind in reckoned.values() for service in of_kind if service != API))
     for service in services:
         shown.add_row(service, *(f"{of_kind[service]:.2f}" if service in of_kind else "–" for of_kind in reckoned.values()))

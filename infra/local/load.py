@@ -339,7 +339,7 @@ class Load(StackClient):
 
     def follow(self, began: float, machine: Machine, sales: list[Future[None]]) -> None:
         """Says every few seconds how far it is; ends when every order's end was announced, or it takes too long."""
-        deadline, told = self.orders[-1].at + (SETTLE_SECONDS if self.mode == "lists" else SINGLE_SETTLE_SECONDS), 0.0
+        deadline, told = self.orders[-1].at + (SETTLE_SECONDS if self.mode == "list" else SINGLE_SETTLE_SECONDS), 0.0
         while (now := time.monotonic() - began) < deadline:
             self.hear_all()
             if self.listener_error:
@@ -483,7 +483,7 @@ def run_mode(console: Console, options: argparse.Namespace, mode: str) -> tuple[
     own, port = Stack(DIRECTORY), free_port()
     meter_url = f"http://127.0.0.1:{port}"
     chosen = {**SETTINGS, "VENDOR_CALLS_PER_MINUTE": str(calls_left(options)),
-              "LIST_CHECKS": "on" if mode == "lists" else "off", "SANDBOX_FLAGS": f"--keys-per-minute {LIMIT}"}
+              "LIST_CHECKS": "on" if mode == "list" else "off", "SANDBOX_FLAGS": f"--keys-per-minute {LIMIT}"}
     own.down()
     meter.stop()
     try:
@@ -516,14 +516,14 @@ def calls_left(options: argparse.Namespace) -> int:
 
 def hold(load: Load, figures: Mapping[str, Any], mode: str, untimed: bool) -> None:
     """Holds the figures against the gates, with list checks only."""
-    if mode == "lists" and figures["unfinished"]:
+    if mode == "list" and figures["unfinished"]:
         load.blame("orders that did not end", f"{figures['unfinished']} of {len(load.orders)}")
     if untimed:
         pages, single = figures["calls"].get("list", 0), figures["calls"].get("check", 0)
-        if mode == "lists" and pages < single:
+        if mode == "list" and pages < single:
             load.blame("calls for each order where one page shows many", f"{single} by id, {pages} pages")
         return
-    if mode == "lists":
+    if mode == "list":
         for name, gate in (("mean", MEAN_GATE), ("p95", P95_GATE)):
             if figures["notice"][name] > gate:
                 load.blame("gates missed", f"{name} of the notice {figures['notice'][name]:.2f} s, the gate is {gate} s")
@@ -584,7 +584,7 @@ def show(console: Console, runs: list[Mapping[str, Any]]) -> None:
     table.add_column("")
     columns = [rows(kept) for kept in runs]
     for kept in runs:
-        table.add_column(f"{kept['mode']} looks", justify="right")
+        table.add_column(f"{kept['mode']} checks", justify="right")
     for name in columns[0]:
         table.add_row(name, *(column[name] for column in columns))
     console.print(table)
@@ -606,7 +606,7 @@ def line(kept: Mapping[str, Any]) -> str:
     """A run in one line."""
     figures, orders = kept["figures"], kept["orders"]
     meter = figures["meter"]
-    return (f"{kept['mode']} looks: {orders} orders at {kept['orders_per_minute']:g} a minute, notice {figures['notice']['mean']:.2f} s, "
+    return (f"{kept['mode']} checks: {orders} orders at {kept['orders_per_minute']:g} a minute, notice {figures['notice']['mean']:.2f} s, "
             f"p95 {figures['notice']['p95']:.2f} s ({figures['notice']['count']} in flight; with those never heard "
             f"{figures['notice_at_least']['mean']:.1f} s at least), {figures['refused']} refused, {figures['unfinished']} not done, "
             f"{figures['calls'].get('check', 0) / orders:.2f} checks and {figures['calls'].get('list', 0) / orders:.2f} lists an order, "
@@ -634,8 +634,8 @@ def main() -> None:
     console = Console(width=None if sys.stdout.isatty() else 150)
     runs, wrong = [], {}
     try:
-        for mode in ("lists", "single") if options.compare else ("single",) if options.single else ("lists",):
-            console.print(f"{mode} looks, {options.orders_per_minute:g} orders a minute for {options.minutes:g} minutes, "
+        for mode in ("list", "single") if options.compare else ("single",) if options.single else ("list",):
+            console.print(f"{mode} checks, {options.orders_per_minute:g} orders a minute for {options.minutes:g} minutes, "
                           f"{calls_left(options)} calls a minute for the tracker, seed {options.seed}", highlight=False, soft_wrap=True)
             kept, wrong[mode] = run_mode(console, options, mode)
             if not options.untimed:
@@ -651,7 +651,7 @@ def main() -> None:
     show(console, runs)
     console.print(cost.table({kept["mode"]: kept for kept in runs}))
     for mode, what, examples in ((mode, what, examples) for mode, of_mode in wrong.items() for what, examples in of_mode.items()):
-        console.print(f"wrong ({mode} looks): {what}: {len(examples)}, such as\n  " + "\n  ".join(examples[:5]), style="red", highlight=False, soft_wrap=True)
+        console.print(f"wrong ({mode} checks): {what}: {len(examples)}, such as\n  " + "\n  ".join(examples[:5]), style="red", highlight=False, soft_wrap=True)
     for kept in runs:
         console.print(f"{'FAILED' if wrong[kept['mode']] else 'held'}: {line(kept)}", highlight=False, soft_wrap=True)
     print(f"counted: {os.path.relpath(COUNTED)}; logs: {os.path.relpath(DIRECTORY / 'logs')}")

@@ -113,7 +113,7 @@ def simulate(arguments: Sequence[str]) -> dict[str, Any]:
 def report(result: Mapping[str, Any], counted: Mapping[str, Any]) -> tuple[str, list[str]]:
     """Prints the tables; answers the line of figures and what is missed."""
     prices = json.loads(cost.PRICES.read_text())
-    units = Units(counted["lists"])
+    units = Units(counted["list"])
     runs = result["runs"]
     for run in runs:
         run["each"] = units.per_order(run)
@@ -145,14 +145,14 @@ def report(result: Mapping[str, Any], counted: Mapping[str, Any]) -> tuple[str, 
     table("A queued card, from delivery to notice", ["looks", "mean, h", "p95, h", "looks per order"],
           [[delay["name"], number(delay["mean_hours"], 1), number(delay["p95_hours"], 1), number(delay["looks"], 1)] for delay in result["parked"]])
     real = {mode: {kind: together(services) for kind, services in cost.dollars(kept["per_order"], prices).items()} for mode, kept in counted.items()}
-    figures = {"schedule_calls": 0.0, "schedule_mean": 0.0, "dollars": real["lists"]["EXPRESS"], "list_mean": goal["mean"], "list_p95": goal["p95"]}
+    figures = {"schedule_calls": 0.0, "schedule_mean": 0.0, "dollars": real["list"]["EXPRESS"], "list_mean": goal["mean"], "list_p95": goal["p95"]}
     ours = next(run for run in of["retry_schedules"] if run["name"] == "ours")
     figures |= {"schedule_calls": ours["calls"], "schedule_mean": ours["mean"]}
     missed = [f"{name} is {figures[name]:.2f}, the gate {gate:g}" for name, gate in GATES.items() if figures[name] > gate]
     missed += [f"{run['orders_per_minute']:g} orders a minute made {run['fullest_minute']} calls in 60 s of {run['left']}"
                for run in runs if run["left"] and run["fullest_minute"] > run["left"]]
     line = (f"ours {ours['calls']:.2f} calls, {ours['mean']:.2f} s; {KEY_RATE} orders a minute on {KEY_LEFT} calls: {goal['calls']:.2f} calls, "
-            f"{goal['mean']:.2f} s, p95 {goal['p95']:.2f} s; real run {real['lists']['EXPRESS']:.1f} $ per million EXPRESS, {real['lists']['STANDARD']:.0f} STANDARD; "
+            f"{goal['mean']:.2f} s, p95 {goal['p95']:.2f} s; real run {real['list']['EXPRESS']:.1f} $ per million EXPRESS, {real['list']['STANDARD']:.0f} STANDARD; "
             f"queued cards {result['parked'][0]['mean_hours'] - result['parked'][1]['mean_hours']:.1f} h sooner")
     return line, missed
 
