@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::{SecretError, SecretSource, Secrets, TokensUnknown};
 use crate::aws::Later;
 
-/// A secret is read again at most so often, whoever presents whatever.
+/// A secret is read again at most so often, whatever tokens are presented.
 const READ_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 /// A token that was taken out of the secret is let in for so long at most: what was read longer ago says nothing about tokens.
@@ -64,7 +64,7 @@ impl Vault {
     }
 
     /// The secrets for checking a token. What was taken out of them is good for five minutes at most: if they cannot be read for so long,
-    /// nobody's token is. The vendor's key goes on being used; it is the vendor who says whether it is good.
+    /// no token is good. The vendor's key goes on being used: the vendor says whether it is good.
     ///
     /// # Errors
     /// [`TokensUnknown`].
@@ -83,8 +83,8 @@ impl Vault {
         }
     }
 
-    /// Reads the secrets again, unless somebody has within the last minute; for a key that is refused or a token that nobody
-    /// knows. Where they cannot be had, the old ones stay.
+    /// Reads the secrets again, unless they were read within the last minute: for a key that is refused, or a token that is not known.
+    /// Where they cannot be had, the old ones stay.
     pub async fn read_again(&self, now: Timestamp) -> Arc<Secrets> {
         self.read_unless_tried_within(READ_AGAIN_AFTER, now).await
     }

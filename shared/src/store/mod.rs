@@ -7,9 +7,9 @@ mod due;
 mod error;
 mod history;
 mod item;
-mod looks;
 mod orders;
 mod permits;
+mod planning;
 mod update;
 
 use std::collections::HashMap;

@@ -1,4 +1,4 @@
-//! What planning calls needs of the table: who is in flight, and many orders at once.
+//! What planning calls needs of the table: the orders in flight, and many orders at once.
 
 use std::collections::HashSet;
 
@@ -17,7 +17,7 @@ const MOST_TRIES: usize = 4;
 const MOST_IN_FLIGHT: usize = 4000;
 
 impl Store {
-    /// Orders in flight, but those that are due already: the sweep sees to them. The index lags behind the table.
+    /// Orders in flight, but those that are due already: the recheck processes them. The index lags behind the table.
     ///
     /// # Errors
     /// If DynamoDB fails.

@@ -186,7 +186,7 @@ impl Schedule {
         (product.rules().poll)(self)
     }
 
-    /// When an order in flight is to be looked at next, given the last question: the retry schedule's next moment, but at least
+    /// When an order in flight is to be checked next, given the last question: the retry schedule's next moment, but at least
     /// its shortest wait after the question (however many pollers run), and the deadline is itself such a moment.
     pub fn next_poll(&self, product: Product, since: Timestamp, asked_at: Option<Timestamp>) -> Timestamp {
         let retry_schedule = self.poll(product);

@@ -36,7 +36,7 @@ const OVERDUE_PARKED: Duration = Duration::from_secs(15 * 60);
 /// What is known of a product's list that may be asked.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct List {
-    /// How many orders a second of creation time holds, everybody's; 0 while that is not known.
+    /// How many orders a second of creation time holds, tracked by this tracker or not; 0 while that is not known.
     pub rows_per_second: f64,
     /// The last page of a recheck that showed its whole window: the next one lies beside it.
     pub rechecked: Option<Page>,

@@ -342,7 +342,7 @@ async fn queued_orders_are_looked_at_every_hour_where_a_page_shows_many() {
     );
     assert_eq!(shop.sweep().await.due, 0, "for an hour");
 
-    // Too few for a call that nobody's retry schedule wants: they wait for their own turn.
+    // Too few for a call that no order's retry schedule wants: they wait for their own turn.
     let shop = {
         shop.close().await;
         Shop::open("lists-few", &SCARCE).await

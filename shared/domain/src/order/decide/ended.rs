@@ -32,7 +32,7 @@ impl Draft<'_> {
         }
     }
 
-    /// A final order is looked at for its card, or once or twice after a refund.
+    /// A final order is checked for its card, or once or twice after a refund.
     pub(super) fn check_after_the_end(&mut self, answered: bool) {
         if self.order.awaits_card() && self.check_was_due() {
             self.wait_for_card(answered);

@@ -80,7 +80,7 @@ fn every_rule_of_the_table() {
         ),
         ("queued", Internet, vec![(8, shows("QUEUED"))], vec!["Order Queued"], "parked as queued", Some(DAY)),
         (
-            "queued, looked at early: the retry schedule stays",
+            "queued, checked early: the retry schedule stays",
             Internet,
             vec![(8, shows("QUEUED")), (8 + HOUR, shows("QUEUED"))],
             vec!["Order Queued"],
