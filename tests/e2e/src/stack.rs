@@ -12,6 +12,7 @@ use aws_sdk_dynamodb::{
     types::AttributeValue,
 };
 use aws_sdk_lambda::primitives::Blob;
+use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
 use serde_json::Value;
 use shared::{
     aws::{AwsEnvironment, describe, sdk_config},
@@ -152,8 +153,12 @@ impl Stack {
         done(deleted, "ResourceNotFoundException");
     }
 
+    /// What the tests ask for themselves gets a minute, where production gives up after 5 s.
     fn config(&self) -> aws_types::SdkConfig {
-        sdk_config(&environment(&self.env), self.aws_http.clone())
+        let timeouts = TimeoutConfig::builder().operation_timeout(Duration::from_secs(60)).build();
+        let retries = RetryConfig::standard().with_max_attempts(20).with_max_backoff(Duration::from_secs(1));
+        let config = sdk_config(&environment(&self.env), self.aws_http.clone()).into_builder();
+        config.timeout_config(timeouts).retry_config(retries).build()
     }
 
     /// DynamoDB.
