@@ -16,8 +16,8 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-import tools
-from processes import Failure
+from infra.local import tools
+from infra.local.processes import Failure
 
 TEMPLATE = tools.ROOT / "infra" / "template.yaml"
 STATE_MACHINE = tools.ROOT / "infra" / "poll.asl.json"

@@ -13,7 +13,7 @@ from typing import Any, Iterable
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cloud import Cloud
+from infra.local.cloud import Cloud
 
 OVERLAP_MILLISECONDS = 5_000
 GIVE_UP_SECONDS = 30.0  # the local AWS is gone without anybody having said so

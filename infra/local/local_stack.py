@@ -17,12 +17,12 @@ import urllib.request
 from pathlib import Path
 from typing import Iterator, Mapping, Optional, Sequence
 
-import cloud
-import processes
-import settings
-import tools
-from cloud import Cloud
-from processes import Failure, Server
+from infra.local import cloud
+from infra.local import processes
+from infra.local import settings
+from infra.local import tools
+from infra.local.cloud import Cloud
+from infra.local.processes import Failure, Server
 
 REGION = "us-east-1"
 ADMINISTRATOR = "test"  # the local AWS takes this key for its root user; functions get sessions of their own roles
@@ -211,7 +211,7 @@ class Stack:
     def _start_follower(self) -> None:
         known = self.read_env()
         groups = [f"{function}={known[f'{function.upper()}_LOGS']}" for function in cloud.FUNCTIONS]
-        self.follower.start([sys.executable, str(Path(__file__).with_name("follow_logs.py")), "--endpoint", known["AWS_ENDPOINT_URL"],
+        self.follower.start([sys.executable, "-m", "infra.local.follow_logs", "--endpoint", known["AWS_ENDPOINT_URL"],
                              "--region", REGION, "--into", str(self.logs), *groups], os.environ)
 
     # ------------------------------------------------------------------ down

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Callable, Mapping, Optional
 
 STOP_SECONDS = 15.0
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Failure(Exception):
@@ -69,7 +70,7 @@ class Server:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             try:
-                process = subprocess.Popen(command, env=dict(environment), stdin=subprocess.DEVNULL, stdout=log,
+                process = subprocess.Popen(command, env=dict(environment), cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log,
                                            stderr=subprocess.STDOUT, start_new_session=True)
             except OSError as error:
                 raise Failure(f"{self.name} cannot be started: {error}") from None

@@ -16,17 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Collection, Iterator, Mapping, Optional
 
-import tools
+from infra.local import tools
 
 if __name__ == "__main__":
     tools.enter()
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-import cloud
-from cloud import Cloud
-from local_stack import Stack, local_cloud
-from processes import Failure
+from infra.local import cloud
+from infra.local.cloud import Cloud
+from infra.local.local_stack import Stack, local_cloud
+from infra.local.processes import Failure
 
 QUEUES = ("PollerDeadLetters", "RuleDeadLetters", "RecheckFailures")
 HIDDEN_SECONDS = 120  # for so long nobody else sees what was received here

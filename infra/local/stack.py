@@ -11,18 +11,18 @@ import sys
 from pathlib import Path
 from typing import Mapping, Optional
 
-import tools
+from infra.local import tools
 
 if __name__ == "__main__":
     tools.enter("cargo-lambda", "aws")
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-import cloud
-import settings
-from cloud import Cloud
-from local_stack import DEFAULT_DIRECTORY, Stack, Vendor, local_cloud, say, write_private
-from processes import Failure
+from infra.local import cloud
+from infra.local import settings
+from infra.local.cloud import Cloud
+from infra.local.local_stack import DEFAULT_DIRECTORY, Stack, Vendor, local_cloud, say, write_private
+from infra.local.processes import Failure
 
 WATCH_ADDRESS = ("127.0.0.1", 9000)
 

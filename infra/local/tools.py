@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Installs the tools of this project into `.tools/` of the checkout; nothing is installed globally.
 
-Each tool is pinned by a file in `infra/tools/`. A stamp with the hash of that file is written last,
+Each tool is pinned by a file in `infra/local/pins/`. A stamp with the hash of that file is written last,
 so that an unchanged tool is left alone and a half-finished one is made anew.
 
 Only the standard library is used here: this file runs before anything is installed.
@@ -24,10 +24,10 @@ from typing import Iterator, NoReturn, Optional
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / ".tools"
 TARGET = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")  # where cargo puts what it builds
-PINS = ROOT / "infra" / "tools"
+PINS = ROOT / "infra" / "local" / "pins"
 OLDEST_PYTHON = (3, 11)  # what the pinned packages need
 # Where a tool's pins are, if not in a file of its name.
-PEERS = ROOT / "bench" / "peers"
+PEERS = ROOT / "tests" / "bench" / "peers"
 PINNED_BY = {"asl": PINS / "asl" / "package-lock.json", "bench-node": PEERS / "node" / "package-lock.json",
              "bench-python": PEERS / "python" / "requirements.txt"}
 COMPILED_TOOLS = {"cargo-deny": "0.20.2", "cargo-fuzz": "0.13.2"}  # from crates.io, by version
@@ -83,7 +83,7 @@ def enter(*tools: str) -> None:
     ensure("deploy", *tools)
     if Path(sys.prefix).resolve() != (TOOLS / "deploy").resolve():
         python = str(program("deploy", "python"))
-        os.execv(python, [python, *sys.argv])
+        os.execv(python, [python, *sys.orig_argv[1:]])
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ async fn put(stack: &Stack, queue: &str, body: &Value, attributes: &[(&str, &str
 async fn redrive(stack: &Stack, letters: &[&String], more: &[&str]) -> Output {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut command = tokio::process::Command::new(root.join(".tools/deploy/bin/python"));
-    command.arg(root.join("infra/local/redrive.py")).args(more);
+    command.args(["-m", "infra.local.redrive"]).args(more).current_dir(&root);
     for letter in letters {
         command.args(["--message", letter]);
     }

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Iterator, Mapping, Optional
 
-import tools
+from infra.local import tools
 
 if __name__ == "__main__":
     tools.enter("cargo-lambda", *(("bench-python", "bench-node", "plot") if "check" not in sys.argv else ()))
@@ -25,10 +25,10 @@ if __name__ == "__main__":
 from rich.console import Console
 from rich.table import Table
 
-import cloud
-from processes import Failure
+from infra.local import cloud
+from infra.local.processes import Failure
 
-BENCH = tools.ROOT / "bench"
+BENCH = tools.ROOT / "tests" / "bench"
 PEERS = BENCH / "peers"
 TARGET = tools.TARGET / "bench"
 FOLDER = tools.ROOT / ".local" / "bench"
@@ -253,7 +253,7 @@ def report(figures: Figures) -> bool:
         markdown(GATE_COLUMNS, [row for row, _ in gates]),
         markdown(TIMES, rows_of_times(figures)), "Instructions, millions:", markdown(COUNTS, rows_of_counts(figures))])
     (FOLDER / "results.md").write_text(page + "\n")
-    subprocess.run([str(tools.program("plot", "python")), str(Path(__file__).with_name("bench_plot.py")), str(FOLDER / "results.json"),
+    subprocess.run([str(tools.program("plot", "python")), str(Path(__file__).with_name("plot.py")), str(FOLDER / "results.json"),
                     str(FOLDER / "results.svg")], check=True)
     print(f"tables: {FOLDER / 'results.md'}; picture: {FOLDER / 'results.svg'}".replace(str(tools.ROOT) + os.sep, ""))
     held = sum(holds for _, holds in gates)
@@ -314,7 +314,7 @@ def check(update: bool) -> None:
         if before is None or abs(change) > TOLERANCE:
             missed.append(what)
     if missed or set(baseline) - set(found):
-        raise Failure(f"more than {TOLERANCE:.0%} from bench/baseline.json, or not in it: {', '.join(missed) or 'counts are gone'}; "
+        raise Failure(f"more than {TOLERANCE:.0%} from tests/bench/baseline.json, or not in it: {', '.join(missed) or 'counts are gone'}; "
                       "if that is meant: make bench-baseline, and say why in the commit")
 
 
@@ -345,7 +345,7 @@ def main() -> None:
     whole.add_argument("--rounds", type=int, default=9, help="how often each program is started (default: 9)")
     whole.add_argument("--calls", type=int, default=100, help="warm calls of each kind in a round (default: 100)")
     commands.add_parser("report", help="show the last run's figures again")
-    checked = commands.add_parser("check", help="hold the instruction counts of the built functions against bench/baseline.json")
+    checked = commands.add_parser("check", help="hold the instruction counts of the built functions against tests/bench/baseline.json")
     checked.add_argument("--update", action="store_true", help="write the baseline instead")
     options = parser.parse_args()
     try:

@@ -15,19 +15,18 @@ import urllib.request
 from pathlib import Path
 from typing import Callable, Mapping, Optional, Sequence
 
-import tools
+from infra.local import tools
 
 if __name__ == "__main__":
     tools.enter(*(("cargo-lambda", "aws", "sam", "asl") if {"all", "races"} & set(sys.argv) else ("sam", "asl") if "lint" in sys.argv else ()))
 
-import bench
-import settings
-import stack
-from cloud import FUNCTIONS
-from local_stack import DEFAULT_DIRECTORY, REGION, Stack
-from processes import Failure, Server
+from tests.bench import run as bench
+from infra.local import settings
+from infra.local import stack
+from infra.local.cloud import FUNCTIONS
+from infra.local.local_stack import DEFAULT_DIRECTORY, REGION, Stack
+from infra.local.processes import Failure, Server
 
-STACK_SCRIPT = Path(__file__).with_name("stack.py")
 # Many tests at once on each stack, and each counts and scripts the calls about its own order: the rate is not what they are about, nor may one call
 # show the orders of many. List checks have tests with tables of their own, and a run under load.
 # A look for a card at the retry schedule's last attempt asks for a review: the one before it may come while the card is still late (15 s).
@@ -84,7 +83,7 @@ def stacks_up(names: Sequence[str]) -> None:
     failed: list[str] = []
 
     def start(name: str, chosen: Mapping[str, str]) -> None:
-        process = subprocess.Popen([sys.executable, str(STACK_SCRIPT), "up", "--no-build", "--dir", str(directory(name))], cwd=tools.ROOT,
+        process = subprocess.Popen([sys.executable, "-m", "infra.local.stack", "up", "--no-build", "--dir", str(directory(name))], cwd=tools.ROOT,
                                    env={**settings.without(os.environ), **chosen}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         for line in process.stdout or ():
             print(f"{name:8} | {line}", end="", flush=True)
@@ -111,7 +110,7 @@ def all_tests() -> None:
     without a stack by themselves would be compiled with fewer features of what they share, and so all of it twice."""
     log = directory("express").parent / "load.log"
     with log.open("w") as output:
-        load = subprocess.Popen([sys.executable, str(Path(__file__).with_name("load.py")), "--no-build", "--untimed", "--minutes", "1",
+        load = subprocess.Popen([sys.executable, "-m", "tests.scenarios.load", "--no-build", "--untimed", "--minutes", "1",
                                  "--orders-per-minute", "90", "--seed", "1"], cwd=tools.ROOT, stdout=output, stderr=subprocess.STDOUT)
         try:
             command("cargo", "test", "--workspace", "--", "--test-threads=8",

@@ -13,8 +13,8 @@ from typing import Any, Iterable, Mapping, Optional
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local_stack import local_cloud
-from processes import Failure
+from infra.local.local_stack import local_cloud
+from infra.local.processes import Failure
 
 DEAD_LETTERS = ("POLLER_DEAD_LETTERS", "RULE_DEAD_LETTERS", "RECHECK_FAILURES")
 

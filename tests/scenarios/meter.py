@@ -50,11 +50,13 @@ from typing import Any, BinaryIO, Callable, Iterable, Mapping, Optional
 
 import yaml
 
+from infra.local import tools
+
 Value = dict[str, Any]  # an attribute value as it is on the wire: {"S": "…"}
 Item = dict[str, Value]
 Key = tuple[str, str, str]  # table, pk, sk
 
-TEMPLATE = Path(__file__).resolve().parents[1] / "template.yaml"
+TEMPLATE = tools.ROOT / "infra" / "template.yaml"
 KEY_NAMES = ("pk", "sk")
 KB = 1024
 REFUSED = ("ConditionalCheckFailedException", "TransactionCanceledException")

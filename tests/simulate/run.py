@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Calls, delay and money of ways to look at orders: the model in `simulate/`, in tables and pictures. `make simulate`.
+"""Calls, delay and money of ways to look at orders: the model in this folder, in tables and pictures. `make simulate`.
 
 The model uses the production retry schedules, rate limiter and planner; everything that it assumes is a parameter (`cargo run -p simulate -- --help`), and what is
 given here is passed on. Dollars: what the model did, operation by operation, at the sizes that one real run on the local stack had
@@ -19,16 +19,16 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
-import tools
+from infra.local import tools
 
 if __name__ == "__main__":
     tools.enter("plot")
 
-import cost
-from processes import Failure
+from tests.scenarios import cost
+from infra.local.processes import Failure
 
 FOLDER = tools.ROOT / ".local" / "simulate"
-COUNTED = tools.ROOT / "simulate" / "counted.json"
+COUNTED = tools.ROOT / "tests" / "simulate" / "counted.json"
 PICTURES = tools.ROOT / "docs" / "pictures"
 INDEX_ENTRY_BYTES = 120  # keys of the table and of the index, as the index `due` keeps them
 INDEX_PARTS = 2  # in which orders in flight are looked for
@@ -184,7 +184,7 @@ def main() -> None:
     (FOLDER / "results.json").write_text(json.dumps(result, indent=1))
     # Only the default assumptions' pictures are the project's.
     pictures = FOLDER if options.assumptions else PICTURES
-    subprocess.run([str(tools.program("plot", "python")), str(Path(__file__).with_name("simulate_plot.py")), str(FOLDER / "results.json"), str(pictures)], check=True)
+    subprocess.run([str(tools.program("plot", "python")), str(Path(__file__).with_name("plot.py")), str(FOLDER / "results.json"), str(pictures)], check=True)
     for what in missed:
         print(f"missed: {what}")
     print(f"\n{'MISSED' if missed else 'held'}: {line}; {date.today()}")

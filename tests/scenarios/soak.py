@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 from typing import Callable
 
-import tools
-from processes import Failure
+from infra.local import tools
+from infra.local.processes import Failure
 
 FUZZ = tools.ROOT / "tests" / "fuzz"
 BUILT = tools.ROOT / "target" / "fuzz"
@@ -85,7 +85,7 @@ def fuzz(seconds: int) -> str:
 def races(_: int) -> str:
     """50,000 race schedules (or RACE_SCHEDULES) on a local stack; takes an hour or so."""
     environment = {"RACE_SCHEDULES": "50000", **os.environ}
-    process = subprocess.Popen([sys.executable, str(Path(__file__).with_name("test.py")), "races"], cwd=tools.ROOT, env=environment,
+    process = subprocess.Popen([sys.executable, "-m", "tests.run", "races"], cwd=tools.ROOT, env=environment,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     figures = "no figures"
     for line in process.stdout or ():

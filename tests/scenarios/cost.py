@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What a million orders cost on AWS, by what `make load` has counted and the list prices in prices.json. `infra/local/cost.py` shows it again.
+"""What a million orders cost on AWS, by what `make load` has counted and the list prices in prices.json. `python3 -m tests.scenarios.cost` shows it again.
 
 In it: what each order causes. Not in it: what is there without orders (a sweep a minute, alarms, the key, the secret), what is kept (the table and its
 backups, logs), what leaves AWS, free tiers. The functions' time is as measured on this machine: on AWS, at 128 MB, they get a fourteenth of a
@@ -14,7 +14,7 @@ import json
 from pathlib import Path
 from typing import Any, Mapping
 
-import tools
+from infra.local import tools
 
 if __name__ == "__main__":
     tools.enter()

@@ -37,7 +37,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Callable, Iterable, Mapping
 
-import tools
+from infra.local import tools
 
 if __name__ == "__main__":
     tools.enter("cargo-lambda", "aws")
@@ -45,13 +45,13 @@ if __name__ == "__main__":
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
-import processes
-import settings
-import stack
-from chaos_orders import LINKED, Order, shop
-from local_stack import DEFAULT_DIRECTORY, Stack
-from processes import Failure
-from stack_client import DEAD_LETTERS, StackClient, as_text, leaks
+from infra.local import processes
+from infra.local import settings
+from infra.local import stack
+from tests.scenarios.chaos_orders import LINKED, Order, shop
+from infra.local.local_stack import DEFAULT_DIRECTORY, Stack
+from infra.local.processes import Failure
+from tests.scenarios.stack_client import DEAD_LETTERS, StackClient, as_text, leaks
 
 DIRECTORY = DEFAULT_DIRECTORY / "chaos"
 BUDGET = 3000  # calls a minute

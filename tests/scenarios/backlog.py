@@ -43,7 +43,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Iterable, Iterator, Mapping, Optional, Sequence
 
-import tools
+from infra.local import tools
 
 if __name__ == "__main__":
     tools.enter("cargo-lambda", "aws")
@@ -52,12 +52,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 from rich.table import Table
 
-import settings
-import stack
-from load import MINUTE, PARKED, Load, Logs, Machine, make_order, notice_text, seconds_of, spread, step
-from local_stack import DEFAULT_DIRECTORY, Stack
-from processes import Failure, programs_in, wait_until
-from order_log import FULFILLED
+from infra.local import settings
+from infra.local import stack
+from tests.scenarios.load import MINUTE, PARKED, Load, Logs, Machine, make_order, notice_text, seconds_of, spread, step
+from infra.local.local_stack import DEFAULT_DIRECTORY, Stack
+from infra.local.processes import Failure, programs_in, wait_until
+from tests.scenarios.order_log import FULFILLED
 
 DIRECTORY = DEFAULT_DIRECTORY / "backlog"
 INDEX_PATCH = DIRECTORY / "index"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Callable, Mapping
 
-from order_log import OUTCOMES, TRACKED, OrderLog
+from tests.scenarios.order_log import OUTCOMES, TRACKED, OrderLog
 
 LINKED = "linked"  # the kinds of linked orders begin with it
 STARTS = ("PUT, StartExecution", "PUT, Top-up Sent", "Top-up Sent, StartExecution, PUT")

@@ -15,7 +15,7 @@ import time
 from datetime import datetime
 from typing import Any, Optional
 
-import tools
+from infra.local import tools
 
 if __name__ == "__main__":
     tools.enter("cargo-lambda", "aws")
@@ -26,13 +26,13 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-import settings
-import stack
-from demo_orders import Order, script
-from local_stack import DEFAULT_DIRECTORY, Stack
-from processes import Failure
-from order_log import CARD_REVEALED, OUTCOMES
-from stack_client import StackClient, as_text, leaks
+from infra.local import settings
+from infra.local import stack
+from tests.scenarios.demo_orders import Order, script
+from infra.local.local_stack import DEFAULT_DIRECTORY, Stack
+from infra.local.processes import Failure
+from tests.scenarios.order_log import CARD_REVEALED, OUTCOMES
+from tests.scenarios.stack_client import StackClient, as_text, leaks
 
 DIRECTORY = DEFAULT_DIRECTORY / "demo"
 # The vendor takes hours over these, and so do we; here it takes seconds. Polling and the documented sandbox times are as always.

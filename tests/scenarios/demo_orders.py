@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from order_log import CARD_REVEALED, FULFILLED, QUEUED, REFUNDED, TRACKED, UNCERTAIN, OrderLog
+from tests.scenarios.order_log import CARD_REVEALED, FULFILLED, QUEUED, REFUNDED, TRACKED, UNCERTAIN, OrderLog
 
 
 @dataclass

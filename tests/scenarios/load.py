@@ -46,7 +46,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Iterable, Mapping, Optional
 
-import tools
+from infra.local import tools
 
 if __name__ == "__main__":
     tools.enter("cargo-lambda", "aws")
@@ -55,15 +55,15 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 from rich.table import Table
 
-import cloud
-import cost
-import settings
-import stack
-from local_stack import DEFAULT_DIRECTORY, Stack, free_port
-from meter import size_of
-from processes import Failure, Server
-from order_log import FULFILLED, OUTCOMES, QUEUED, TRACKED, UNCERTAIN, OrderLog
-from stack_client import StackClient
+from infra.local import cloud
+from tests.scenarios import cost
+from infra.local import settings
+from infra.local import stack
+from infra.local.local_stack import DEFAULT_DIRECTORY, Stack, free_port
+from tests.scenarios.meter import size_of
+from infra.local.processes import Failure, Server
+from tests.scenarios.order_log import FULFILLED, OUTCOMES, QUEUED, TRACKED, UNCERTAIN, OrderLog
+from tests.scenarios.stack_client import StackClient
 
 DIRECTORY = DEFAULT_DIRECTORY / "load"
 COUNTED = DIRECTORY / "counted.json"
@@ -487,7 +487,7 @@ def run_mode(console: Console, options: argparse.Namespace, mode: str) -> tuple[
     own.down()
     meter.stop()
     try:
-        meter.start([sys.executable, str(Path(__file__).with_name("meter.py")), "--port", str(port), "--stack-env", str(own.env_file),
+        meter.start([sys.executable, "-m", "tests.scenarios.meter", "--port", str(port), "--stack-env", str(own.env_file),
                      "--into", str(DIRECTORY / f"meter-{mode}.json")], os.environ)
         meter.wait_for("to listen", lambda: "listening" in meter.log.read_text()[-200:], 15)
         own = stack.up(DIRECTORY, {**settings.without(os.environ), **chosen}, not options.no_build, {"AWS_ENDPOINT_URL_DYNAMODB": meter_url})

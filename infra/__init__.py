@@ -1,0 +1,1 @@
+"""What goes to AWS, and the local stack."""

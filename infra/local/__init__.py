@@ -1,0 +1,1 @@
+"""The local stack: tools, processes, local AWS, sandbox, deployment."""

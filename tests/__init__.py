@@ -1,0 +1,1 @@
+"""What proves the project: tests, scenarios, benchmark, model."""

@@ -1,0 +1,1 @@
+"""The model of orders, calls and money."""
