@@ -74,7 +74,7 @@ pub(crate) async fn find(tracker: &Tracker, product: Product, reference: &Ref) -
     answer.counted(counters, no_call_reason)
 }
 
-/// `GET /orders/{product}/{id}/history`: a page of the details as they were or will be announced, ascending. `next` is the `after` of
+/// `GET /orders/{product}/{id}/history`: a page of the details as they were or will be published, ascending. `next` is the `after` of
 /// the next page, `null` if nothing follows; a page that is just full may be followed by an empty one.
 pub(crate) async fn history(tracker: &Tracker, key: &OrderKey, page: HistoryPage) -> Answer {
     #[derive(Serialize)]

@@ -28,7 +28,7 @@ use commit::Committed;
 use publish::Published;
 
 use crate::{
-    announce::Announcer,
+    publish::Publisher,
     cards::{CardError, CardSafe},
     clock::Clock,
     order::{Order, OrderKey, Saw, Schedule, Trigger, Trouble},
@@ -53,7 +53,7 @@ pub struct Tracker {
     /// The key that seals card codes.
     pub cards: CardSafe,
     /// The bus.
-    pub announcer: Announcer,
+    pub publisher: Publisher,
     /// The time.
     pub clock: Clock,
     /// Retry schedules and limits.

@@ -37,29 +37,29 @@ impl Tracker {
         order: &mut Order,
         fresh: &[Event],
     ) -> Result<(usize, Option<Timestamp>), StoreError> {
-        if order.announced >= order.seq {
+        if order.published >= order.seq {
             return Ok((0, None));
         }
         let stored;
-        let complete = fresh.first().is_some_and(|first| first.seq == order.announced.saturating_add(1));
+        let complete = fresh.first().is_some_and(|first| first.seq == order.published.saturating_add(1));
         let events = if complete {
             fresh
         } else {
-            stored = self.store.events_after(&order.key, order.announced).await?;
+            stored = self.store.events_after(&order.key, order.published).await?;
             &stored
         };
-        let result = self.announcer.announce(events).await;
+        let result = self.publisher.publish(events).await;
         if let Some(why) = &result.stopped {
             tracing::warn!(order = %order.key, why, "events stay in the outbox");
         }
         let is_out = |event: &&Event| result.up_to.is_some_and(|up_to| event.seq <= up_to);
         let unpublished_since = events.iter().find(|event| !is_out(event)).map(|event| event.occurred_at);
         let Some(up_to) = result.up_to else { return Ok((0, unpublished_since)) };
-        let before = std::mem::replace(&mut order.announced, up_to);
+        let before = std::mem::replace(&mut order.published, up_to);
         let due_at = self.schedule.due_at(order, self.clock.now());
-        if let Err(error) = self.store.mark_announced(order, up_to, due_at).await {
+        if let Err(error) = self.store.mark_published(order, up_to, due_at).await {
             // The events are out, but the record does not say so: they go out again.
-            order.announced = before;
+            order.published = before;
             return Err(error);
         }
         Ok((result.count, unpublished_since))
@@ -72,7 +72,7 @@ impl Tracker {
     /// If the table fails.
     pub async fn publish_key(&self, key: &Fingerprint) -> Result<(usize, Option<Timestamp>), StoreError> {
         let VendorOutbox { events, usage } = self.store.vendor_outbox(key).await?;
-        let result = self.announcer.announce(&events).await;
+        let result = self.publisher.publish(&events).await;
         if let Some(why) = &result.stopped {
             tracing::warn!(%key, why, "events about the key stay in the outbox");
             let is_out = |seq: u32| result.up_to.is_some_and(|up_to| seq <= up_to);
@@ -81,7 +81,7 @@ impl Tracker {
         }
         if usage.event_seq > 0 {
             let is_suspended = usage.suspended_until.is_some();
-            self.store.mark_vendor_announced(key, usage.event_seq, is_suspended, self.clock.now()).await?;
+            self.store.mark_vendor_published(key, usage.event_seq, is_suspended, self.clock.now()).await?;
         }
         Ok((result.count, None))
     }

@@ -4,7 +4,7 @@ use tokio::time::timeout;
 
 use super::{Lists, Tracker};
 use crate::{
-    announce::Announcer,
+    publish::Publisher,
     aws::{Later, Service, of_service, sdk_config},
     cards::CardSafe,
     clock::Clock,
@@ -63,7 +63,7 @@ impl Tracker {
             vault,
             vendor: Vendor::new(http, config.base_url.clone()),
             cards: CardSafe::new(kms, config.card_key_id.clone()),
-            announcer: Announcer::new(events, config.event_bus.clone()),
+            publisher: Publisher::new(events, config.event_bus.clone()),
             clock,
             schedule: config.schedule.clone(),
             lists: config.list_checks.then(Lists::default),

@@ -1,4 +1,4 @@
-//! The history of an order: its events, numbered. Those after `announced` are the outbox.
+//! The history of an order: its events, numbered. Those after `published` are the outbox.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::{Timestamp, fmt::serde::timestamp::millisecond};

@@ -81,7 +81,8 @@ struct OrderItem {
     linked_from: BTreeSet<OrderId>,
     version: u64,
     seq: u32,
-    announced: u32,
+    #[serde(rename = "announced")]
+    published: u32,
 }
 
 fn is_false(value: &bool) -> bool {
@@ -208,7 +209,7 @@ impl From<&Order> for OrderItem {
             linked_from: order.linked_from.clone(),
             version: order.version,
             seq: order.seq,
-            announced: order.announced,
+            published: order.published,
         };
         item.set_phase(order.phase);
         item
@@ -276,7 +277,7 @@ pub fn read_order(key: &OrderKey, mut stored: Item) -> Result<Order, StoreError>
         linked_from: item.linked_from,
         version: item.version,
         seq: item.seq,
-        announced: item.announced,
+        published: item.published,
     })
 }
 

@@ -113,19 +113,19 @@ impl Store {
         self.update(&order.key, "give a claim back", change).await.map(drop)
     }
 
-    /// Notes that all events up to `announced` are published; with the order unchanged since, it is due when `due_at` says. What another
+    /// Notes that all events up to `published` are published; with the order unchanged since, it is due when `due_at` says. What another
     /// process has published beyond that stays published.
     ///
     /// # Errors
     /// If DynamoDB fails.
-    pub async fn mark_announced(
+    pub async fn mark_published(
         &self,
         order: &Order,
-        announced: u32,
+        published: u32,
         due_at: Option<Timestamp>,
     ) -> Result<(), StoreError> {
         const WHAT: &str = "mark events as published";
-        let up_to = number(announced);
+        let up_to = number(published);
         let note = || Change::default().set("announced", up_to.clone());
         let change = note().only_if(version("=", order)).only_if(is("announced", "<=", up_to.clone()));
         let change = item::set_due(change, item::part(order), due_at);
@@ -145,7 +145,7 @@ impl Store {
         let change = Change::default().only_if(version("=", order)).only_if(is(
             "announced",
             "=",
-            number(order.announced),
+            number(order.published),
         ));
         let change = item::set_due(change, item::part(order), due_at);
         self.update(&order.key, "reschedule an order", change).await.map(drop)

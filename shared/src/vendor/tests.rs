@@ -1,4 +1,4 @@
-//! From an answer to what is announced: a valid answer in which any one field is something else. Whatever it is, an answer that names the
+//! From an answer to what is published: a valid answer in which any one field is something else. Whatever it is, an answer that names the
 //! order and states an outcome brings that outcome, and no other brings one.
 
 use std::io::Write;
@@ -146,7 +146,7 @@ fn decided(key: &OrderKey, shown: &ShownOrder, place: Place) -> Decision {
     decide(&order, &Observation { asked_at: at(9), saw }, at(9), Jitter::NONE, &Schedule::default()).unwrap()
 }
 
-/// The outcome that is announced, after all that goes out was seen to be JSON of a bounded length.
+/// The outcome that is published, after all that goes out was seen to be JSON of a bounded length.
 fn outcome(decision: &Decision) -> Option<String> {
     for event in &decision.events {
         let _: Value = serde_json::from_str(&event.detail)

@@ -59,14 +59,14 @@ pub trait Gate: fmt::Debug + Send + Sync {
 
 /// An event that EventBridge took.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Announced {
+pub struct Published {
     /// `detail-type`.
     pub detail_type: String,
     /// `detail`, as it was sent.
     pub detail: String,
 }
 
-impl Announced {
+impl Published {
     /// `event_id` of the detail.
     pub fn id(&self) -> String {
         let detail: Value = serde_json::from_str(&self.detail).unwrap();
@@ -75,21 +75,21 @@ impl Announced {
 }
 
 /// What EventBridge took, by order (`{product}/{id}`).
-pub(crate) type Announcements = Arc<Mutex<HashMap<String, Vec<Announced>>>>;
+pub(crate) type PublishedEvents = Arc<Mutex<HashMap<String, Vec<Published>>>>;
 
 /// The AWS SDKs' HTTP client, behind a gate.
 #[derive(Clone, Debug)]
 pub(crate) struct GatedHttp {
     pub(crate) inner: SharedHttpClient,
     pub(crate) gate: Arc<dyn Gate>,
-    pub(crate) announcements: Announcements,
+    pub(crate) published_events: PublishedEvents,
 }
 
 #[derive(Clone, Debug)]
 struct GatedConnector {
     inner: SharedHttpConnector,
     gate: Arc<dyn Gate>,
-    announcements: Announcements,
+    published_events: PublishedEvents,
 }
 
 impl HttpClient for GatedHttp {
@@ -101,14 +101,14 @@ impl HttpClient for GatedHttp {
         SharedHttpConnector::new(GatedConnector {
             inner: self.inner.http_connector(settings, components),
             gate: self.gate.clone(),
-            announcements: self.announcements.clone(),
+            published_events: self.published_events.clone(),
         })
     }
 }
 
 impl HttpConnector for GatedConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let Self { inner, gate, announcements } = self.clone();
+        let Self { inner, gate, published_events } = self.clone();
         let target = request.headers().get("x-amz-target").unwrap_or_default();
         let asked = Request {
             operation: target.rsplit('.').next().unwrap_or_default().to_owned(),
@@ -124,7 +124,7 @@ impl HttpConnector for GatedConnector {
             };
             let answer = Answer { status: response.status().as_u16(), text: text(response.body()) };
             if asked.operation == "PutEvents" && answer.status == 200 {
-                note_accepted(&asked, &answer, &announcements);
+                note_accepted(&asked, &answer, &published_events);
             }
             gate.after(&asked, &answer).await;
             Ok(response)
@@ -137,15 +137,15 @@ fn text(body: &SdkBody) -> String {
 }
 
 /// Keeps the entries that were taken; a call that succeeds may still refuse some.
-fn note_accepted(asked: &Request, answer: &Answer, announcements: &Announcements) {
+fn note_accepted(asked: &Request, answer: &Answer, published_events: &PublishedEvents) {
     let put: Value = serde_json::from_str(&asked.text).unwrap();
     let results: Value = serde_json::from_str(&answer.text).unwrap();
     let entries = put["Entries"].as_array().unwrap().iter().zip(results["Entries"].as_array().unwrap());
     for (entry, _) in entries.filter(|(_, result)| result["EventId"].is_string()) {
         let detail_type = entry["DetailType"].as_str().unwrap().to_owned();
-        let event = Announced { detail_type, detail: entry["Detail"].as_str().unwrap().to_owned() };
+        let event = Published { detail_type, detail: entry["Detail"].as_str().unwrap().to_owned() };
         let id = event.id();
         let order = id.rsplit_once('#').map_or(id.as_str(), |(order, _)| order).to_owned();
-        announcements.lock().unwrap().entry(order).or_default().push(event);
+        published_events.lock().unwrap().entry(order).or_default().push(event);
     }
 }

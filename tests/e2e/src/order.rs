@@ -62,12 +62,12 @@ impl TestOrder<'_> {
         (status, serde_json::from_str(&text).unwrap())
     }
 
-    /// Waits until it was announced so.
+    /// Waits until it was published so.
     pub async fn wait_for(&self, kind: &str, seconds: u64) -> Heard {
         self.stack.bus.wait_for(&self.key(), kind, Duration::from_secs(seconds)).await
     }
 
-    /// Asserts that exactly these events were announced, by number, each under one id, and that the history holds them
+    /// Asserts that exactly these events were published, by number, each under one id, and that the history holds them
     /// to the letter.
     pub async fn assert_events(&self, kinds: &[&str]) {
         assert_eq!(self.stack.bus.kinds(&self.key()), kinds, "{}", self.key());

@@ -29,7 +29,7 @@ use axum::{
     routing::get,
 };
 use shared::{
-    announce::Announcer,
+    publish::Publisher,
     aws::sdk_config,
     cards::CardSafe,
     clock::Clock,
@@ -43,7 +43,7 @@ use shared::{
 
 use crate::{
     Sandbox, Stack,
-    fault_gate::{Announced, Announcements, Gate, GatedHttp, Passage, Request},
+    fault_gate::{Published, PublishedEvents, Gate, GatedHttp, Passage, Request},
     process::serve,
     stack::done,
 };
@@ -165,7 +165,7 @@ pub struct TestBed {
     dynamodb: aws_sdk_dynamodb::Client,
     store: Store,
     vendor: VendorDoor,
-    announcements: Announcements,
+    published_events: PublishedEvents,
     tokens: OwnTokens,
 }
 
@@ -182,7 +182,7 @@ impl TestBed {
             dynamodb: stack.dynamodb(),
             store: Store::new(stack.dynamodb(), place.name.clone()),
             vendor: VendorDoor::open().await,
-            announcements: Announcements::default(),
+            published_events: PublishedEvents::default(),
             tokens: OwnTokens::default(),
         }
     }
@@ -205,7 +205,7 @@ impl TestBed {
         let gated = GatedHttp {
             inner: self.http.clone().into(),
             gate: gate.clone(),
-            announcements: self.announcements.clone(),
+            published_events: self.published_events.clone(),
         };
         // A request may be held for long: it is neither given up nor sent again.
         let aws = sdk_config(&config.aws, self.http.clone())
@@ -219,7 +219,7 @@ impl TestBed {
             permits: Permits::new(store.clone(), clock, config.budget),
             store,
             cards: CardSafe::new(aws_sdk_kms::Client::new(&aws), config.card_key_id),
-            announcer: Announcer::new(aws_sdk_eventbridge::Client::new(&aws), config.event_bus),
+            publisher: Publisher::new(aws_sdk_eventbridge::Client::new(&aws), config.event_bus),
             ..tracker
         }
     }
@@ -248,8 +248,8 @@ impl TestBed {
     }
 
     /// What EventBridge has taken of an order so far, each event as often as it was put.
-    pub fn announced(&self, key: &OrderKey) -> Vec<Announced> {
-        self.announcements.lock().unwrap().get(&key.to_string()).cloned().unwrap_or_default()
+    pub fn published(&self, key: &OrderKey) -> Vec<Published> {
+        self.published_events.lock().unwrap().get(&key.to_string()).cloned().unwrap_or_default()
     }
 }
 

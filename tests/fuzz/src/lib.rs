@@ -55,7 +55,7 @@ fn vendor_answer(product: Product, body: &[u8]) {
         assert!(decisions == others, "a card code shows in an order or an event");
     }
     let Ok(Answer { order, .. }) = answer else { return };
-    // What is announced is the very word that stands in the answer.
+    // What is published is the very word that stands in the answer.
     let refunded = body.windows(10).any(|text| text == b"\"REFUNDED\"") || body.contains(&b'\\');
     let shown = order.as_ref().and_then(|shown| shown.facts.status.as_ref());
     let states = |text: &str| shown.is_some_and(|status| status.as_str() == text);
@@ -215,7 +215,7 @@ pub fn stored_item(item: &[u8]) {
     let waits = !order.phase.is_final()
         || order.awaits_card()
         || order.awaits_late_check()
-        || order.announced < order.seq
+        || order.published < order.seq
         || !order.links_to_track().is_empty();
     for now in [now(), order.tracked_at, order.next_check_at.unwrap_or_else(now)] {
         assert_eq!(schedule.due_at(&order, now).is_some(), waits, "{order:?}");

@@ -264,7 +264,7 @@ impl Engine<'_> {
             let tracked = created + self.rng.u64(..=self.assumed.tracked_within_ms) as i64;
             let (order, _) =
                 Order::track(key.clone(), None, TrackedBy::Put, at(tracked), &self.policy.schedule);
-            let order = Order { announced: 1, ..order };
+            let order = Order { published: 1, ..order };
             self.by_key.insert(key, self.orders.len());
             let counts = created >= START + WARM_UP_MS;
             self.counts.orders += f64::from(u8::from(counts));
@@ -457,7 +457,7 @@ impl Engine<'_> {
         } else {
             self.counts.outcomes += counting;
         }
-        sim.order = Order { announced: decision.order.seq, ..decision.order };
+        sim.order = Order { published: decision.order.seq, ..decision.order };
         if sim.order.phase.is_final() && sim.noticed.is_none() {
             sim.noticed = Some(now);
             self.in_flight.remove(&index);
@@ -494,7 +494,7 @@ impl Engine<'_> {
         if let (Some(parked), Some(sim)) = (parked, self.orders.get_mut(index))
             && parked.phase != sim.order.phase
         {
-            sim.order = Order { announced: parked.seq, asked_at: sim.order.asked_at, ..parked };
+            sim.order = Order { published: parked.seq, asked_at: sim.order.asked_at, ..parked };
             self.in_flight.remove(&index);
         }
         self.push(next + self.assumed.hop_ms, Event::Tick(index), None);

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::time::{between, is_ahead, later};
 
-/// What is to be committed: the order as it is from now on, and what is to be announced.
+/// What is to be committed: the order as it is from now on, and what is to be published.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
     /// The order after it.

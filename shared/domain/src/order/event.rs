@@ -1,11 +1,11 @@
-//! What is announced: events, numbered per order, each with the exact detail that goes out.
+//! What is published: events, numbered per order, each with the exact detail that goes out.
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Order, OrderKey, OrderView, Trouble, VendorStatus};
 
-/// Event source of everything this tracker announces.
+/// Event source of everything this tracker publishes.
 pub const SOURCE: &str = "topup-tracker";
 
 /// Who told us of an order.
@@ -27,7 +27,7 @@ pub enum ReviewReason {
     Overdue,
     /// A status text that we do not know, or none.
     UnrecognisedStatus,
-    /// The order is final, and the vendor now says something else. We stay with what was announced.
+    /// The order is final, and the vendor now says something else. We stay with what was published.
     Contradiction,
     /// The vendor does not know this order.
     NotFound,
@@ -128,7 +128,7 @@ impl EventKind {
     }
 }
 
-/// An event of an order: committed with the change it tells of, then announced, perhaps more than once, always the same.
+/// An event of an order: committed with the change it tells of, then published, perhaps more than once, always the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// Which order.
@@ -139,7 +139,7 @@ pub struct Event {
     pub detail_type: String,
     /// When it happened.
     pub occurred_at: Timestamp,
-    /// The exact JSON to be announced.
+    /// The exact JSON to be published.
     pub detail: String,
 }
 

@@ -44,7 +44,7 @@ pub struct Order {
     pub failures: u32,
     /// Checks in a row that failed in a way that does not pass by itself; `None`: the last one that said anything was well.
     pub trouble: Option<TroubleRun>,
-    /// When it was first parked as each: a status that comes and goes begins no new clock and is announced once.
+    /// When it was first parked as each: a status that comes and goes begins no new clock and is published once.
     pub first_parked: BTreeMap<ParkedAs, Timestamp>,
     /// What has been put up for review already, so that it is done once.
     pub reviewed: BTreeSet<String>,
@@ -58,8 +58,8 @@ pub struct Order {
     pub version: u64,
     /// Number of the last event.
     pub seq: u32,
-    /// Number of the last event announced.
-    pub announced: u32,
+    /// Number of the last event published.
+    pub published: u32,
 }
 
 /// Who wants to look.
@@ -91,13 +91,13 @@ impl Order {
         now: Timestamp,
         schedule: &Schedule,
     ) -> (Self, Event) {
-        Self { reference, ..Self::new(key, now, schedule) }.announced_by(by, now)
+        Self { reference, ..Self::new(key, now, schedule) }.with_tracked_event(by, now)
     }
 
     /// The same for an order that `from` lives on under.
     pub fn track_link(key: OrderKey, from: OrderId, now: Timestamp, schedule: &Schedule) -> (Self, Event) {
         let linked_from = BTreeSet::from([from]);
-        Self { linked_from, ..Self::new(key, now, schedule) }.announced_by(TrackedBy::Link, now)
+        Self { linked_from, ..Self::new(key, now, schedule) }.with_tracked_event(TrackedBy::Link, now)
     }
 
     fn new(key: OrderKey, now: Timestamp, schedule: &Schedule) -> Self {
@@ -123,11 +123,11 @@ impl Order {
             linked_from: BTreeSet::new(),
             version: 1,
             seq: 0,
-            announced: 0,
+            published: 0,
         }
     }
 
-    fn announced_by(mut self, by: TrackedBy, now: Timestamp) -> (Self, Event) {
+    fn with_tracked_event(mut self, by: TrackedBy, now: Timestamp) -> (Self, Event) {
         let event = self.add_event(EventKind::OrderTracked { by }, None, false, now);
         (self, event)
     }
@@ -152,7 +152,7 @@ impl Order {
 
     /// Whether the sweep has nothing to do about this order but to look, by itself or along with others.
     pub fn wants_only_a_check(&self, now: Timestamp, schedule: &Schedule) -> bool {
-        let quiet = self.announced >= self.seq && self.links_to_track().is_empty();
+        let quiet = self.published >= self.seq && self.links_to_track().is_empty();
         let due = schedule.due_at(self, now).is_some_and(|due| due <= now);
         quiet && due && !self.phase.is_final() && !self.is_being_checked(now)
     }

@@ -173,7 +173,7 @@ pub struct Schedule {
 
 /// An execution that died is noticed so long after the poll deadline.
 const SAFETY_NET: Duration = Duration::from_secs(60);
-/// An event that was committed but not announced is due after so long.
+/// An event that was committed but not published is due after so long.
 pub const OUTBOX_DUE: Duration = Duration::from_secs(30);
 /// The vendor has not known an order for so long: from now on ask monthly.
 const NOT_FOUND_FOR_LONG: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -256,7 +256,7 @@ impl Schedule {
         Some(later(order.checked_at.map_or(now, |checked| checked.min(now)), wait))
     }
 
-    /// By when somebody must see to this order: to look, or to announce. `None`: nobody has to.
+    /// By when somebody must see to this order: to look, or to publish. `None`: nobody has to.
     pub fn due_at(&self, order: &Order, now: Timestamp) -> Option<Timestamp> {
         self.due(order, now, self.free_look(order, now))
     }
@@ -276,11 +276,11 @@ impl Schedule {
                 order.next_check(now, self).map(|next| free_look.map_or(next, |free| free.min(next)))
             }
         };
-        if order.announced >= order.seq && order.links_to_track().is_empty() {
+        if order.published >= order.seq && order.links_to_track().is_empty() {
             return look;
         }
-        let announce = later(now, OUTBOX_DUE);
-        Some(look.map_or(announce, |look| look.min(announce)))
+        let publish = later(now, OUTBOX_DUE);
+        Some(look.map_or(publish, |look| look.min(publish)))
     }
 }
 

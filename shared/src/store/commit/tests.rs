@@ -70,7 +70,7 @@ fn in_short(result: Result<Commit, StoreError>) -> &'static str {
 async fn a_commit_with_events_is_one_transaction() {
     let (result, requests) = commit("FULFILLED", 200, json!({})).await;
     let Ok(Commit::Applied(after)) = result else { panic!("{result:?}") };
-    assert_eq!((after.version, after.seq, after.announced), (2, 2, 0));
+    assert_eq!((after.version, after.seq, after.published), (2, 2, 0));
     let items = requests[0]["TransactItems"].as_array().unwrap();
     assert_eq!(items.len(), 2);
     assert_eq!(

@@ -222,7 +222,7 @@ impl Store {
     ///
     /// # Errors
     /// If DynamoDB fails.
-    pub async fn mark_vendor_announced(
+    pub async fn mark_vendor_published(
         &self,
         key: &Fingerprint,
         seq: u32,

@@ -123,7 +123,7 @@ fn order(id: &str, is_final: bool, now: Timestamp) -> Option<Order> {
         asked_at: Some(asked),
         checked_at: Some(asked),
         next_check_at: (!is_final).then_some(now),
-        announced: event.seq,
+        published: event.seq,
         version: 2,
         ..order
     })

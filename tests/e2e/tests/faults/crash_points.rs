@@ -386,11 +386,11 @@ impl Story<'_> {
 
     async fn ending_of(&self, key: &OrderKey) -> Ending {
         let history = self.bed.history(key).await;
-        let announced = self.bed.announced(key);
+        let published = self.bed.published(key);
         let mut events = BTreeMap::new();
         for event in &history {
-            let mut heard = announced.iter().filter(|heard| heard.id() == event.id()).peekable();
-            assert!(heard.peek().is_some(), "{} was never announced", event.id());
+            let mut heard = published.iter().filter(|heard| heard.id() == event.id()).peekable();
+            assert!(heard.peek().is_some(), "{} was never published", event.id());
             assert!(
                 heard.all(|heard| heard.detail == event.detail && heard.detail_type == event.detail_type)
             );
@@ -400,7 +400,7 @@ impl Story<'_> {
                 timeless(serde_json::from_str(&detail).unwrap()),
             );
         }
-        for heard in announced {
+        for heard in published {
             assert!(history.iter().any(|event| event.id() == heard.id()), "{} was not committed", heard.id());
         }
         let mut order = BTreeMap::new();

@@ -137,7 +137,7 @@ struct State {
     has_card: bool,
     version: u64,
     seq: u32,
-    announced: u32,
+    published: u32,
     due_at: Option<i64>,
 }
 
@@ -152,7 +152,7 @@ impl State {
             has_card: item.contains_key("card_ciphertext"),
             version: number("version").unwrap().unsigned_abs(),
             seq: number("seq").unwrap().try_into().unwrap(),
-            announced: number("announced").unwrap().try_into().unwrap(),
+            published: number("announced").unwrap().try_into().unwrap(),
             due_at: number("due_at"),
         }
     }
@@ -473,12 +473,12 @@ impl<'a> Schedule<'a> {
             assert_eq!(state.outcome, Some(status.to_lowercase()), "invariant 2");
             assert!(self.stated.contains(status), "invariant 2: {status} was never stated");
         }
-        let wanted = !state.is_final() || state.awaits_card(self.key.product) || state.announced < state.seq;
+        let wanted = !state.is_final() || state.awaits_card(self.key.product) || state.published < state.seq;
         assert!(!wanted || state.due_at.is_some(), "invariant 4: somebody must see to it");
-        let out: BTreeSet<_> = self.bed.announced(&self.key).iter().map(e2e::Announced::id).collect();
-        for seq in 1..=state.announced {
+        let out: BTreeSet<_> = self.bed.published(&self.key).iter().map(e2e::Published::id).collect();
+        for seq in 1..=state.published {
             let id = format!("{}#{seq}", self.key);
-            assert!(out.contains(&id), "invariant 3: {id} is marked as announced, but is not out");
+            assert!(out.contains(&id), "invariant 3: {id} is marked as published, but is not on the bus");
         }
     }
 
@@ -496,16 +496,16 @@ impl<'a> Schedule<'a> {
             assert_eq!(heard, Some(stated), "invariant 5: only what the vendor just told this actor");
         }
         assert!(before.version <= after.version && before.seq <= after.seq, "numbers only grow");
-        assert!(before.announced <= after.announced, "what was announced stays announced");
+        assert!(before.published <= after.published, "`published` never goes back");
     }
 
-    /// Rechecks at the moments that the item itself names, until it rests: nothing left to announce, and parked or final.
+    /// Rechecks at the moments that the item itself names, until it rests: nothing left to publish, and parked or final.
     async fn sweep(&mut self) {
         for _ in 0..MOST_RECHECKS {
             self.observe(None).await;
             let Some(state) = self.state.clone() else { return };
             let in_flight = state.phase == "in_flight";
-            if state.announced == state.seq && !in_flight {
+            if state.published == state.seq && !in_flight {
                 return;
             }
             let due_at = Timestamp::from_millisecond(state.due_at.unwrap()).unwrap();
@@ -526,17 +526,17 @@ impl<'a> Schedule<'a> {
         let history = self.bed.history(&self.key).await;
         let numbers: Vec<_> = history.iter().map(|event| event.seq).collect();
         assert_eq!(numbers, (1..=state.seq).collect::<Vec<_>>(), "invariant 3: the history has no gaps");
-        let announced = self.bed.announced(&self.key);
+        let published = self.bed.published(&self.key);
         for event in &history {
-            let mut heard = announced.iter().filter(|heard| heard.id() == event.id()).peekable();
-            assert!(heard.peek().is_some(), "invariant 3: {} was never announced", event.id());
+            let mut heard = published.iter().filter(|heard| heard.id() == event.id()).peekable();
+            assert!(heard.peek().is_some(), "invariant 3: {} was never published", event.id());
             let same =
                 heard.all(|heard| heard.detail == event.detail && heard.detail_type == event.detail_type);
-            assert!(same, "invariant 3: {} was announced with another detail", event.id());
+            assert!(same, "invariant 3: {} was published with another detail", event.id());
         }
-        for heard in &announced {
+        for heard in &published {
             let known = history.iter().any(|event| event.id() == heard.id());
-            assert!(known, "invariant 3: {} was announced, but not committed", heard.id());
+            assert!(known, "invariant 3: {} was published, but not committed", heard.id());
         }
         let outcomes: Vec<_> = history
             .iter()

@@ -59,7 +59,7 @@ async fn an_express_execution_whose_poller_fails_is_made_good_by_the_sweep() {
 }
 
 #[tokio::test]
-async fn a_process_killed_while_it_announces_loses_nothing() {
+async fn a_process_killed_while_it_publishes_loses_nothing() {
     let stack = Stack::fast();
     let id = stack
         .sandbox
@@ -84,13 +84,13 @@ async fn a_process_killed_while_it_announces_loses_nothing() {
         .kill_on_drop(true)
         .spawn()
         .unwrap();
-    wait_until("the announcement to be held", Duration::from_secs(60), || async {
+    wait_until("the publishing call to be held", Duration::from_secs(60), || async {
         proxy.holds().then_some(())
     })
     .await;
     process.kill().await.unwrap();
 
-    // Committed, not announced, and somebody will see to it.
+    // Committed, not published, and somebody will see to it.
     let item = stack.item("mobile", &id).await;
     assert_eq!(item["phase"], AttributeValue::S("final".to_owned()));
     assert_eq!(

@@ -128,9 +128,9 @@ async fn one_page_shows_everybody_whatever_its_order_and_whoever_lies_between() 
             assert_eq!(shop.status(key).await, *status, "{order}");
             let stored = shop.stored(key).await;
             assert_eq!(
-                (stored.announced, stored.asked_at),
+                (stored.published, stored.asked_at),
                 (stored.seq, stored.checked_at),
-                "all announced, and fresh"
+                "all published, and fresh"
             );
             let expected: &[&str] = match *status {
                 "FULFILLED" => &["Order Tracked", "Order Fulfilled"],
@@ -237,7 +237,7 @@ async fn a_list_that_shows_other_times_is_noticed_said_once_and_not_asked_again(
         assert_eq!(usage.list(Product::Mobile).said.as_deref(), Some("list_filter_ignored"));
         assert_eq!(usage.list(Product::Internet).said, None, "the other list has done nothing");
         assert_eq!(usage.event_seq, 1, "said once");
-        assert!(shop.tracker.store.vendor_events(&fingerprint).await.unwrap().is_empty(), "and announced");
+        assert!(shop.tracker.store.vendor_events(&fingerprint).await.unwrap().is_empty(), "and published");
         // What it showed is true all the same.
         assert_eq!(shop.status(&keys[0]).await, "HANDLING");
         shop.close().await;

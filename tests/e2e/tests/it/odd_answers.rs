@@ -253,7 +253,7 @@ async fn a_record_that_takes_nothing_more_is_checked_once_a_day() {
     assert!((9..=11).contains(&news.failed_store), "{news:?}");
     assert!(shop.vendor.calls(&id).await.len() <= 12, "{} calls", shop.vendor.calls(&id).await.len());
     let stored = shop.tracker.store.load(&key).await.unwrap().unwrap();
-    assert_eq!((stored.announced, stored.seq), (1, 1), "what was to be published did not wait for room");
+    assert_eq!((stored.published, stored.seq), (1, 1), "what was to be published did not wait for room");
     // Room is made, by hand: the outcome is heard.
     shop.place.set(&shop.stack, &key, "filler", AttributeValue::S(String::new())).await;
     shop.live_until(start + 12 * DAY, std::slice::from_ref(&key)).await;

@@ -149,7 +149,7 @@ fn table(stack: &Stack, names: &Names) -> Vec<Call> {
             ByNobody,
         ),
         ("secretsmanager:DeleteSecret", secret(stack.env("SECRET_ID")), ByNobody),
-        // Announcements: on the stack's own bus, whose rules nobody touches.
+        // PublishedEvents: on the stack's own bus, whose rules nobody touches.
         ("events:PutEvents", event(bus), FUNCTIONS),
         ("events:PutEvents", event(OTHER), ByAdministrator),
         ("events:PutEvents", event("default"), ByAdministrator),

@@ -46,9 +46,9 @@ async fn of_many_who_want_to_look_one_does() {
     place.delete(&stack).await;
 }
 
-/// A sweep reloads an order after a lost race, while another announces: found by a race schedule.
+/// A sweep reloads an order after a lost race, while another publishes: found by a race schedule.
 #[tokio::test]
-async fn what_one_has_announced_no_other_takes_back() {
+async fn a_published_event_is_not_published_again_by_a_stale_copy() {
     let stack = Stack::fast();
     let start = Clock::System.now();
     let key = OrderKey {
@@ -62,11 +62,11 @@ async fn what_one_has_announced_no_other_takes_back() {
     one.clock.set(start.checked_add(Duration::from_secs(9)).unwrap());
     one.refresh(&key, Trigger::Poller).await.unwrap().unwrap();
     let after = one.store.load(&key).await.unwrap().unwrap();
-    assert_eq!((after.seq, after.announced), (2, 2));
-    // As it was loaded before the other marked what it had announced.
-    let stale = Order { announced: 1, ..after.clone() };
+    assert_eq!((after.seq, after.published), (2, 2));
+    // As it was loaded before the other marked what it had published.
+    let stale = Order { published: 1, ..after.clone() };
     one.store.put_off(&stale, Some(start)).await.unwrap();
-    one.store.mark_announced(&stale, 1, Some(start)).await.unwrap();
+    one.store.mark_published(&stale, 1, Some(start)).await.unwrap();
     assert_eq!(one.store.load(&key).await.unwrap(), Some(after));
     let due_at = place.item(&stack, &key).await["due_at"].as_n().unwrap().parse::<i64>().unwrap();
     let wait = due_at - one.clock.now().as_millisecond();

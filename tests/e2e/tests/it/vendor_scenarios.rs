@@ -114,7 +114,7 @@ async fn a_queued_order_comes_to_its_end_by_the_scheduled_recheck_alone() {
 }
 
 #[tokio::test]
-async fn a_card_that_comes_late_is_announced_when_it_comes() {
+async fn a_late_card_is_published_when_it_comes() {
     let stack = Stack::express();
     let id = stack.sandbox.send_internet("ADSL", "036000004").await;
     let order = stack.order("internet", &id);

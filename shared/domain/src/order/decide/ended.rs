@@ -14,7 +14,7 @@ const CARD_AWAITED_FOR: Duration = Duration::from_secs(24 * 3600);
 const LATE_CHECKS_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 
 impl Draft<'_> {
-    /// The outcome has been announced and stays; only what was missing is added.
+    /// The outcome has been published and stays; only what was missing is added.
     pub(super) fn shown_after_the_end(&mut self, seen: &Seen) {
         if seen.facts.status != self.before.facts.status {
             let text = seen.facts.status.as_ref().map(|status| status.as_str().to_owned());

@@ -106,7 +106,7 @@ proptest! {
 
     /// Invariant 2.
     #[test]
-    fn an_outcome_is_announced_once_and_only_if_the_vendor_stated_it((product, looks) in any_life()) {
+    fn an_outcome_is_published_once_and_only_if_the_vendor_stated_it((product, looks) in any_life()) {
         let mut outcomes = 0;
         live(product, &looks, |_, saw, _, decision| {
             if has(decision, "Order Refunded") {
@@ -127,18 +127,18 @@ proptest! {
     fn whoever_waits_for_something_is_due((product, looks) in any_life()) {
         live(product, &looks, |_, _, now, decision| {
             let order = &decision.order;
-            let announced = Order { announced: order.seq, ..order.clone() };
+            let published = Order { published: order.seq, ..order.clone() };
             let linked = order.links_to_track().is_empty();
             let waits = !order.phase.is_final() || order.awaits_card() || order.awaits_late_check() || !linked;
-            prop_assert_eq!(Schedule::default().due_at(&announced, now).is_some(), waits);
-            prop_assert!(order.announced >= order.seq || Schedule::default().due_at(order, now).is_some());
+            prop_assert_eq!(Schedule::default().due_at(&published, now).is_some(), waits);
+            prop_assert!(order.published >= order.seq || Schedule::default().due_at(order, now).is_some());
             // Nor is anybody forgotten that a sweep left for later.
             let with_lists =
                 Schedule { list_recheck_interval: Some(std::time::Duration::from_secs(3600)), ..Schedule::default() };
             for worth_it in [false, true] {
-                let left = with_lists.due_if_unchecked(&announced, now, worth_it);
+                let left = with_lists.due_if_unchecked(&published, now, worth_it);
                 prop_assert_eq!(left.is_some(), waits);
-                prop_assert!(left <= Schedule::default().due_at(&announced, now));
+                prop_assert!(left <= Schedule::default().due_at(&published, now));
             }
             Ok(())
         })?;

@@ -158,7 +158,7 @@ fn every_rule_of_the_table() {
             Some(8),
         ),
         (
-            "uncertain, and moving: noted, no second announcement",
+            "uncertain, and moving: noted, no second event",
             Mobile,
             vec![
                 (17, shows("UNKNOWN_ERROR")),
@@ -321,7 +321,7 @@ fn every_rule_of_the_table() {
             Some(1200),
         ),
         (
-            "queued and moving in turns: one clock, announced once, overdue all the same",
+            "queued and moving in turns: one clock, published once, overdue all the same",
             Internet,
             vec![
                 (8, shows("QUEUED")),
@@ -336,7 +336,7 @@ fn every_rule_of_the_table() {
             Some(DAY),
         ),
         (
-            "queued and uncertain in turns: each announced once, each with its clock",
+            "queued and uncertain in turns: each published once, each with its clock",
             Internet,
             vec![
                 (8, shows("QUEUED")),
@@ -659,7 +659,7 @@ fn who_may_look_when() {
 fn an_order_is_due_until_those_that_it_lives_on_under_are_tracked() {
     let schedule = Schedule::default();
     let mut order = look(&tracked(Product::Mobile), 8, retried("REFUNDED")).order;
-    order.announced = order.seq;
+    order.published = order.seq;
     let links: Vec<_> = order.links_to_track().iter().map(ToString::to_string).collect();
     assert_eq!(links, ["retry-of-it"], "not itself, and no id that could be none");
     assert_eq!(schedule.due_at(&order, at(10)), Some(at(40)));
@@ -737,7 +737,7 @@ fn an_order_that_a_list_misses_is_looked_at_by_its_id_until_a_list_shows_it() {
 fn where_lists_are_used_parked_orders_are_due_every_hour() {
     let schedule = Schedule { list_recheck_interval: Some(Duration::from_secs(3600)), ..Schedule::default() };
     let due = |order: &Order| {
-        let order = Order { announced: order.seq, ..order.clone() };
+        let order = Order { published: order.seq, ..order.clone() };
         schedule.due_at(&order, at(20 + HOUR)).unwrap().as_second() - at(0).as_second()
     };
     let queued = look(&tracked(Product::Internet), 10, shows("QUEUED")).order;

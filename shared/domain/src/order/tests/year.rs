@@ -112,7 +112,7 @@ fn within(windows: &[Window], now: i64) -> bool {
 enum Death {
     Claimed,
     Committed,
-    Announced,
+    Published,
 }
 
 /// A running execution of the state machine.
@@ -196,7 +196,7 @@ impl<'a> World<'a> {
             requests: 0,
         };
         world.nothing_is_forgotten(instant(by_poller));
-        world.announce(Trigger::Poller, None);
+        world.publish(Trigger::Poller, None);
         world
     }
 
@@ -269,14 +269,14 @@ impl<'a> World<'a> {
             return None;
         }
         self.deaths += 1;
-        self.rng.choice([Death::Claimed, Death::Committed, Death::Announced])
+        self.rng.choice([Death::Claimed, Death::Committed, Death::Published])
     }
 
     /// The path; answers whether the process died.
     fn refresh(&mut self, trigger: Trigger) -> bool {
         let death = self.death();
         if trigger == Trigger::Recheck {
-            self.announce(trigger, death);
+            self.publish(trigger, death);
         }
         let now = self.clock(trigger);
         if !self.order.wants_check(trigger, now, &self.schedule) {
@@ -329,23 +329,23 @@ impl<'a> World<'a> {
         }
         self.write_due(self.schedule.due_at(&self.order, now), now);
         if death != Some(Death::Committed) {
-            self.announce(trigger, death);
+            self.publish(trigger, death);
         }
     }
 
-    fn announce(&mut self, trigger: Trigger, death: Option<Death>) {
-        if self.order.announced >= self.order.seq || within(&self.life.bus_away, self.now) {
+    fn publish(&mut self, trigger: Trigger, death: Option<Death>) {
+        if self.order.published >= self.order.seq || within(&self.life.bus_away, self.now) {
             return;
         }
-        for event in self.history.iter().filter(|event| event.seq > self.order.announced) {
+        for event in self.history.iter().filter(|event| event.seq > self.order.published) {
             let (_, first) = self.heard.entry(event.id()).or_insert((self.now, event.clone()));
             assert_eq!(first, event, "a repeat says the same");
             if matches!(event.detail_type.as_str(), "Order Tracked" | "Order Resumed") {
                 self.executions.push(Execution { tick_at: self.now, ends_at: self.now + 300 * SECOND });
             }
         }
-        if death != Some(Death::Announced) {
-            self.order.announced = self.order.seq;
+        if death != Some(Death::Published) {
+            self.order.published = self.order.seq;
             let now = self.clock(trigger);
             self.write_due(self.schedule.due_at(&self.order, now), now);
         }
@@ -362,7 +362,7 @@ impl<'a> World<'a> {
         let waits = !order.phase.is_final()
             || order.awaits_card()
             || order.awaits_late_check()
-            || order.announced < order.seq;
+            || order.published < order.seq;
         assert_eq!(self.due_at.is_some(), waits, "{} at {}: {order:?}", self.now, stands(order));
         if let Some(due_at) = self.due_at {
             let wait = due_at.duration_since(now).as_millis() as i64;
@@ -544,7 +544,7 @@ fn a_retry_that_comes_after_the_refund_is_heard() {
     let refunded = look(&tracked(Product::Mobile), 8, shows("REFUNDED")).order;
     let first = 8 + HOUR / SECOND;
     assert_eq!(
-        schedule.due_at(&Order { announced: refunded.seq, ..refunded.clone() }, at(8)),
+        schedule.due_at(&Order { published: refunded.seq, ..refunded.clone() }, at(8)),
         Some(at(first))
     );
     assert!(refunded.wants_check(Trigger::Recheck, at(first), &schedule));
@@ -742,8 +742,8 @@ fn a_time_that_no_rule_can_have_written_is_not_believed() {
     ];
     for (name, order, wants) in rows {
         assert_eq!(order.wants_check(Trigger::Recheck, now, &schedule), wants, "{name}");
-        let announced = Order { announced: order.seq, ..order };
-        let due_at = schedule.due_at(&announced, now).expect(name);
-        assert!(due_at <= instant(longest_wait(&announced)), "{name}: due at {due_at}");
+        let published = Order { published: order.seq, ..order };
+        let due_at = schedule.due_at(&published, now).expect(name);
+        assert!(due_at <= instant(longest_wait(&published)), "{name}: due at {due_at}");
     }
 }

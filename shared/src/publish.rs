@@ -1,4 +1,4 @@
-//! Announcing events on the bus, lowest `seq` first.
+//! Publishing events on the bus, lowest `seq` first.
 
 use aws_sdk_eventbridge::{
     Client,
@@ -21,14 +21,14 @@ const MOST_BYTES: usize = 240 * 1024;
 
 /// Puts events on the bus.
 #[derive(Clone, Debug)]
-pub struct Announcer {
+pub struct Publisher {
     client: Later<Client>,
     bus: String,
 }
 
-/// How far announcing came. What is not out stays in the outbox.
+/// How far publishing came. What is not out stays in the outbox.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Announced {
+pub struct Published {
     /// Number of the last event that is out, and all before it.
     pub up_to: Option<u32>,
     /// How many went out.
@@ -60,39 +60,39 @@ impl<'a> From<&'a VendorEvent> for Entry<'a> {
     }
 }
 
-impl Announcer {
+impl Publisher {
     /// `bus`: the event bus by name.
     pub fn new(client: impl Into<Later<Client>>, bus: String) -> Self {
         Self { client: client.into(), bus }
     }
 
-    /// Announces `events`, which are ascending, and stops after the call in which one did not go out: what came after it in
+    /// Publishes `events`, which are ascending, and stops after the call in which one did not go out: what came after it in
     /// that call may be heard before it, and again.
-    pub async fn announce<'a, E>(&self, events: &'a [E]) -> Announced
+    pub async fn publish<'a, E>(&self, events: &'a [E]) -> Published
     where
         Entry<'a>: From<&'a E>,
     {
-        let mut announced = Announced { up_to: None, count: 0, stopped: None };
+        let mut published = Published { up_to: None, count: 0, stopped: None };
         let events: Vec<Entry<'a>> = events.iter().map(Entry::from).collect();
         for chunk in chunks(&events) {
             let entries = chunk.iter().map(|event| self.entry(event)).collect();
             let results = match self.client.get().put_events().set_entries(Some(entries)).send().await {
                 Ok(answer) => answer.entries.unwrap_or_default(),
                 Err(error) => {
-                    announced.stopped = Some(describe(&error));
-                    return announced;
+                    published.stopped = Some(describe(&error));
+                    return published;
                 }
             };
             for (index, event) in chunk.iter().enumerate() {
                 if let Some(why) = refused(results.get(index)) {
-                    announced.stopped = Some(why);
-                    return announced;
+                    published.stopped = Some(why);
+                    return published;
                 }
-                announced.up_to = Some(event.seq);
-                announced.count += 1;
+                published.up_to = Some(event.seq);
+                published.count += 1;
             }
         }
-        announced
+        published
     }
 
     fn entry(&self, event: &Entry<'_>) -> PutEventsRequestEntry {

@@ -8,10 +8,10 @@ use crate::{
     order::{OrderKey, Product},
 };
 
-async fn announcer(server: &MockServer) -> Announcer {
+async fn publisher(server: &MockServer) -> Publisher {
     let environment = AwsEnvironment::for_tests(&server.uri());
     let config = sdk_config(&environment, crate::http::Http::new(&[]).unwrap());
-    Announcer::new(aws_sdk_eventbridge::Client::new(&config), "bus".to_owned())
+    Publisher::new(aws_sdk_eventbridge::Client::new(&config), "bus".to_owned())
 }
 
 fn events(count: u32, bytes: usize) -> Vec<Event> {
@@ -55,15 +55,15 @@ async fn sizes_of_calls(server: &MockServer) -> Vec<usize> {
 #[tokio::test]
 async fn events_go_out_in_calls_of_ten() {
     let server = eventbridge(None).await;
-    let announced = announcer(&server).await.announce(&events(23, 10)).await;
-    assert_eq!(announced, Announced { up_to: Some(23), count: 23, stopped: None });
+    let published = publisher(&server).await.publish(&events(23, 10)).await;
+    assert_eq!(published, Published { up_to: Some(23), count: 23, stopped: None });
     assert_eq!(sizes_of_calls(&server).await, [10, 10, 3]);
 }
 
 #[tokio::test]
 async fn and_in_calls_of_less_than_256_kilobytes() {
     let server = eventbridge(None).await;
-    announcer(&server).await.announce(&events(5, 100 * 1024)).await;
+    publisher(&server).await.publish(&events(5, 100 * 1024)).await;
     assert_eq!(sizes_of_calls(&server).await, [2, 2, 1]);
 }
 
@@ -71,16 +71,16 @@ async fn and_in_calls_of_less_than_256_kilobytes() {
 async fn it_stops_before_an_entry_that_is_refused_though_the_call_succeeds() {
     for (refused, up_to) in [(0, None), (1, Some(1)), (4, Some(4))] {
         let server = eventbridge(Some(refused)).await;
-        let announced = announcer(&server).await.announce(&events(5, 10)).await;
-        assert_eq!((announced.up_to, announced.count), (up_to, refused));
-        assert_eq!(announced.stopped.as_deref(), Some("InternalFailure: try again"));
+        let published = publisher(&server).await.publish(&events(5, 10)).await;
+        assert_eq!((published.up_to, published.count), (up_to, refused));
+        assert_eq!(published.stopped.as_deref(), Some("InternalFailure: try again"));
     }
 }
 
 #[tokio::test]
-async fn a_bus_that_is_not_there_announces_nothing() {
+async fn a_missing_bus_publishes_nothing() {
     let server = MockServer::start().await;
-    let announced = announcer(&server).await.announce(&events(1, 10)).await;
-    assert_eq!((announced.up_to, announced.count), (None, 0));
-    assert!(announced.stopped.is_some());
+    let published = publisher(&server).await.publish(&events(1, 10)).await;
+    assert_eq!((published.up_to, published.count), (None, 0));
+    assert!(published.stopped.is_some());
 }
