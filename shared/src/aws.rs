@@ -105,11 +105,11 @@ pub fn of_service(environment: &AwsEnvironment, config: &SdkConfig, service: Ser
 }
 
 /// A client that is made when it is first needed: each costs half a million instructions of a start.
-pub struct Later<C>(Arc<LazyLock<C, Make<C>>>);
+pub struct Lazy<C>(Arc<LazyLock<C, Make<C>>>);
 
 type Make<C> = Box<dyn FnOnce() -> C + Send>;
 
-impl<C> Later<C> {
+impl<C> Lazy<C> {
     /// Made by `make`.
     pub fn new(make: impl FnOnce() -> C + Send + 'static) -> Self {
         Self(Arc::new(LazyLock::new(Box::new(make))))
@@ -121,21 +121,21 @@ impl<C> Later<C> {
     }
 }
 
-impl<C: Send + 'static> From<C> for Later<C> {
+impl<C: Send + 'static> From<C> for Lazy<C> {
     fn from(made: C) -> Self {
         Self::new(move || made)
     }
 }
 
-impl<C> Clone for Later<C> {
+impl<C> Clone for Lazy<C> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<C> fmt::Debug for Later<C> {
+impl<C> fmt::Debug for Lazy<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Later")
+        f.write_str("Lazy")
     }
 }
 

@@ -4,7 +4,7 @@ use aws_sdk_kms::primitives::Blob;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
-    aws::{Later, describe},
+    aws::{Lazy, describe},
     order::{OrderKey, SealedCard},
 };
 
@@ -12,7 +12,7 @@ use crate::{
 /// order.
 #[derive(Clone, Debug)]
 pub struct CardSafe {
-    kms: Later<aws_sdk_kms::Client>,
+    kms: Lazy<aws_sdk_kms::Client>,
     key_id: String,
 }
 
@@ -26,7 +26,7 @@ pub struct CardError {
 
 impl CardSafe {
     /// `key_id`: id or ARN of the key.
-    pub fn new(kms: impl Into<Later<aws_sdk_kms::Client>>, key_id: String) -> Self {
+    pub fn new(kms: impl Into<Lazy<aws_sdk_kms::Client>>, key_id: String) -> Self {
         Self { kms: kms.into(), key_id }
     }
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 use http::{HeaderValue, Request, Response, header};
 use hyper::body::Bytes;
 use rustls::pki_types::CertificateDer;
-use tokio::time::timeout;
 use tower::util::MapResponseLayer;
 
 use connections::Connections;
@@ -105,10 +104,10 @@ impl Http {
     pub async fn ask(
         &self,
         request: Request<()>,
-        patience: Duration,
+        timeout: Duration,
         most: usize,
     ) -> Result<Response<Bytes>, CallError> {
-        timeout(patience, self.asked(request, most)).await.unwrap_or(Err(CallError::TimedOut))
+        tokio::time::timeout(timeout, self.asked(request, most)).await.unwrap_or(Err(CallError::TimedOut))
     }
 
     async fn asked(&self, mut request: Request<()>, most: usize) -> Result<Response<Bytes>, CallError> {
@@ -134,11 +133,11 @@ impl Http {
     async fn call(
         &self,
         request: Request<Bytes>,
-        patience: Duration,
+        timeout: Duration,
         most: usize,
     ) -> Result<Response<Bytes>, CallError> {
         let answer = async { self.whole(self.client.execute(sendable(request)?).await, most).await };
-        timeout(patience, answer).await.unwrap_or(Err(CallError::TimedOut))
+        tokio::time::timeout(timeout, answer).await.unwrap_or(Err(CallError::TimedOut))
     }
 
     async fn whole(

@@ -1,13 +1,13 @@
 //! What the functions of the top-up tracker share. Start at [`refresh`]: the one path that every trigger takes.
 #![cfg_attr(test, allow(clippy::too_many_lines, reason = "tables and stories of tests"))]
 
-pub mod publish;
 pub mod aws;
 pub mod cards;
 pub mod clock;
 pub mod config;
 pub mod http;
 pub mod permits;
+pub mod publish;
 pub mod refresh;
 pub mod runtime;
 pub mod secret;

@@ -9,20 +9,20 @@ use aws_sdk_eventbridge::{
 use jiff::Timestamp;
 
 use crate::{
-    aws::{Later, describe},
+    aws::{Lazy, describe},
     order::{Event, SOURCE},
     rate_limiter::VendorEvent,
 };
 
 /// One `PutEvents` takes ten entries (EventBridge quotas) …
-const MOST_ENTRIES: usize = 10;
+const MAX_ENTRIES: usize = 10;
 /// … and 256 KiB in all; this leaves room for what is not the detail.
-const MOST_BYTES: usize = 240 * 1024;
+const MAX_BYTES: usize = 240 * 1024;
 
 /// Puts events on the bus.
 #[derive(Clone, Debug)]
 pub struct Publisher {
-    client: Later<Client>,
+    client: Lazy<Client>,
     bus: String,
 }
 
@@ -62,7 +62,7 @@ impl<'a> From<&'a VendorEvent> for Entry<'a> {
 
 impl Publisher {
     /// `bus`: the event bus by name.
-    pub fn new(client: impl Into<Later<Client>>, bus: String) -> Self {
+    pub fn new(client: impl Into<Lazy<Client>>, bus: String) -> Self {
         Self { client: client.into(), bus }
     }
 
@@ -117,9 +117,9 @@ fn chunks<'a, 'b>(events: &'b [Entry<'a>]) -> Vec<Vec<&'b Entry<'a>>> {
     let mut chunks: Vec<Vec<&'b Entry<'a>>> = Vec::new();
     let mut bytes = 0;
     for event in events {
-        let fits = bytes + event.detail.len() <= MOST_BYTES;
+        let fits = bytes + event.detail.len() <= MAX_BYTES;
         match chunks.last_mut() {
-            Some(last) if fits && last.len() < MOST_ENTRIES => last.push(event),
+            Some(last) if fits && last.len() < MAX_ENTRIES => last.push(event),
             _ => {
                 bytes = 0;
                 chunks.push(vec![event]);

@@ -11,7 +11,7 @@ use subtle::ConstantTimeEq;
 
 pub use vault::Vault;
 
-use crate::aws::{Later, describe};
+use crate::aws::{Lazy, describe};
 
 /// What a token is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -174,7 +174,7 @@ impl Secrets {
 
     async fn read(
         source: &SecretSource,
-        manager: &Later<aws_sdk_secretsmanager::Client>,
+        manager: &Lazy<aws_sdk_secretsmanager::Client>,
     ) -> Result<Self, SecretError> {
         let id = match source {
             SecretSource::Environment(secrets) => return Ok(secrets.clone()),

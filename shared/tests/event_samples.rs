@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use shared::{
     order::{
-        Amount, Decision, Event, Facts, Jitter, JsonText, Observation, Order, OrderKey, Place, Product, Ref,
-        SOURCE, Saw, Schedule, SealedCard, Seen, TrackedBy, VendorStatus, decide,
+        Amount, CheckResult, Decision, Event, Facts, Jitter, JsonText, Observation, Order, OrderKey, Place,
+        Product, Ref, SOURCE, Schedule, SealedCard, Snapshot, TrackedBy, VendorStatus, decide,
     },
     rate_limiter::{VendorEvent, VendorEventKind},
     secret::Fingerprint,
@@ -62,23 +62,23 @@ fn refunded() -> Facts {
     }
 }
 
-fn with_card() -> Seen {
+fn with_card() -> Snapshot {
     let facts = Facts {
         num_trans: Some("AT-2025-12345".into()),
         date_traitement: Some("2025-11-01T12:00:45.000Z".into()),
         ..facts(Product::Internet, "FULFILLED")
     };
     let card = SealedCard { ciphertext: b"sealed".to_vec(), masked: SealedCard::mask("123456789012") };
-    Seen { facts, card: Some(card), place: Place::Check }
+    Snapshot { facts, card: Some(card), place: Place::Check }
 }
 
 fn look(order: &Order, second: i64, facts: Facts) -> Decision {
-    see(order, second, Seen { facts, card: None, place: Place::Check })
+    see(order, second, Snapshot { facts, card: None, place: Place::Check })
 }
 
-fn see(order: &Order, second: i64, seen: Seen) -> Decision {
-    let observation = Observation { asked_at: at(second), saw: Saw::Order(Box::new(seen)) };
-    decide(order, &observation, at(second), Jitter::NONE, &Schedule::default()).unwrap()
+fn see(order: &Order, second: i64, seen: Snapshot) -> Decision {
+    let check_result = CheckResult { asked_at: at(second), observation: Observation::Order(Box::new(seen)) };
+    decide(order, &check_result, at(second), Jitter::NONE, &Schedule::default()).unwrap()
 }
 
 /// One of each about a key, by file name.

@@ -84,7 +84,7 @@ pub(crate) async fn give_up(tracker: &Tracker, key: &OrderKey, error: &StoreErro
     if matches!(error, StoreError::Corrupt { .. }) {
         let now = tracker.clock.now();
         let until = later(now, tracker.schedule.retry_after_failure);
-        if let Err(error) = tracker.store.postpone(key, now, until).await {
+        if let Err(error) = tracker.store.reschedule(key, now, until).await {
             tracing::error!(order = %key, %error, "nor could it be rescheduled");
         }
     }

@@ -54,7 +54,7 @@ impl Call {
 }
 
 /// The only body that we take is `{"ref": "…"}`.
-const MOST_BODY: usize = 16 * 1024;
+const MAX_BODY: usize = 16 * 1024;
 
 /// The call that a request is: its method, path and query, not its body.
 ///
@@ -128,7 +128,7 @@ pub(crate) fn body(request: &ApiGatewayV2httpRequest) -> Result<Option<Ref>, Ans
     let bad = |field: &str, why: String| Answer::problem(400, Some(field), why);
     let text = request.body.as_deref().unwrap_or_default();
     let too_large = || Answer::problem(413, Some("body"), "a body has at most 16 KB".to_owned());
-    if text.len() > MOST_BODY * 2 {
+    if text.len() > MAX_BODY * 2 {
         return Err(too_large());
     }
     let bytes = if request.is_base64_encoded {
@@ -136,7 +136,7 @@ pub(crate) fn body(request: &ApiGatewayV2httpRequest) -> Result<Option<Ref>, Ans
     } else {
         text.as_bytes().to_vec()
     };
-    if bytes.len() > MOST_BODY {
+    if bytes.len() > MAX_BODY {
         return Err(too_large());
     }
     if bytes.iter().all(u8::is_ascii_whitespace) {

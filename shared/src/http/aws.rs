@@ -23,7 +23,7 @@ use super::{CallError, Http};
 /// One attempt at an AWS call. The SDK repeats it, and has a limit for all attempts together.
 const AWS_TIMEOUT: Duration = Duration::from_millis(2500);
 /// A page of DynamoDB is 1 MB, and somewhat more as JSON.
-const MOST_OF_AWS: usize = 16 * 1024 * 1024;
+const MAX_AWS_BODY: usize = 16 * 1024 * 1024;
 
 impl From<Http> for SharedHttpClient {
     fn from(http: Http) -> Self {
@@ -47,7 +47,7 @@ impl HttpConnector for Http {
             let body = body.bytes().ok_or_else(|| user("streaming bodies are not sent"))?;
             let request = Request::from_parts(parts, Bytes::copy_from_slice(body));
             let answer =
-                Http::call(&http, request, AWS_TIMEOUT, MOST_OF_AWS).await.map_err(connector_error)?;
+                Http::call(&http, request, AWS_TIMEOUT, MAX_AWS_BODY).await.map_err(connector_error)?;
             HttpResponse::try_from(answer.map(SdkBody::from))
                 .map_err(|error| ConnectorError::other(error.into(), None))
         })

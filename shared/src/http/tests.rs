@@ -54,9 +54,9 @@ async fn get(http: &Http, to: &Uri) -> Result<Bytes, CallError> {
     get_within(Duration::from_secs(30), http, to).await
 }
 
-async fn get_within(patience: Duration, http: &Http, to: &Uri) -> Result<Bytes, CallError> {
+async fn get_within(timeout: Duration, http: &Http, to: &Uri) -> Result<Bytes, CallError> {
     let request = Request::get(to).body(Bytes::new()).unwrap();
-    http.call(request, patience, 10).await.map(Response::into_body)
+    http.call(request, timeout, 10).await.map(Response::into_body)
 }
 
 #[tokio::test]
@@ -105,8 +105,8 @@ async fn what_goes_wrong_has_a_name() {
     ];
     for (answer, keep, expected) in rows {
         let (to, _) = server(answer, keep).await;
-        let patience = Duration::from_millis(if expected == CallError::TimedOut { 200 } else { 30_000 });
-        let got = get_within(patience, &Http::new(&[]).unwrap(), &to).await;
+        let timeout = Duration::from_millis(if expected == CallError::TimedOut { 200 } else { 30_000 });
+        let got = get_within(timeout, &Http::new(&[]).unwrap(), &to).await;
         assert_eq!(got, Err(expected), "{answer:?}, kept: {keep}");
     }
 }

@@ -4,12 +4,12 @@ use jiff::Timestamp;
 
 use super::{Check, CheckError, Counters, NoCall, Tracker};
 use crate::{
-    order::{Observation, Order, OrderKey, Place, Saw, Seen, Trigger},
+    order::{CheckResult, Observation, Order, OrderKey, Place, Snapshot, Trigger},
     permits::Permit,
     rate_limiter::Verdict,
     secret::VendorKey,
     store::StoreError,
-    vendor::{Oddities, ShownOrder, VendorError},
+    vendor::{Oddities, VendorError, VendorOrder},
 };
 
 /// An order on the way from its check to the decision about it.
@@ -19,7 +19,7 @@ pub(super) struct Checked {
     /// What came of the check.
     pub(super) check: Check,
     /// What is to be decided on; `None`: nothing.
-    pub(super) observation: Option<Observation>,
+    pub(super) check_result: Option<CheckResult>,
     /// What the call cost and brought, but for what came of it.
     pub(super) counters: Counters,
 }
@@ -28,19 +28,19 @@ impl Checked {
     /// No call was made, and nothing is to be decided.
     pub(super) fn not_made(order: Order, why: NoCall) -> Self {
         let check = Check::NotMade(why);
-        Self { order, check, observation: None, counters: Counters::default() }
+        Self { order, check, check_result: None, counters: Counters::default() }
     }
 
     /// No call was made, but the deadline and the time to be overdue count all the same.
     pub(super) fn time_passed(order: Order, now: Timestamp, why: NoCall) -> Self {
-        let observation = Some(Observation { asked_at: now, saw: Saw::NotAsked });
-        Self { observation, ..Self::not_made(order, why) }
+        let check_result = Some(CheckResult { asked_at: now, observation: Observation::NotAsked });
+        Self { check_result, ..Self::not_made(order, why) }
     }
 
     /// The vendor was asked at `asked_at`.
-    pub(super) fn made(order: Order, asked_at: Timestamp, saw: Saw, check: Check) -> Self {
-        let observation = Some(Observation { asked_at, saw });
-        Self { order, check, observation, counters: Counters::default() }
+    pub(super) fn made(order: Order, asked_at: Timestamp, observation: Observation, check: Check) -> Self {
+        let check_result = Some(CheckResult { asked_at, observation });
+        Self { order, check, check_result, counters: Counters::default() }
     }
 }
 
@@ -120,8 +120,8 @@ impl Tracker {
         let answer = self.vendor.check_id(key, &claimed.key).await;
         self.learn(permit, answer.as_ref().err()).await;
         let odd_fields = answer.as_ref().map_or(0, |answer| answer.odd.count());
-        let (saw, check) = self.read(&claimed, trigger, answer).await;
-        let mut checked = Checked::made(claimed, now, saw, check);
+        let (observation, check) = self.read(&claimed, trigger, answer).await;
+        let mut checked = Checked::made(claimed, now, observation, check);
         checked.counters.vendor_calls += 1;
         checked.counters.odd_fields += odd_fields;
         Ok(checked)
@@ -133,31 +133,33 @@ impl Tracker {
         order: &Order,
         trigger: Trigger,
         answer: Result<crate::vendor::Answer, VendorError>,
-    ) -> (Saw, Check) {
+    ) -> (Observation, Check) {
         let seen = match answer {
             Ok(answer) => {
                 note_odd(&order.key, &answer.odd);
-                let saw = match answer.order {
+                let observation = match answer.order {
                     Some(shown) => self.observe(order, shown, Place::Check).await,
                     None if order.is_known() => Err(CheckError::Vanished),
-                    None => Ok(Saw::NotFound),
+                    None => Ok(Observation::NotFound),
                 };
-                saw.map(|saw| (saw, answer.request_id))
+                observation.map(|observation| (observation, answer.request_id))
             }
             Err(error) => Err(error.into()),
         };
         match seen {
-            Ok((saw, request_id)) => {
-                let status = match &saw {
-                    Saw::Order(seen) => seen.facts.status.as_ref().map_or("", |status| status.as_str()),
+            Ok((observation, request_id)) => {
+                let status = match &observation {
+                    Observation::Order(seen) => {
+                        seen.facts.status.as_ref().map_or("", |status| status.as_str())
+                    }
                     _ => "NOT_FOUND",
                 };
                 tracing::info!(order = %order.key, ?trigger, status, request_id, "checked");
-                (saw, Check::Answered)
+                (observation, Check::Answered)
             }
             Err(error) => {
                 tracing::warn!(order = %order.key, ?trigger, kind = error.name(), %error, "check failed");
-                (error.saw(), Check::Failed(error))
+                (error.observation(), Check::Failed(error))
             }
         }
     }
@@ -166,14 +168,14 @@ impl Tracker {
     pub(super) async fn observe(
         &self,
         order: &Order,
-        shown: ShownOrder,
+        shown: VendorOrder,
         place: Place,
-    ) -> Result<Saw, CheckError> {
+    ) -> Result<Observation, CheckError> {
         let card = match shown.card_code {
             Some(code) if order.card.is_none() => Some(self.cards.seal(&order.key, &code).await?),
             _ => None,
         };
-        Ok(Saw::Order(Box::new(Seen { facts: shown.facts, card, place })))
+        Ok(Observation::Order(Box::new(Snapshot { facts: shown.facts, card, place })))
     }
 
     /// Takes in what an answer says about the key; `error`: why there is none. What goes wrong here costs no order its check.

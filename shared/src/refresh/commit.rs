@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{Check, Checked, Counters, MAX_RACES, Tracker, counters::Before, deleted};
 use crate::{
-    order::{Decision, Event, Jitter, Observation, Order, Saw, Trouble, decide},
+    order::{CheckResult, Decision, Event, Jitter, Observation, Order, Trouble, decide},
     store::{Commit, StoreError},
 };
 
@@ -23,12 +23,12 @@ impl Tracker {
     /// # Errors
     /// If the table fails. What the table refuses is no error once it could be noted that it does: see [`Check::Failed`].
     pub(super) async fn decide_and_commit(&self, checked: Checked) -> Result<Committed, StoreError> {
-        let Checked { order, mut check, observation, mut counters } = checked;
-        let Some(observation) = observation else {
+        let Checked { order, mut check, check_result, mut counters } = checked;
+        let Some(check_result) = check_result else {
             return Ok(Committed { order, events: Vec::new(), check, counters });
         };
-        let (before, asked_at) = (Before::from(&order), observation.asked_at);
-        let (order, events) = match self.commit(&order, &observation).await {
+        let (before, asked_at) = (Before::from(&order), check_result.asked_at);
+        let (order, events) = match self.commit(&order, &check_result).await {
             Err(error @ StoreError::Refused { .. }) => {
                 tracing::error!(order = %order.key, %error, "what a check showed cannot be stored");
                 let noted = self.commit_that_refused(&order, asked_at).await?;
@@ -47,8 +47,8 @@ impl Tracker {
         order: &Order,
         asked_at: Timestamp,
     ) -> Result<(Order, Vec<Event>), StoreError> {
-        let observation = Observation { asked_at, saw: Saw::Trouble(Trouble::StoreRefuses) };
-        let noted = self.commit(order, &observation).await;
+        let check_result = CheckResult { asked_at, observation: Observation::Trouble(Trouble::StoreRefuses) };
+        let noted = self.commit(order, &check_result).await;
         if let Err(StoreError::Refused { .. }) = noted {
             let stored = self.store.load(&order.key).await?.ok_or_else(|| deleted(&order.key))?;
             // What was to be published before does not wait for room in the record.
@@ -62,16 +62,16 @@ impl Tracker {
     async fn commit(
         &self,
         order: &Order,
-        observation: &Observation,
+        check_result: &CheckResult,
     ) -> Result<(Order, Vec<Event>), StoreError> {
         let jitter = Jitter::new(fastrand::f64() * 2.0 - 1.0);
         let mut order = order.clone();
         for _ in 0..MAX_RACES {
             let now = self.clock.now();
-            let Some(decision) = decide(&order, observation, now, jitter, &self.schedule) else {
+            let Some(decision) = decide(&order, check_result, now, jitter, &self.schedule) else {
                 return Ok((order, Vec::new()));
             };
-            if decision.order == order && observation.saw == Saw::NotAsked {
+            if decision.order == order && check_result.observation == Observation::NotAsked {
                 return Ok((order, Vec::new()));
             }
             let due_at = self.schedule.due_at(&decision.order, now);
@@ -90,7 +90,7 @@ impl Tracker {
     /// Not even a note fits into the record: all that is left is to make the order due seldom. The caller tells of the error.
     async fn check_seldom(&self, order: &Order) {
         let due_at = self.clock.now().checked_add(self.schedule.recheck_failing).ok();
-        if let Err(error) = self.store.put_off(order, due_at).await {
+        if let Err(error) = self.store.reschedule_if_unchanged(order, due_at).await {
             tracing::error!(order = %order.key, %error, "nor can it be made due later");
         }
     }

@@ -70,11 +70,11 @@ impl Tracker {
         note_odd(&key, &odd);
         counters.odd_fields += odd.count();
         let (registration, order) = self.track(&key, Some(wanted.clone()), TrackedBy::Put).await?;
-        let (saw, check) = match self.observe(&order, shown, Place::Check).await {
-            Ok(saw) => (saw, Check::Answered),
-            Err(error) => (error.saw(), Check::Failed(error)),
+        let (observation, check) = match self.observe(&order, shown, Place::Check).await {
+            Ok(observation) => (observation, Check::Answered),
+            Err(error) => (error.observation(), Check::Failed(error)),
         };
-        let found = self.finish(Checked::made(order, asked_at, saw, check)).await?;
+        let found = self.finish(Checked::made(order, asked_at, observation, check)).await?;
         *counters += found.counters;
         Ok(Found::Order(registration, Box::new(found)))
     }

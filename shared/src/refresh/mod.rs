@@ -28,11 +28,11 @@ use commit::Committed;
 use publish::Published;
 
 use crate::{
-    publish::Publisher,
     cards::{CardError, CardSafe},
     clock::Clock,
-    order::{Order, OrderKey, Saw, Schedule, Trigger, Trouble},
+    order::{Observation, Order, OrderKey, Schedule, Trigger, Trouble},
     permits::Permits,
+    publish::Publisher,
     rate_limiter::{Denied, DenyReason, Usage},
     secret::Vault,
     store::{Store, StoreError},
@@ -166,14 +166,14 @@ impl CheckError {
     }
 
     /// What it means for the order.
-    fn saw(&self) -> Saw {
+    fn observation(&self) -> Observation {
         let trouble = match self {
             Self::Vendor(error) => error.trouble(),
             Self::Card(_) => None,
             Self::Vanished => Some(Trouble::Vanished),
             Self::Store(_) => Some(Trouble::StoreRefuses),
         };
-        trouble.map_or(Saw::Nothing, Saw::Trouble)
+        trouble.map_or(Observation::Nothing, Observation::Trouble)
     }
 }
 
@@ -206,7 +206,7 @@ impl Tracker {
     /// The path of an order that was just loaded.
     async fn refresh_loaded(&self, order: Order, trigger: Trigger) -> Result<Refreshed, StoreError> {
         let checked = self.check(order, trigger).await?;
-        if trigger != Trigger::Recheck && checked.observation.is_none() {
+        if trigger != Trigger::Recheck && checked.check_result.is_none() {
             return Ok(Refreshed::unchanged(checked));
         }
         let refreshed = self.finish(checked).await?;
@@ -228,7 +228,7 @@ impl Tracker {
     /// An order that is due but wants nothing is due when it says so itself: a race can leave it due too early, and the recheck would find
     /// it every minute.
     async fn reschedule(&self, order: &Order) -> Result<(), StoreError> {
-        self.store.put_off(order, self.schedule.due_at(order, self.clock.now())).await
+        self.store.reschedule_if_unchanged(order, self.schedule.due_at(order, self.clock.now())).await
     }
 
     /// What is known of the vendor's key that is in use.

@@ -4,13 +4,13 @@ use tokio::time::timeout;
 
 use super::{Lists, Tracker};
 use crate::{
-    publish::Publisher,
-    aws::{Later, Service, of_service, sdk_config},
+    aws::{Lazy, Service, of_service, sdk_config},
     cards::CardSafe,
     clock::Clock,
     config::Config,
     http::Http,
     permits::Permits,
+    publish::Publisher,
     secret::{SecretError, Vault},
     store::Store,
     vendor::Vendor,
@@ -51,12 +51,12 @@ impl Tracker {
         let (manager, kms, events) =
             (of(Service::SecretsManager), of(Service::Kms), of(Service::EventBridge));
         let clock = Clock::System;
-        let manager = Later::new(move || aws_sdk_secretsmanager::Client::new(&manager));
+        let manager = Lazy::new(move || aws_sdk_secretsmanager::Client::new(&manager));
         let vault = Vault::open(config.secrets.clone(), manager, clock.now()).await?;
         let store =
             Store::new(aws_sdk_dynamodb::Client::new(&of(Service::DynamoDb)), config.orders_table.clone());
-        let kms = Later::new(move || aws_sdk_kms::Client::new(&kms));
-        let events = Later::new(move || aws_sdk_eventbridge::Client::new(&events));
+        let kms = Lazy::new(move || aws_sdk_kms::Client::new(&kms));
+        let events = Lazy::new(move || aws_sdk_eventbridge::Client::new(&events));
         Ok(Self {
             permits: Permits::new(store.clone(), clock.clone(), config.budget),
             store,

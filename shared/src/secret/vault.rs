@@ -8,7 +8,7 @@ use std::{
 use jiff::Timestamp;
 
 use super::{SecretError, SecretSource, Secrets, TokensUnknown};
-use crate::aws::Later;
+use crate::aws::Lazy;
 
 /// A secret is read again at most so often, whatever tokens are presented.
 const READ_AGAIN_AFTER: Duration = Duration::from_secs(60);
@@ -26,7 +26,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct Vault {
     source: SecretSource,
-    manager: Later<aws_sdk_secretsmanager::Client>,
+    manager: Lazy<aws_sdk_secretsmanager::Client>,
     held: Arc<Mutex<Held>>,
 }
 
@@ -46,7 +46,7 @@ impl Vault {
     /// If Secrets Manager fails, or the secret is not in its form.
     pub async fn open(
         source: SecretSource,
-        manager: impl Into<Later<aws_sdk_secretsmanager::Client>>,
+        manager: impl Into<Lazy<aws_sdk_secretsmanager::Client>>,
         now: Timestamp,
     ) -> Result<Self, SecretError> {
         let manager = manager.into();

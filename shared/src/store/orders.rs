@@ -141,7 +141,11 @@ impl Store {
     ///
     /// # Errors
     /// If DynamoDB fails.
-    pub async fn put_off(&self, order: &Order, due_at: Option<Timestamp>) -> Result<(), StoreError> {
+    pub async fn reschedule_if_unchanged(
+        &self,
+        order: &Order,
+        due_at: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
         let change = Change::default().only_if(version("=", order)).only_if(is(
             "announced",
             "=",
@@ -189,7 +193,12 @@ impl Store {
     ///
     /// # Errors
     /// If DynamoDB fails.
-    pub async fn postpone(&self, key: &OrderKey, now: Timestamp, until: Timestamp) -> Result<(), StoreError> {
+    pub async fn reschedule(
+        &self,
+        key: &OrderKey,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<(), StoreError> {
         let change = Change::default().only_if(is("due_at", "<=", millis(now)));
         let change = item::set_due(change, item::shard(key), Some(until));
         self.update(key, "reschedule an order that cannot be read", change).await.map(drop)

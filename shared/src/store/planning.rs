@@ -10,11 +10,11 @@ use super::{Item, Store, StoreError, due::read_key, item};
 use crate::order::{Order, OrderKey};
 
 /// `BatchGetItem` takes so many keys.
-const MOST_KEYS: usize = 100;
+const MAX_KEYS: usize = 100;
 /// How often keys that DynamoDB left out are asked for again.
-const MOST_TRIES: usize = 4;
+const MAX_TRIES: usize = 4;
 /// So many orders in flight are planned over; of more, those in flight for longest.
-const MOST_IN_FLIGHT: usize = 4000;
+const MAX_IN_FLIGHT: usize = 4000;
 
 impl Store {
     /// Orders in flight, but those that are due already: the recheck processes them. The index lags behind the table.
@@ -27,7 +27,7 @@ impl Store {
     }
 
     async fn in_flight_part(&self, part: &str, now: Timestamp) -> Result<Vec<OrderKey>, StoreError> {
-        let most = MOST_IN_FLIGHT / item::IN_FLIGHT.len();
+        let most = MAX_IN_FLIGHT / item::IN_FLIGHT.len();
         let page = self
             .client
             .query()
@@ -52,9 +52,9 @@ impl Store {
         let mut orders = Vec::with_capacity(keys.len());
         let mut named = HashSet::with_capacity(keys.len());
         let keys: Vec<&OrderKey> = keys.iter().filter(|key| named.insert(*key)).collect();
-        for some in keys.chunks(MOST_KEYS) {
+        for some in keys.chunks(MAX_KEYS) {
             let mut wanted: Vec<Item> = some.iter().map(|key| item::order_key(key)).collect();
-            for _ in 0..MOST_TRIES {
+            for _ in 0..MAX_TRIES {
                 if wanted.is_empty() {
                     break;
                 }

@@ -8,7 +8,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::ExposeSecret;
 
 use super::{
-    Oddities, ShownOrder, VendorError,
+    Oddities, VendorError, VendorOrder,
     envelope::{self, Head, Opened},
     json::text_of,
     order,
@@ -26,7 +26,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(8);
 /// Who asks, for the vendor's logs.
 const USER_AGENT: &str = concat!("topup-tracker/", env!("CARGO_PKG_VERSION"));
 /// An order's answer is a few hundred bytes; nothing longer than this is read to its end.
-const MOST_BODY: usize = 1024 * 1024;
+const MAX_BODY: usize = 1024 * 1024;
 /// Everything but letters, digits and what RFC 3986 leaves alone: a `ref` comes back with `+`.
 const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
@@ -41,7 +41,7 @@ pub struct Vendor {
 #[derive(Debug)]
 pub struct Answer {
     /// The order; `None`: the vendor said that it does not know it.
-    pub order: Option<ShownOrder>,
+    pub order: Option<VendorOrder>,
     /// `requestId`, the vendor's own number of the call, if there was one.
     pub request_id: Option<String>,
     /// Fields that could not be taken as they came.
@@ -95,7 +95,7 @@ impl Vendor {
         call: &str,
         what: &str,
     ) -> Result<Answer, VendorError> {
-        let answer = self.get(token, &format!("{product}/{call}/{what}"), MOST_BODY).await?;
+        let answer = self.get(token, &format!("{product}/{call}/{what}"), MAX_BODY).await?;
         read_answer(product, answer.status(), retry_after(answer.headers()), answer.body())
     }
 

@@ -11,7 +11,7 @@ use secrecy::ExposeSecret;
 use serde_json::value::RawValue;
 
 use super::{
-    Oddities, ShownOrder, Vendor, VendorError,
+    Oddities, Vendor, VendorError, VendorOrder,
     client::retry_after,
     envelope::{self, Envelope, Head, Opened},
     json::{Object, kind, text_of},
@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// A hundred rows, each of which may be as long as one order's answer is in practice; nothing longer than this is read to its end.
-const MOST_BODY: usize = 4 * 1024 * 1024;
+const MAX_BODY: usize = 4 * 1024 * 1024;
 /// A row that was created so much before or after the window is none that was asked for: bounds may be taken to the second.
 const SLACK_MILLIS: i64 = 2000;
 
@@ -32,7 +32,7 @@ const SLACK_MILLIS: i64 = 2000;
 #[derive(Debug)]
 pub struct Listing {
     /// The orders, each once, in the vendor's order (newest first, says the Arabic page of the mobile list); less those that cannot be read.
-    pub rows: Vec<ShownOrder>,
+    pub rows: Vec<VendorOrder>,
     /// Whether the window holds no more than was shown: then an order that is missing is not in it.
     pub complete: bool,
     /// How many orders the window holds, as the vendor says, or as many as were shown.
@@ -59,7 +59,7 @@ impl Vendor {
             time(page.from),
             time(page.to)
         );
-        let answer = self.get(token, &path, MOST_BODY).await?;
+        let answer = self.get(token, &path, MAX_BODY).await?;
         read_list(page, answer.status(), retry_after(answer.headers()), answer.body())
     }
 }
@@ -145,8 +145,8 @@ impl Pagination {
 }
 
 /// The rows that can be read, each order once; rows of one order that contradict each other count as none.
-fn read_rows(product: Product, path: &str, items: &[&RawValue], odd: &mut Oddities) -> Vec<ShownOrder> {
-    let mut rows: Vec<ShownOrder> = Vec::with_capacity(items.len());
+fn read_rows(product: Product, path: &str, items: &[&RawValue], odd: &mut Oddities) -> Vec<VendorOrder> {
+    let mut rows: Vec<VendorOrder> = Vec::with_capacity(items.len());
     let mut places: HashMap<OrderId, usize> = HashMap::with_capacity(items.len());
     let mut contradicted: HashSet<OrderId> = HashSet::new();
     for (index, item) in items.iter().enumerate() {
@@ -184,13 +184,13 @@ fn read_rows(product: Product, path: &str, items: &[&RawValue], odd: &mut Odditi
     rows
 }
 
-fn contradicts(one: &ShownOrder, other: &ShownOrder) -> bool {
-    let code = |row: &ShownOrder| row.card_code.as_ref().map(|code| code.expose_secret().to_owned());
+fn contradicts(one: &VendorOrder, other: &VendorOrder) -> bool {
+    let code = |row: &VendorOrder| row.card_code.as_ref().map(|code| code.expose_secret().to_owned());
     one.facts.status != other.facts.status || code(one) != code(other)
 }
 
 /// Whether a row was created when it was asked for; one that does not say so counts as if.
-fn is_within(page: &Page, row: &ShownOrder) -> bool {
+fn is_within(page: &Page, row: &VendorOrder) -> bool {
     let created: Option<Timestamp> = row.facts.created_at.as_deref().and_then(|text| text.parse().ok());
     created.is_none_or(|created| {
         let created = created.as_millisecond();

@@ -16,5 +16,5 @@ pub use client::{Answer, Vendor, read_answer};
 pub use error::VendorError;
 pub use json::Oddities;
 pub use list::{Listing, read_list};
-pub use order::ShownOrder;
+pub use order::VendorOrder;
 pub use reference::{names, without_prefix};

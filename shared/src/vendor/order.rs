@@ -19,7 +19,7 @@ const MAX_STATUS: usize = 200;
 
 /// An order as the vendor showed it, its card code still in clear.
 #[derive(Debug)]
-pub struct ShownOrder {
+pub struct VendorOrder {
     /// `_id`.
     pub id: OrderId,
     /// All but the card code; its status is there.
@@ -36,7 +36,7 @@ pub(super) fn read(
     product: Product,
     order: &Object<'_>,
     odd: &mut Oddities,
-) -> Result<ShownOrder, VendorError> {
+) -> Result<VendorOrder, VendorError> {
     let id = order.strict_text("_id")?;
     let id = id.parse().map_err(|_| VendorError::unreadable(&order.path_of("_id"), "no order's id"))?;
     let status = order.strict_text("status")?;
@@ -67,7 +67,7 @@ pub(super) fn read(
             card_code = card(order, odd);
         }
     }
-    Ok(ShownOrder { id, facts, card_code })
+    Ok(VendorOrder { id, facts, card_code })
 }
 
 /// A number, or a text that is one, with the vendor's digits.

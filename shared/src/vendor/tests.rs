@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     order::{
-        Decision, Jitter, Observation, Order, OrderKey, Place, Product, Saw, Schedule, SealedCard, Seen,
-        TrackedBy, decide,
+        CheckResult, Decision, Jitter, Observation, Order, OrderKey, Place, Product, Schedule, SealedCard,
+        Snapshot, TrackedBy, decide,
     },
     page::Page,
 };
@@ -136,14 +136,15 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_760_000_000 + second).unwrap()
 }
 
-fn decided(key: &OrderKey, shown: &ShownOrder, place: Place) -> Decision {
+fn decided(key: &OrderKey, shown: &VendorOrder, place: Place) -> Decision {
     let (order, _) = Order::track(key.clone(), None, TrackedBy::Put, at(0), &Schedule::default());
     let card = shown
         .card_code
         .as_ref()
         .map(|_| SealedCard { ciphertext: b"sealed".to_vec(), masked: "**".to_owned() });
-    let saw = Saw::Order(Box::new(Seen { facts: shown.facts.clone(), card, place }));
-    decide(&order, &Observation { asked_at: at(9), saw }, at(9), Jitter::NONE, &Schedule::default()).unwrap()
+    let observation = Observation::Order(Box::new(Snapshot { facts: shown.facts.clone(), card, place }));
+    decide(&order, &CheckResult { asked_at: at(9), observation }, at(9), Jitter::NONE, &Schedule::default())
+        .unwrap()
 }
 
 /// The outcome that is published, after all that goes out was seen to be JSON of a bounded length.

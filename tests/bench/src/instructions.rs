@@ -15,7 +15,7 @@ use crate::{
 /// A warm call is the mean of so many.
 const WARM_CALLS: u32 = 10;
 /// A run is tried so often: under valgrind all takes many times as long, and a timeout of the program's own may strike.
-const MOST_TRIES: usize = 4;
+const MAX_TRIES: usize = 4;
 /// Counts of one subject, in instructions.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Counts {
@@ -49,7 +49,7 @@ pub async fn count(
         let mut counts = Vec::new();
         for _ in 0..runs {
             let mut counted = run(subject, environment, calls, folder).await;
-            for _ in 1..MOST_TRIES {
+            for _ in 1..MAX_TRIES {
                 if counted.is_err() {
                     counted = run(subject, environment, calls, folder).await;
                 }

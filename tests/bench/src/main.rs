@@ -81,12 +81,12 @@ async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let subjects: Vec<Subject> = serde_json::from_str(&std::fs::read_to_string(&arguments.subjects)?)?;
     let stand_ins = StandIns::start(&folder).await?;
     // Under valgrind all is slower: the first question to the table has to be answered within init, so that its instructions are counted there.
-    let patience = match arguments.what {
+    let timeout = match arguments.what {
         What::Time { .. } => "300ms",
         What::Count { .. } => "60s",
     };
     let environment = |subject: &Subject| {
-        let own = if subject.ours { our_settings(patience) } else { peers_settings() };
+        let own = if subject.ours { our_settings(timeout) } else { peers_settings() };
         stand_ins.environment().clone().into_iter().chain(own).collect::<BTreeMap<_, _>>()
     };
     let figures = match arguments.what {

@@ -19,7 +19,7 @@ mod stack;
 mod test_bed;
 
 pub use bus::{Bus, Heard};
-pub use fault_gate::{Published, Answer, Gate, Passage, Request};
+pub use fault_gate::{Answer, Gate, Passage, Published, Request};
 pub use order::TestOrder;
 pub use process::{HoldingProxy, RuntimeApi};
 pub use sandbox::Sandbox;

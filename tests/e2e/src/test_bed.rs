@@ -29,7 +29,6 @@ use axum::{
     routing::get,
 };
 use shared::{
-    publish::Publisher,
     aws::sdk_config,
     cards::CardSafe,
     clock::Clock,
@@ -37,13 +36,14 @@ use shared::{
     http::Http,
     order::{Event, OrderKey},
     permits::Permits,
+    publish::Publisher,
     refresh::Tracker,
     store::Store,
 };
 
 use crate::{
     Sandbox, Stack,
-    fault_gate::{Published, PublishedEvents, Gate, GatedHttp, Passage, Request},
+    fault_gate::{Gate, GatedHttp, Passage, Published, PublishedEvents, Request},
     process::serve,
     stack::done,
 };

@@ -16,12 +16,12 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use shared::{
     order::{
-        Decision, Facts, Jitter, Observation, Order, OrderKey, OrderView, Place, Product, Saw, Schedule,
-        SealedCard, Seen, TrackedBy, Trigger, Trouble, decide,
+        CheckResult, Decision, Facts, Jitter, Observation, Order, OrderKey, OrderView, Place, Product,
+        Schedule, SealedCard, Snapshot, TrackedBy, Trigger, Trouble, decide,
     },
     page::Page,
     store::{Item, read_order, write_order},
-    vendor::{self, Answer, Listing, ShownOrder, VendorError},
+    vendor::{self, Answer, Listing, VendorError, VendorOrder},
 };
 use std::time::Duration;
 
@@ -80,7 +80,7 @@ pub fn vendor_list(body: &[u8]) {
         if let Some(other) = secret::replaced(body, b"\"card_code\"") {
             // Offers are shown as they came, whatever is in them.
             let offers = |listing: &Listing| {
-                let of_row = |row: &ShownOrder| {
+                let of_row = |row: &VendorOrder| {
                     row.facts.suggested_offers.as_ref().map(|offers| offers.get().to_owned())
                 };
                 listing.rows.iter().filter_map(of_row).collect::<String>()
@@ -225,10 +225,11 @@ pub fn stored_item(item: &[u8]) {
         }
         serde_json::to_string(&OrderView::of(&order, now)).expect("an order can be shown");
         let troubles = [Trouble::Unreadable, Trouble::Rejected, Trouble::Vanished, Trouble::StoreRefuses];
-        let shown_nothing = [Saw::NotFound, Saw::NotListed, Saw::Nothing, Saw::NotAsked];
-        for saw in shown_nothing.into_iter().chain(troubles.map(Saw::Trouble)) {
+        let shown_nothing =
+            [Observation::NotFound, Observation::NotListed, Observation::Nothing, Observation::NotAsked];
+        for observation in shown_nothing.into_iter().chain(troubles.map(Observation::Trouble)) {
             let Some(decision) =
-                decide(&order, &Observation { asked_at: now, saw }, now, Jitter::NONE, &schedule)
+                decide(&order, &CheckResult { asked_at: now, observation }, now, Jitter::NONE, &schedule)
             else {
                 continue;
             };
@@ -260,16 +261,16 @@ fn decided(key: &OrderKey, answer: &Answer) -> Vec<Decision> {
     let schedule = Schedule::default();
     let now = now();
     let seal = |code: &str| SealedCard { ciphertext: b"sealed".to_vec(), masked: SealedCard::mask(code) };
-    let saw = match &answer.order {
-        Some(shown) => Saw::Order(Box::new(Seen {
+    let observation = match &answer.order {
+        Some(shown) => Observation::Order(Box::new(Snapshot {
             facts: shown.facts.clone(),
             card: shown.card_code.as_ref().map(|code| seal(code.expose_secret())),
             place: Place::Check,
         })),
-        None => Saw::NotFound,
+        None => Observation::NotFound,
     };
-    let look = |order: &Order, saw: Saw, now: Timestamp| {
-        decide(order, &Observation { asked_at: now, saw }, now, Jitter::NONE, &schedule)
+    let look = |order: &Order, observation: Observation, now: Timestamp| {
+        decide(order, &CheckResult { asked_at: now, observation }, now, Jitter::NONE, &schedule)
             .expect("nobody has looked since")
     };
     let (order, _) = Order::track(key.clone(), None, TrackedBy::Put, now, &schedule);
@@ -277,13 +278,14 @@ fn decided(key: &OrderKey, answer: &Answer) -> Vec<Decision> {
     let last = later.checked_add(Duration::from_secs(600)).expect("a time");
     let before = ["HANDLING", "QUEUED", "UNKNOWN_ERROR", "FULFILLED", "REFUNDED"].map(|text| {
         let facts = Facts { status: Some(text.to_owned().into()), ..Facts::default() };
-        look(&order, Saw::Order(Box::new(Seen { facts, card: None, place: Place::Check })), later).order
+        look(&order, Observation::Order(Box::new(Snapshot { facts, card: None, place: Place::Check })), later)
+            .order
     });
     let mut all = vec![
-        look(&order, saw.clone(), later),
-        look(&look(&order, Saw::NotFound, later).order, saw.clone(), last),
+        look(&order, observation.clone(), later),
+        look(&look(&order, Observation::NotFound, later).order, observation.clone(), last),
     ];
-    all.extend(before.map(|order| look(&order, saw.clone(), last)));
+    all.extend(before.map(|order| look(&order, observation.clone(), last)));
     all
 }
 

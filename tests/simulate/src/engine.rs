@@ -12,8 +12,8 @@ use jiff::Timestamp;
 use poller::next_tick;
 use shared::{
     order::{
-        Facts, Jitter, Observation, Order, OrderKey, Phase, Place, Product, Saw, Schedule, Seen, TrackedBy,
-        Trigger, VendorStatus, decide,
+        CheckResult, Facts, Jitter, Observation, Order, OrderKey, Phase, Place, Product, Schedule, Snapshot,
+        TrackedBy, Trigger, VendorStatus, decide,
     },
     page::{MAX_ROWS, Page, UnderWay},
     planner::{Call, Candidate, List, plan},
@@ -446,9 +446,10 @@ impl Engine<'_> {
         };
         let facts =
             Facts { status: Some(status), created_at: Some(at(sim.created).to_string()), ..Facts::default() };
-        let seen = Seen { facts, card: None, place };
-        let observation = Observation { asked_at: at(asked), saw: Saw::Order(Box::new(seen)) };
-        let Some(decision) = decide(&sim.order, &observation, at(now), Jitter::NONE, &self.policy.schedule)
+        let seen = Snapshot { facts, card: None, place };
+        let check_result =
+            CheckResult { asked_at: at(asked), observation: Observation::Order(Box::new(seen)) };
+        let Some(decision) = decide(&sim.order, &check_result, at(now), Jitter::NONE, &self.policy.schedule)
         else {
             return;
         };
@@ -489,7 +490,7 @@ impl Engine<'_> {
             }
         };
         // A retry schedule that nobody can follow any more parks the order.
-        let passed = Observation { asked_at: at(now), saw: Saw::NotAsked };
+        let passed = CheckResult { asked_at: at(now), observation: Observation::NotAsked };
         let parked = decide(order, &passed, at(now), Jitter::NONE, schedule).map(|decision| decision.order);
         if let (Some(parked), Some(sim)) = (parked, self.orders.get_mut(index))
             && parked.phase != sim.order.phase

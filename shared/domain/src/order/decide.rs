@@ -8,8 +8,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    Event, EventKind, Jitter, Observation, Order, Outcome, ParkedAs, Phase, Place, ReviewReason, Saw,
-    Schedule, Seen, Trouble, VendorStatus,
+    CheckResult, Event, EventKind, Jitter, Observation, Order, Outcome, ParkedAs, Phase, Place, ReviewReason,
+    Schedule, Snapshot, Trouble, VendorStatus,
 };
 use crate::time::{between, is_ahead, later};
 
@@ -24,19 +24,19 @@ pub struct Decision {
 
 /// So many reviews of an order may be about unrecognised texts, and twice as many in all: a vendor that makes up a new status
 /// at every look fills no record.
-const MOST_REVIEWS: usize = 32;
+const MAX_REVIEWS: usize = 32;
 
 /// What follows from an observation. `None`: nothing, the order has been observed by a later question.
 ///
 /// `now` is the time of deciding, at or after `observation.asked_at`; `jitter` moves the next recheck.
 pub fn decide(
     order: &Order,
-    observation: &Observation,
+    check_result: &CheckResult,
     now: Timestamp,
     jitter: Jitter,
     schedule: &Schedule,
 ) -> Option<Decision> {
-    let overtaken = |checked: Timestamp| observation.asked_at < checked && !is_ahead(checked, now);
+    let overtaken = |checked: Timestamp| check_result.asked_at < checked && !is_ahead(checked, now);
     if order.checked_at.is_some_and(overtaken) {
         return None;
     }
@@ -44,19 +44,19 @@ pub fn decide(
         before: order,
         order: Order { phase: order.phase.begun_by(now), ..order.clone() },
         events: Vec::new(),
-        asked_at: observation.asked_at,
+        asked_at: check_result.asked_at,
         now,
         jitter,
         schedule,
     };
-    match &observation.saw {
-        Saw::Order(seen) => draft.shown(seen),
-        Saw::NotListed => draft.order.unlisted = true,
-        Saw::NotFound if !order.is_known() => draft.unknown_to_vendor(),
-        Saw::NotFound => draft.failed(Some(Trouble::Vanished)),
-        Saw::Trouble(trouble) => draft.failed(Some(*trouble)),
-        Saw::Nothing => draft.failed(None),
-        Saw::NotAsked => draft.time_passes(),
+    match &check_result.observation {
+        Observation::Order(seen) => draft.shown(seen),
+        Observation::NotListed => draft.order.unlisted = true,
+        Observation::NotFound if !order.is_known() => draft.unknown_to_vendor(),
+        Observation::NotFound => draft.failed(Some(Trouble::Vanished)),
+        Observation::Trouble(trouble) => draft.failed(Some(*trouble)),
+        Observation::Nothing => draft.failed(None),
+        Observation::NotAsked => draft.time_passes(),
     }
     Some(draft.finish())
 }
@@ -72,7 +72,7 @@ struct Draft<'a> {
 }
 
 impl Draft<'_> {
-    fn shown(&mut self, seen: &Seen) {
+    fn shown(&mut self, seen: &Snapshot) {
         self.answered();
         self.order.first_seen_at.get_or_insert(self.asked_at);
         self.order.unlisted &= match seen.place {
@@ -224,14 +224,14 @@ impl Draft<'_> {
             None => reason.as_str().to_owned(),
         };
         // Only texts can go on for ever, and none of them may silence a contradiction.
-        let bounded = reason == ReviewReason::UnrecognisedStatus && self.order.reviewed.len() >= MOST_REVIEWS;
+        let bounded = reason == ReviewReason::UnrecognisedStatus && self.order.reviewed.len() >= MAX_REVIEWS;
         if !bounded {
             self.review_as(what, reason, stated_status);
         }
     }
 
     fn review_as(&mut self, what: String, reason: ReviewReason, stated_status: Option<String>) {
-        if self.order.reviewed.len() < 2 * MOST_REVIEWS && self.order.reviewed.insert(what) {
+        if self.order.reviewed.len() < 2 * MAX_REVIEWS && self.order.reviewed.insert(what) {
             self.events.push(EventKind::OrderNeedsReview { reason, stated_status });
         }
     }

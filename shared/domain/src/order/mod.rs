@@ -19,7 +19,7 @@ pub use facts::{Amount, Facts, JsonText};
 pub use id::{InvalidId, OrderId, OrderKey, Ref};
 pub use phase::{Outcome, ParkedAs, Phase};
 pub use product::{Product, ProductRules, UnknownProduct};
-pub use record::{Observation, Order, Place, Saw, Seen, Trigger, Trouble, TroubleRun};
+pub use record::{CheckResult, Observation, Order, Place, Snapshot, Trigger, Trouble, TroubleRun};
 pub use schedule::{InvalidRetrySchedule, Jitter, OUTBOX_DUE, RetrySchedule, Schedule, parse_duration};
 pub use status::VendorStatus;
 pub use view::OrderView;

@@ -264,18 +264,18 @@ impl Order {
 
 /// What a look showed.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Observation {
+pub struct CheckResult {
     /// When the question was asked: a later question is the better knowledge, whichever answer came first.
     pub asked_at: Timestamp,
     /// The answer.
-    pub saw: Saw,
+    pub observation: Observation,
 }
 
 /// The answer to a look.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Saw {
+pub enum Observation {
     /// The vendor showed the order.
-    Order(Box<Seen>),
+    Order(Box<Snapshot>),
     /// The vendor said that it does not know this order.
     NotFound,
     /// The vendor's list should have shown the order and did not. This says nothing about the order, only about the list.
@@ -312,7 +312,7 @@ pub struct TroubleRun {
 
 /// An order, as the vendor showed it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Seen {
+pub struct Snapshot {
     /// Its fields.
     pub facts: Facts,
     /// Its card, encrypted; `None` if it came without one, or the record has one already.

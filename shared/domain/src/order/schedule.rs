@@ -178,7 +178,7 @@ pub const OUTBOX_DUE: Duration = Duration::from_secs(30);
 /// The vendor has not known an order for so long: from now on ask monthly.
 const NOT_FOUND_FOR_LONG: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Failed rechecks double their wait up to so many times the first.
-const MOST_BACKOFF: u32 = 12;
+const MAX_BACKOFF: u32 = 12;
 
 impl Schedule {
     /// The retry schedule of an order in flight.
@@ -229,8 +229,8 @@ impl Schedule {
 
     /// The wait after failed look number `failures` in a row (from 1): doubled each time, at most twelvefold.
     pub(super) fn failure_wait(&self, failures: u32) -> Duration {
-        let doubled = 1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(MOST_BACKOFF);
-        self.retry_after_failure.saturating_mul(doubled.min(MOST_BACKOFF))
+        let doubled = 1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(MAX_BACKOFF);
+        self.retry_after_failure.saturating_mul(doubled.min(MAX_BACKOFF))
     }
 
     /// The longest wait for a recheck that any rule gives an order in this phase, jitter included.

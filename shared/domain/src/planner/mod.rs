@@ -129,8 +129,8 @@ pub fn plan(
     let rows = Product::ALL.map(|product| rows(candidates, product, under_way, now));
     let due = || rows.iter().flatten().filter(|row| row.of.due <= now);
     let last_due = due().map(|row| row.of.due).max().unwrap_or(now);
-    let patience = |row: &Row<'_>| if row.of.in_flight { OVERDUE_IN_FLIGHT } else { OVERDUE_PARKED };
-    let is_late = |row: &Row<'_>, times| between(row.of.due, last_due) > patience(row) * times;
+    let timeout = |row: &Row<'_>| if row.of.in_flight { OVERDUE_IN_FLIGHT } else { OVERDUE_PARKED };
+    let is_late = |row: &Row<'_>, times| between(row.of.due, last_due) > timeout(row) * times;
     // Of equals the last, as below: a poller plans its own order last.
     let late = due().filter(|row| is_late(row, 1)).rev().min_by_key(|row| row.of.due);
     let first = late.map(|row| &row.of.key);

@@ -107,7 +107,7 @@ impl Tracker {
         permitted: Permitted<'_>,
     ) -> BatchOutcome {
         let refreshed = match self.check_one_permitted(order.clone(), trigger, permitted).await {
-            Ok(checked) if checked.observation.is_none() => Ok(Refreshed::unchanged(checked)),
+            Ok(checked) if checked.check_result.is_none() => Ok(Refreshed::unchanged(checked)),
             Ok(checked) => self.finish(checked).await,
             Err(error) => Err(error),
         };

@@ -182,6 +182,6 @@ impl Tracker {
         now: Timestamp,
         worth_it: bool,
     ) -> Result<(), StoreError> {
-        self.store.put_off(order, self.schedule.due_if_unchecked(order, now, worth_it)).await
+        self.store.reschedule_if_unchanged(order, self.schedule.due_if_unchecked(order, now, worth_it)).await
     }
 }

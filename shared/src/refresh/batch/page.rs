@@ -7,11 +7,11 @@ use jiff::Timestamp;
 
 use super::{BatchOutcome, Check, Checked, Counters, Lists, Permitted, Refreshed, Tracker};
 use crate::{
-    order::{Order, OrderKey, Phase, Place, Product, Saw, Trigger},
+    order::{Observation, Order, OrderKey, Phase, Place, Product, Trigger},
     page::Page,
     permits::Permit,
     rate_limiter::{ListTrouble, Verdict},
-    vendor::{Listing, ShownOrder, VendorError},
+    vendor::{Listing, VendorError, VendorOrder},
 };
 
 /// Rows of a page that are processed concurrently.
@@ -31,7 +31,7 @@ pub(super) struct PageCheck<'a> {
 }
 
 /// An order, and how the page shows it; `None`: it does not, though it should.
-type Row = (Order, Option<ShownOrder>);
+type Row = (Order, Option<VendorOrder>);
 
 impl Tracker {
     pub(super) async fn check_page(
@@ -98,7 +98,7 @@ impl Tracker {
         let Listing { rows, complete, total, outside, request_id, .. } = listing;
         let product = check.page.product;
         let shown = rows.len();
-        let mut by_key: HashMap<OrderKey, ShownOrder> =
+        let mut by_key: HashMap<OrderKey, VendorOrder> =
             rows.into_iter().map(|row| (OrderKey { product, id: row.id.clone() }, row)).collect();
         let mut found: Vec<Row> = Vec::new();
         for order in check.orders.iter().filter(|order| order.key.product == product) {
@@ -124,7 +124,7 @@ impl Tracker {
     }
 
     /// Other parked orders that a page shows. Those that are final have nothing to learn from it.
-    async fn others_on_page(&self, product: Product, mut by_key: HashMap<OrderKey, ShownOrder>) -> Vec<Row> {
+    async fn others_on_page(&self, product: Product, mut by_key: HashMap<OrderKey, VendorOrder>) -> Vec<Row> {
         let keys: Vec<OrderKey> = by_key.keys().cloned().collect();
         let others = self.store.load_many(&keys).await.unwrap_or_else(|error| {
             tracing::warn!(%product, %error, "what else a page shows is left out");
@@ -136,19 +136,19 @@ impl Tracker {
 
     /// Takes one order of a page down the rest of the path. What fails costs the others nothing.
     async fn process_row(&self, lists: &Lists, (order, row): Row, asked_at: Timestamp) -> Option<Refreshed> {
-        let (saw, check) = match row {
-            None => (Saw::NotListed, Check::Answered),
+        let (observation, check) = match row {
+            None => (Observation::NotListed, Check::Answered),
             Some(row) => match self.observe(&order, row, Place::List).await {
-                Ok(saw) => (saw, Check::Answered),
+                Ok(observation) => (observation, Check::Answered),
                 Err(error) => {
                     tracing::warn!(order = %order.key, kind = error.name(), %error, "a row of a list came to nothing");
-                    (error.saw(), Check::Failed(error))
+                    (error.observation(), Check::Failed(error))
                 }
             },
         };
         let key = order.key.clone();
         let (status, unlisted) = (order.facts.status.clone(), order.unlisted);
-        match self.finish(Checked::made(order, asked_at, saw, check)).await {
+        match self.finish(Checked::made(order, asked_at, observation, check)).await {
             Ok(after) => {
                 if after.order.facts.status != status || after.order.unlisted != unlisted {
                     let status = after.order.facts.status.as_ref().map(|status| status.as_str());

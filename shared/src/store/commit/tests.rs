@@ -7,8 +7,8 @@ use super::*;
 use crate::{
     aws::{AwsEnvironment, sdk_config},
     order::{
-        Decision, Facts, Jitter, Observation, OrderKey, Place, Product, Saw, Schedule, Seen, TrackedBy,
-        VendorStatus, decide,
+        CheckResult, Decision, Facts, Jitter, Observation, OrderKey, Place, Product, Schedule, Snapshot,
+        TrackedBy, VendorStatus, decide,
     },
 };
 
@@ -28,11 +28,11 @@ fn order() -> Order {
 fn decision(order: &Order, status: &str) -> Decision {
     let now = Timestamp::from_second(1_760_000_008).unwrap();
     let facts = Facts { status: Some(VendorStatus::from(status.to_owned())), ..Facts::default() };
-    let observation = Observation {
+    let check_result = CheckResult {
         asked_at: now,
-        saw: Saw::Order(Box::new(Seen { facts, card: None, place: Place::Check })),
+        observation: Observation::Order(Box::new(Snapshot { facts, card: None, place: Place::Check })),
     };
-    decide(order, &observation, now, Jitter::NONE, &Schedule::default()).unwrap()
+    decide(order, &check_result, now, Jitter::NONE, &Schedule::default()).unwrap()
 }
 
 async fn commit(status: &str, http: u16, answer: Value) -> (Result<Commit, StoreError>, Vec<Value>) {

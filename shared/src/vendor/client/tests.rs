@@ -338,7 +338,7 @@ async fn a_redirect_is_not_followed() {
 
 #[tokio::test]
 async fn a_body_without_end_is_refused() {
-    let server = answers(ResponseTemplate::new(200).set_body_bytes(vec![b' '; MOST_BODY + 1])).await;
+    let server = answers(ResponseTemplate::new(200).set_body_bytes(vec![b' '; MAX_BODY + 1])).await;
     assert_eq!(in_short(&ask(&server, Product::Mobile).await), "unreadable . longer than 1024 KiB");
 }
 

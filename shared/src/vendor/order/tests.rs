@@ -7,7 +7,7 @@ use super::*;
 const ID: &str = "6901616fe9e88196b4eb64b0";
 
 /// Reads `{"_id", "status": "REFUNDED"}` with `more` fields; answers the order and what was noted.
-fn read_with(product: Product, more: &str) -> (ShownOrder, String) {
+fn read_with(product: Product, more: &str) -> (VendorOrder, String) {
     let text =
         format!(r#"{{"_id":"{ID}","status":"REFUNDED"{}{more}}}"#, if more.is_empty() { "" } else { "," });
     let text = super::super::json::text_of(text.as_bytes()).into_owned();
@@ -51,7 +51,7 @@ fn the_inputs_of_the_findings_are_read() {
         ("suggested_offers", r#"[{"amount":1e999}]"#, None, "suggested_offers: array that parsers refuse"),
     ];
     for (field, value, kept, noted) in mobile {
-        let (ShownOrder { facts, .. }, odd) = read_with(Product::Mobile, &format!(r#""{field}":{value}"#));
+        let (VendorOrder { facts, .. }, odd) = read_with(Product::Mobile, &format!(r#""{field}":{value}"#));
         let amount = |amount: &Option<Amount>| amount.as_ref().map(|amount| amount.as_str().to_owned());
         let found = match field {
             "MSSIDN" => facts.number,

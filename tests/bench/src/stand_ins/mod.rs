@@ -81,9 +81,9 @@ impl StandIns {
 }
 
 /// What our functions need besides; `patience` is `CONNECT_AHEAD_TIMEOUT`. `GLIBC_TUNABLES` is the template's.
-pub fn our_settings(patience: &str) -> BTreeMap<String, String> {
+pub fn our_settings(timeout: &str) -> BTreeMap<String, String> {
     let all = [
-        ("CONNECT_AHEAD_TIMEOUT", patience),
+        ("CONNECT_AHEAD_TIMEOUT", timeout),
         ("GLIBC_TUNABLES", "glibc.malloc.tcache_count=200"),
         ("ORDERS_TABLE", TABLE),
         ("CARD_KEY_ID", "bench-card-key"),

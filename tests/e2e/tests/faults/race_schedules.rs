@@ -44,7 +44,7 @@ const SETTINGS: [(&str, &str); 4] = [
     ("REVIEW_FAILING_FOR", "5s"),
 ];
 /// After so many rechecks every order has come to rest.
-const MOST_RECHECKS: usize = 60;
+const MAX_RECHECKS: usize = 60;
 
 /// What an actor's request tells the scheduler.
 #[derive(Debug)]
@@ -501,7 +501,7 @@ impl<'a> Schedule<'a> {
 
     /// Rechecks at the moments that the item itself names, until it rests: nothing left to publish, and parked or final.
     async fn sweep(&mut self) {
-        for _ in 0..MOST_RECHECKS {
+        for _ in 0..MAX_RECHECKS {
             self.observe(None).await;
             let Some(state) = self.state.clone() else { return };
             let in_flight = state.phase == "in_flight";
@@ -514,7 +514,7 @@ impl<'a> Schedule<'a> {
             self.start(Plan { trigger: Trigger::Recheck, tracks: false, looks: 1 }, 0).await;
             self.run().await;
         }
-        panic!("after {MOST_RECHECKS} rechecks it does not rest: {:?}", self.state);
+        panic!("after {MAX_RECHECKS} rechecks it does not rest: {:?}", self.state);
     }
 
     /// What must hold in the end: invariants 2, 3 and 4, of the history, the bus and the index.

@@ -65,7 +65,7 @@ async fn a_published_event_is_not_published_again_by_a_stale_copy() {
     assert_eq!((after.seq, after.published), (2, 2));
     // As it was loaded before the other marked what it had published.
     let stale = Order { published: 1, ..after.clone() };
-    one.store.put_off(&stale, Some(start)).await.unwrap();
+    one.store.reschedule_if_unchanged(&stale, Some(start)).await.unwrap();
     one.store.mark_published(&stale, 1, Some(start)).await.unwrap();
     assert_eq!(one.store.load(&key).await.unwrap(), Some(after));
     let due_at = place.item(&stack, &key).await["due_at"].as_n().unwrap().parse::<i64>().unwrap();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Draft;
 use crate::{
-    order::{EventKind, Facts, Outcome, Phase, ReviewReason, Seen},
+    order::{EventKind, Facts, Outcome, Phase, ReviewReason, Snapshot},
     time::between,
 };
 
@@ -15,7 +15,7 @@ const LATE_CHECKS_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 
 impl Draft<'_> {
     /// The outcome has been published and stays; only what was missing is added.
-    pub(super) fn shown_after_the_end(&mut self, seen: &Seen) {
+    pub(super) fn shown_after_the_end(&mut self, seen: &Snapshot) {
         if seen.facts.status != self.before.facts.status {
             let text = seen.facts.status.as_ref().map(|status| status.as_str().to_owned());
             self.review(ReviewReason::Contradiction, text);

@@ -35,34 +35,38 @@ fn card() -> SealedCard {
     SealedCard { ciphertext: b"sealed".to_vec(), masked: "**********12".to_owned() }
 }
 
-fn shows(status: &str) -> Saw {
+fn shows(status: &str) -> Observation {
     let status = if status.is_empty() { None } else { Some(status) };
-    Saw::Order(Box::new(Seen { facts: facts(status), card: None, place: Place::Check }))
+    Observation::Order(Box::new(Snapshot { facts: facts(status), card: None, place: Place::Check }))
 }
 
-fn shows_card(status: &str) -> Saw {
-    Saw::Order(Box::new(Seen { facts: facts(Some(status)), card: Some(card()), place: Place::Check }))
+fn shows_card(status: &str) -> Observation {
+    Observation::Order(Box::new(Snapshot {
+        facts: facts(Some(status)),
+        card: Some(card()),
+        place: Place::Check,
+    }))
 }
 
 /// Shown with two links, one of them to itself.
-fn retried(status: &str) -> Saw {
+fn retried(status: &str) -> Observation {
     let links = Facts {
         retry_order_id: Some("retry-of-it".to_owned()),
         follow_order_id: Some("6901616fe9e88196b4eb64b0".to_owned()),
         ..facts(Some(status))
     };
-    Saw::Order(Box::new(Seen { facts: links, card: None, place: Place::Check }))
+    Observation::Order(Box::new(Snapshot { facts: links, card: None, place: Place::Check }))
 }
 
 /// Redirected to another id.
-fn followed(status: &str) -> Saw {
+fn followed(status: &str) -> Observation {
     let links = Facts { follow_order_id: Some("follows-it".to_owned()), ..facts(Some(status)) };
-    Saw::Order(Box::new(Seen { facts: links, card: None, place: Place::Check }))
+    Observation::Order(Box::new(Snapshot { facts: links, card: None, place: Place::Check }))
 }
 
-fn look(order: &Order, second: i64, saw: Saw) -> Decision {
-    let observation = Observation { asked_at: at(second), saw };
-    decide(order, &observation, at(second), Jitter::NONE, &Schedule::default()).expect("not overtaken")
+fn look(order: &Order, second: i64, observation: Observation) -> Decision {
+    let check_result = CheckResult { asked_at: at(second), observation };
+    decide(order, &check_result, at(second), Jitter::NONE, &Schedule::default()).expect("not overtaken")
 }
 
 fn types(events: &[Event]) -> Vec<String> {
@@ -77,11 +81,11 @@ fn types(events: &[Event]) -> Vec<String> {
 }
 
 /// Walks an order through looks, each `(second, what it showed)`; answers the order and all events.
-fn walk(product: Product, looks: &[(i64, Saw)]) -> (Order, Vec<String>) {
+fn walk(product: Product, looks: &[(i64, Observation)]) -> (Order, Vec<String>) {
     let mut order = tracked(product);
     let mut events = Vec::new();
-    for (second, saw) in looks {
-        let decision = look(&order, *second, saw.clone());
+    for (second, observation) in looks {
+        let decision = look(&order, *second, observation.clone());
         events.extend(types(&decision.events));
         order = decision.order;
     }

@@ -16,20 +16,20 @@ fn any_status() -> impl Strategy<Value = Option<String>> {
     ]
 }
 
-fn any_saw() -> impl Strategy<Value = Saw> {
+fn any_observation() -> impl Strategy<Value = Observation> {
     let shown = (any_status(), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
         |(status, has_card, has_fields, listed)| {
             let mut facts = if has_fields { facts(None) } else { Facts::default() };
             facts.status = status.map(VendorStatus::from);
             facts.retry_order_id = (has_fields && has_card).then(|| "another".to_owned());
-            Saw::Order(Box::new(Seen {
+            Observation::Order(Box::new(Snapshot {
                 facts,
                 card: has_card.then(card),
                 place: if listed { Place::List } else { Place::Check },
             }))
         },
     );
-    prop_oneof![6 => shown, 1 => Just(Saw::NotFound), 2 => Just(Saw::Nothing), 2 => any_trouble().prop_map(Saw::Trouble), 1 => Just(Saw::NotAsked), 1 => Just(Saw::NotListed)]
+    prop_oneof![6 => shown, 1 => Just(Observation::NotFound), 2 => Just(Observation::Nothing), 2 => any_trouble().prop_map(Observation::Trouble), 1 => Just(Observation::NotAsked), 1 => Just(Observation::NotListed)]
 }
 
 fn any_trouble() -> impl Strategy<Value = Trouble> {
@@ -51,37 +51,41 @@ fn moved(now: i64, by: i64) -> i64 {
 }
 
 /// A life: looks with the step of the clock before each, and how long ago each was asked.
-fn any_life() -> impl Strategy<Value = (Product, Vec<(i64, i64, Saw, f64)>)> {
+fn any_life() -> impl Strategy<Value = (Product, Vec<(i64, i64, Observation, f64)>)> {
     let product = prop_oneof![Just(Product::Mobile), Just(Product::Internet)];
-    let looks = proptest::collection::vec((any_step(), 0i64..30_000, any_saw(), -1.0..1.0), 1..20);
+    let looks = proptest::collection::vec((any_step(), 0i64..30_000, any_observation(), -1.0..1.0), 1..20);
     (product, looks)
 }
 
 /// Runs a life, showing each step as (before, what was seen, after).
 fn live(
     product: Product,
-    looks: &[(i64, i64, Saw, f64)],
-    mut each: impl FnMut(&Order, &Saw, Timestamp, &Decision) -> Result<(), TestCaseError>,
+    looks: &[(i64, i64, Observation, f64)],
+    mut each: impl FnMut(&Order, &Observation, Timestamp, &Decision) -> Result<(), TestCaseError>,
 ) -> Result<(), TestCaseError> {
     let schedule = Schedule::default();
     let mut order = tracked(product);
     let mut now = START;
-    for (step, ago, saw, jitter) in looks {
+    for (step, ago, observation, jitter) in looks {
         now = moved(now, *step);
         let time = |ms| Timestamp::from_millisecond(ms).unwrap();
-        let observation = Observation { asked_at: time(moved(now, -ago)), saw: saw.clone() };
-        if let Some(decision) = decide(&order, &observation, time(now), Jitter::new(*jitter), &schedule) {
-            each(&order, saw, time(now), &decision)?;
+        let check_result = CheckResult { asked_at: time(moved(now, -ago)), observation: observation.clone() };
+        if let Some(decision) = decide(&order, &check_result, time(now), Jitter::new(*jitter), &schedule) {
+            each(&order, observation, time(now), &decision)?;
             order = decision.order;
         }
     }
     Ok(())
 }
 
-fn stated(saw: &Saw) -> Option<&VendorStatus> {
-    match saw {
-        Saw::Order(seen) => seen.facts.status.as_ref(),
-        Saw::NotFound | Saw::Nothing | Saw::Trouble(_) | Saw::NotAsked | Saw::NotListed => None,
+fn stated(observation: &Observation) -> Option<&VendorStatus> {
+    match observation {
+        Observation::Order(seen) => seen.facts.status.as_ref(),
+        Observation::NotFound
+        | Observation::Nothing
+        | Observation::Trouble(_)
+        | Observation::NotAsked
+        | Observation::NotListed => None,
     }
 }
 
@@ -108,13 +112,13 @@ proptest! {
     #[test]
     fn an_outcome_is_published_once_and_only_if_the_vendor_stated_it((product, looks) in any_life()) {
         let mut outcomes = 0;
-        live(product, &looks, |_, saw, _, decision| {
+        live(product, &looks, |_, observation, _, decision| {
             if has(decision, "Order Refunded") {
-                prop_assert_eq!(stated(saw), Some(&VendorStatus::Refunded));
+                prop_assert_eq!(stated(observation), Some(&VendorStatus::Refunded));
                 outcomes += 1;
             }
             if has(decision, "Order Fulfilled") {
-                prop_assert_eq!(stated(saw), Some(&VendorStatus::Fulfilled));
+                prop_assert_eq!(stated(observation), Some(&VendorStatus::Fulfilled));
                 outcomes += 1;
             }
             prop_assert!(outcomes <= 1);
@@ -147,8 +151,8 @@ proptest! {
     /// Invariant 5.
     #[test]
     fn a_failed_look_changes_no_status((product, looks) in any_life()) {
-        live(product, &looks, |before, saw, _, decision| {
-            if !matches!(saw, Saw::Order(_)) {
+        live(product, &looks, |before, observation, _, decision| {
+            if !matches!(observation, Observation::Order(_)) {
                 prop_assert_eq!(&decision.order.facts, &before.facts);
                 prop_assert_eq!(&decision.order.card, &before.card);
                 prop_assert_eq!(decision.order.phase.is_final(), before.phase.is_final());

@@ -13,7 +13,7 @@ const DAY: i64 = 24 * HOUR;
 #[test]
 fn every_rule_of_the_table() {
     use Product::{Internet, Mobile};
-    type Row = (&'static str, Product, Vec<(i64, Saw)>, Vec<&'static str>, &'static str, Option<i64>);
+    type Row = (&'static str, Product, Vec<(i64, Observation)>, Vec<&'static str>, &'static str, Option<i64>);
     let rows: Vec<Row> = vec![
         ("fulfilled", Mobile, vec![(8, shows("FULFILLED"))], vec!["Order Fulfilled"], "final", None),
         ("refunded", Mobile, vec![(8, shows("REFUNDED"))], vec!["Order Refunded"], "final", Some(HOUR)),
@@ -70,9 +70,9 @@ fn every_rule_of_the_table() {
             Internet,
             vec![
                 (8, shows("FULFILLED")),
-                (HOUR, Saw::Nothing),
-                (8 + DAY, Saw::Nothing),
-                (2 * DAY, Saw::Nothing),
+                (HOUR, Observation::Nothing),
+                (8 + DAY, Observation::Nothing),
+                (2 * DAY, Observation::Nothing),
             ],
             vec!["Order Fulfilled", "Order Needs Review (card_missing)"],
             "final",
@@ -120,7 +120,11 @@ fn every_rule_of_the_table() {
         (
             "uncertain and overdue, told by looks that fail",
             Mobile,
-            vec![(17, shows("UNKNOWN_ERROR")), (17 + DAY, Saw::Nothing), (18 + DAY + HOUR, Saw::Nothing)],
+            vec![
+                (17, shows("UNKNOWN_ERROR")),
+                (17 + DAY, Observation::Nothing),
+                (18 + DAY + HOUR, Observation::Nothing),
+            ],
             vec!["Order Uncertain", "Order Needs Review (overdue)"],
             "parked as uncertain",
             Some(600),
@@ -207,7 +211,7 @@ fn every_rule_of_the_table() {
         (
             "no leave to look: the deadline counts",
             Mobile,
-            vec![(8, shows("PENDING")), (280, Saw::NotAsked)],
+            vec![(8, shows("PENDING")), (280, Observation::NotAsked)],
             vec!["Order Delayed"],
             "parked as delayed",
             Some(300),
@@ -215,7 +219,7 @@ fn every_rule_of_the_table() {
         (
             "no leave to look: overdue counts, and the look stays due",
             Mobile,
-            vec![(17, shows("UNKNOWN_ERROR")), (17 + 2 * DAY, Saw::NotAsked)],
+            vec![(17, shows("UNKNOWN_ERROR")), (17 + 2 * DAY, Observation::NotAsked)],
             vec!["Order Uncertain", "Order Needs Review (overdue)"],
             "parked as uncertain",
             Some(HOUR - 2 * DAY),
@@ -223,7 +227,7 @@ fn every_rule_of_the_table() {
         (
             "no leave to look at an order in flight: nothing",
             Mobile,
-            vec![(8, shows("PENDING")), (12, Saw::NotAsked)],
+            vec![(8, shows("PENDING")), (12, Observation::NotAsked)],
             vec![],
             "in_flight",
             Some(-1),
@@ -244,11 +248,15 @@ fn every_rule_of_the_table() {
             "final",
             None,
         ),
-        ("not found yet", Mobile, vec![(8, Saw::NotFound)], vec![], "in_flight", Some(3)),
+        ("not found yet", Mobile, vec![(8, Observation::NotFound)], vec![], "in_flight", Some(3)),
         (
             "not found after the grace",
             Mobile,
-            vec![(8, Saw::NotFound), (125, Saw::NotFound), (125 + DAY, Saw::NotFound)],
+            vec![
+                (8, Observation::NotFound),
+                (125, Observation::NotFound),
+                (125 + DAY, Observation::NotFound),
+            ],
             vec!["Order Needs Review (not_found)"],
             "parked as not_found",
             Some(DAY),
@@ -256,7 +264,7 @@ fn every_rule_of_the_table() {
         (
             "not found for a month",
             Mobile,
-            vec![(125, Saw::NotFound), (125 + 31 * DAY, Saw::NotFound)],
+            vec![(125, Observation::NotFound), (125 + 31 * DAY, Observation::NotFound)],
             vec!["Order Needs Review (not_found)", "Order Needs Review (overdue)"],
             "parked as not_found",
             Some(30 * DAY),
@@ -264,7 +272,7 @@ fn every_rule_of_the_table() {
         (
             "not found, then found",
             Mobile,
-            vec![(125, Saw::NotFound), (125 + DAY, shows("FULFILLED"))],
+            vec![(125, Observation::NotFound), (125 + DAY, shows("FULFILLED"))],
             vec!["Order Needs Review (not_found)", "Order Fulfilled"],
             "final",
             None,
@@ -273,9 +281,9 @@ fn every_rule_of_the_table() {
             "not found for days, then moving: late, and looked at soon",
             Mobile,
             vec![
-                (125, Saw::NotFound),
-                (125 + DAY, Saw::NotFound),
-                (125 + 2 * DAY, Saw::NotFound),
+                (125, Observation::NotFound),
+                (125 + DAY, Observation::NotFound),
+                (125 + 2 * DAY, Observation::NotFound),
                 (125 + 3 * DAY, shows("HANDLING")),
             ],
             vec!["Order Needs Review (not_found)", "Order Needs Review (overdue)"],
@@ -285,7 +293,7 @@ fn every_rule_of_the_table() {
         (
             "not found, and a status request finds it early: looked at soon",
             Mobile,
-            vec![(125, Saw::NotFound), (725, shows("HANDLING"))],
+            vec![(125, Observation::NotFound), (725, shows("HANDLING"))],
             vec!["Order Needs Review (not_found)"],
             "parked as not_found",
             Some(300),
@@ -293,16 +301,16 @@ fn every_rule_of_the_table() {
         (
             "seen before, then not found: a failed look",
             Mobile,
-            vec![(8, shows("HANDLING")), (11, Saw::NotFound), (200, Saw::NotFound)],
+            vec![(8, shows("HANDLING")), (11, Observation::NotFound), (200, Observation::NotFound)],
             vec![],
             "in_flight",
             Some(5),
         ),
-        ("a failed look in flight", Mobile, vec![(8, Saw::Nothing)], vec![], "in_flight", Some(3)),
+        ("a failed look in flight", Mobile, vec![(8, Observation::Nothing)], vec![], "in_flight", Some(3)),
         (
             "failed looks until the deadline",
             Mobile,
-            vec![(8, Saw::Nothing), (281, Saw::Nothing)],
+            vec![(8, Observation::Nothing), (281, Observation::Nothing)],
             vec!["Order Delayed"],
             "parked as delayed",
             Some(300),
@@ -312,9 +320,9 @@ fn every_rule_of_the_table() {
             Mobile,
             vec![
                 (17, shows("UNKNOWN_ERROR")),
-                (4000, Saw::Nothing),
-                (4300, Saw::Nothing),
-                (4900, Saw::Nothing),
+                (4000, Observation::Nothing),
+                (4300, Observation::Nothing),
+                (4900, Observation::Nothing),
             ],
             vec!["Order Uncertain"],
             "parked as uncertain",
@@ -365,7 +373,7 @@ fn every_rule_of_the_table() {
         (
             "not found for three days",
             Mobile,
-            vec![(125, Saw::NotFound), (125 + 3 * DAY, Saw::NotFound)],
+            vec![(125, Observation::NotFound), (125 + 3 * DAY, Observation::NotFound)],
             vec!["Order Needs Review (not_found)", "Order Needs Review (overdue)"],
             "parked as not_found",
             Some(DAY),
@@ -408,7 +416,7 @@ fn every_rule_of_the_table() {
             Mobile,
             [
                 vec![(17, shows("UNKNOWN_ERROR"))],
-                [1, 2, 3, 4, 5].map(|hour| (hour * HOUR, Saw::NotFound)).to_vec(),
+                [1, 2, 3, 4, 5].map(|hour| (hour * HOUR, Observation::NotFound)).to_vec(),
             ]
             .concat(),
             vec!["Order Uncertain", "Order Needs Review (vanished)"],
@@ -419,14 +427,14 @@ fn every_rule_of_the_table() {
             "what may pass does not count, and does not end the row",
             Mobile,
             vec![
-                (300, Saw::Trouble(Trouble::Unreadable)),
-                (HOUR, Saw::Nothing),
-                (2 * HOUR, Saw::Trouble(Trouble::Rejected)),
-                (3 * HOUR, Saw::Nothing),
-                (4 * HOUR, Saw::Trouble(Trouble::Unreadable)),
-                (5 * HOUR, Saw::Trouble(Trouble::Unreadable)),
-                (6 * HOUR, Saw::NotAsked),
-                (7 * HOUR, Saw::Trouble(Trouble::StoreRefuses)),
+                (300, Observation::Trouble(Trouble::Unreadable)),
+                (HOUR, Observation::Nothing),
+                (2 * HOUR, Observation::Trouble(Trouble::Rejected)),
+                (3 * HOUR, Observation::Nothing),
+                (4 * HOUR, Observation::Trouble(Trouble::Unreadable)),
+                (5 * HOUR, Observation::Trouble(Trouble::Unreadable)),
+                (6 * HOUR, Observation::NotAsked),
+                (7 * HOUR, Observation::Trouble(Trouble::StoreRefuses)),
             ],
             vec!["Order Delayed", "Order Needs Review (store_refuses)"],
             "parked as delayed",
@@ -438,7 +446,7 @@ fn every_rule_of_the_table() {
             [
                 troubles(Trouble::Unreadable, &[300, HOUR, 2 * HOUR, 3 * HOUR]),
                 vec![(4 * HOUR, shows("HANDLING"))],
-                vec![(9 * HOUR, Saw::Trouble(Trouble::Unreadable))],
+                vec![(9 * HOUR, Observation::Trouble(Trouble::Unreadable))],
             ]
             .concat(),
             vec!["Order Delayed"],
@@ -450,12 +458,12 @@ fn every_rule_of_the_table() {
             Mobile,
             vec![
                 (17, shows("UNKNOWN_ERROR")),
-                (4000, Saw::Nothing),
-                (8000, Saw::Nothing),
-                (16000, Saw::Nothing),
-                (32000, Saw::Nothing),
-                (48000, Saw::Nothing),
-                (64000, Saw::Nothing),
+                (4000, Observation::Nothing),
+                (8000, Observation::Nothing),
+                (16000, Observation::Nothing),
+                (32000, Observation::Nothing),
+                (48000, Observation::Nothing),
+                (64000, Observation::Nothing),
             ],
             vec!["Order Uncertain"],
             "parked as uncertain",
@@ -474,8 +482,8 @@ fn every_rule_of_the_table() {
     }
 }
 
-fn troubles(trouble: Trouble, seconds: &[i64]) -> Vec<(i64, Saw)> {
-    seconds.iter().map(|second| (*second, Saw::Trouble(trouble))).collect()
+fn troubles(trouble: Trouble, seconds: &[i64]) -> Vec<(i64, Observation)> {
+    seconds.iter().map(|second| (*second, Observation::Trouble(trouble))).collect()
 }
 
 #[test]
@@ -500,7 +508,7 @@ fn a_vendor_that_makes_up_texts_silences_no_other_reason() {
     let (order, events) = walk(Product::Mobile, &texts.collect::<Vec<_>>());
     assert_eq!(events.len(), 32);
     let order = look(&order, 200, shows("UNKNOWN_ERROR")).order;
-    let order = look(&order, 200 + DAY, Saw::Nothing);
+    let order = look(&order, 200 + DAY, Observation::Nothing);
     assert_eq!(types(&order.events), ["Order Needs Review (overdue)"]);
     let order = look(&order.order, 300 + DAY, shows("FULFILLED")).order;
     assert_eq!(
@@ -512,7 +520,7 @@ fn a_vendor_that_makes_up_texts_silences_no_other_reason() {
 #[test]
 fn an_overtaken_observation_is_dropped() {
     let order = look(&tracked(Product::Mobile), 14, shows("FULFILLED")).order;
-    let older = Observation { asked_at: at(11), saw: shows("HANDLING") };
+    let older = CheckResult { asked_at: at(11), observation: shows("HANDLING") };
     assert_eq!(decide(&order, &older, at(15), Jitter::NONE, &Schedule::default()), None);
 }
 
@@ -534,7 +542,7 @@ fn a_message_and_offers_belong_to_one_status_and_other_fields_are_kept() {
     let order = look(
         &tracked(Product::Mobile),
         17,
-        Saw::Order(Box::new(Seen { facts: seen, card: None, place: Place::Check })),
+        Observation::Order(Box::new(Snapshot { facts: seen, card: None, place: Place::Check })),
     )
     .order;
     assert!(order.facts.suggested_offers.is_some());
@@ -550,13 +558,13 @@ fn a_field_that_arrives_after_the_end_is_kept_and_nothing_is_replaced() {
     let order = look(
         &order,
         30,
-        Saw::Order(Box::new(Seen { facts: late("first"), card: None, place: Place::Check })),
+        Observation::Order(Box::new(Snapshot { facts: late("first"), card: None, place: Place::Check })),
     )
     .order;
     let order = look(
         &order,
         40,
-        Saw::Order(Box::new(Seen { facts: late("second"), card: None, place: Place::Check })),
+        Observation::Order(Box::new(Snapshot { facts: late("second"), card: None, place: Place::Check })),
     )
     .order;
     assert_eq!(order.facts.refund_message.as_deref(), Some("first"));
@@ -574,9 +582,9 @@ fn the_detail_of_an_event_is_the_contract() {
 #[test]
 fn waits_of_parked_orders_carry_ten_per_cent_of_jitter() {
     for (jitter, hours) in [(-1.0, 21.6), (0.0, 24.0), (1.0, 26.4), (7.0, 26.4), (f64::NAN, 24.0)] {
-        let observation = Observation { asked_at: at(8), saw: shows("QUEUED") };
+        let check_result = CheckResult { asked_at: at(8), observation: shows("QUEUED") };
         let schedule = Schedule::default();
-        let order = decide(&tracked(Product::Internet), &observation, at(8), Jitter::new(jitter), &schedule)
+        let order = decide(&tracked(Product::Internet), &check_result, at(8), Jitter::new(jitter), &schedule)
             .unwrap()
             .order;
         let waited = order.next_check_at.unwrap().duration_since(at(8)).as_secs_f64() / 3600.0;
@@ -690,8 +698,8 @@ fn a_mask_shows_two_characters_of_a_long_code_and_none_of_a_short_one() {
     }
 }
 
-fn listed(status: &str) -> Saw {
-    Saw::Order(Box::new(Seen { facts: facts(Some(status)), card: None, place: Place::List }))
+fn listed(status: &str) -> Observation {
+    Observation::Order(Box::new(Snapshot { facts: facts(Some(status)), card: None, place: Place::List }))
 }
 
 /// A row of a list goes the way of any other look, was claimed by nobody, and is fresh all the same.
@@ -717,7 +725,7 @@ fn a_row_of_a_list_decides_what_a_look_decides() {
 
 #[test]
 fn an_order_that_a_list_misses_is_looked_at_by_its_id_until_a_list_shows_it() {
-    let order = look(&tracked(Product::Mobile), 9, Saw::NotListed);
+    let order = look(&tracked(Product::Mobile), 9, Observation::NotListed);
     assert!(order.order.unlisted && order.events.is_empty());
     assert_eq!(
         (order.order.checked_at, &order.order.facts.status),
@@ -727,7 +735,7 @@ fn an_order_that_a_list_misses_is_looked_at_by_its_id_until_a_list_shows_it() {
     // The first look that says when it was created gives the list another chance; the next one does not.
     let order = look(&order.order, 12, shows("PENDING")).order;
     assert!(!order.unlisted);
-    let order = look(&look(&order, 15, Saw::NotListed).order, 18, shows("PENDING")).order;
+    let order = look(&look(&order, 15, Observation::NotListed).order, 18, shows("PENDING")).order;
     assert!(order.unlisted);
     assert!(!look(&order, 21, listed("PENDING")).order.unlisted);
 }

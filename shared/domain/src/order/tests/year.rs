@@ -141,7 +141,7 @@ struct World<'a> {
     executions: Vec<Execution>,
     swept_at: i64,
     /// Answers on their way: a slow vendor's is settled after others were.
-    answers: Vec<(i64, Trigger, Observation)>,
+    answers: Vec<(i64, Trigger, CheckResult)>,
     looks: Vec<Made>,
     deaths: usize,
     requests: usize,
@@ -219,8 +219,8 @@ impl<'a> World<'a> {
             }
             if answer == Some(next) {
                 let index = self.answers.iter().position(|(at, ..)| *at == next).unwrap();
-                let (_, trigger, observation) = self.answers.swap_remove(index);
-                self.settle(trigger, &observation, None);
+                let (_, trigger, check_result) = self.answers.swap_remove(index);
+                self.settle(trigger, &check_result, None);
             } else if tick == Some(next) {
                 self.tick();
             } else if next_request == Some(next) {
@@ -293,32 +293,32 @@ impl<'a> World<'a> {
         if death == Some(Death::Claimed) {
             return true;
         }
-        let observation = Observation { asked_at: now, saw: self.ask() };
+        let check_result = CheckResult { asked_at: now, observation: self.ask() };
         if self.rng.u8(0..8) == 0 {
-            self.answers.push((self.now + self.rng.i64(1..9 * SECOND), trigger, observation));
+            self.answers.push((self.now + self.rng.i64(1..9 * SECOND), trigger, check_result));
         } else {
-            self.settle(trigger, &observation, death);
+            self.settle(trigger, &check_result, death);
         }
         death.is_some()
     }
 
-    fn ask(&self) -> Saw {
+    fn ask(&self) -> Observation {
         if within(&self.life.vendor_away, self.now) {
-            return Saw::Nothing;
+            return Observation::Nothing;
         }
         let said = self.life.vendor.iter().rev().find(|(from, _)| *from <= self.now);
         match said.map(|(_, says)| *says) {
             Some(Status(text)) => shows(text),
             Some(WithCard(text)) => shows_card(text),
-            Some(Failing(trouble)) => Saw::Trouble(trouble),
-            Some(NotFound) | None => Saw::NotFound,
+            Some(Failing(trouble)) => Observation::Trouble(trouble),
+            Some(NotFound) | None => Observation::NotFound,
         }
     }
 
-    fn settle(&mut self, trigger: Trigger, observation: &Observation, death: Option<Death>) {
+    fn settle(&mut self, trigger: Trigger, check_result: &CheckResult, death: Option<Death>) {
         let now = self.clock(trigger);
         let jitter = Jitter::new(self.rng.f64() * 2.0 - 1.0);
-        let Some(decision) = decide(&self.order, observation, now, jitter, &self.schedule) else { return };
+        let Some(decision) = decide(&self.order, check_result, now, jitter, &self.schedule) else { return };
         let before = self.order.phase;
         self.order = Order { version: self.order.version + 1, ..decision.order };
         self.history.extend(decision.events);
@@ -557,16 +557,16 @@ fn a_retry_that_comes_after_the_refund_is_heard() {
     assert_eq!((retry.order.next_check_at, retry.order.links_to_track().len()), (None, 1));
 
     // A check that fails for good is as good as made; one whose vendor is away is made again, for a week.
-    let failed = look(&refunded, first, Saw::NotFound);
+    let failed = look(&refunded, first, Observation::NotFound);
     assert!(failed.events.is_empty(), "what a refunded order was checked for is no outcome");
     assert_eq!(failed.order.next_check_at, Some(at(second)));
-    let failed = look(&failed.order, second, Saw::Trouble(Trouble::Unreadable)).order;
+    let failed = look(&failed.order, second, Observation::Trouble(Trouble::Unreadable)).order;
     assert_eq!(failed.next_check_at, None);
     let mut away = refunded;
     let (mut now, mut looks) = (first, 0);
     while let Some(next) = away.next_check_at {
         now = next.as_second() - at(0).as_second();
-        away = look(&away, now, Saw::Nothing).order;
+        away = look(&away, now, Observation::Nothing).order;
         looks += 1;
     }
     assert!((7 * DAY / SECOND..8 * DAY / SECOND).contains(&now) && looks < 180, "{looks} looks until {now}");
