@@ -4,7 +4,7 @@ use std::io;
 
 use tokio::runtime::{Builder, Runtime};
 
-/// One thread, and one more for looking names up, which blocks: otherwise a start makes three of them, each with memory of its
+/// One thread, and one more for checking names up, which blocks: otherwise a start makes three of them, each with memory of its
 /// own.
 ///
 /// # Errors

@@ -72,7 +72,7 @@ fn with_card() -> Snapshot {
     Snapshot { facts, card: Some(card), place: Place::Check }
 }
 
-fn look(order: &Order, second: i64, facts: Facts) -> Decision {
+fn check(order: &Order, second: i64, facts: Facts) -> Decision {
     see(order, second, Snapshot { facts, card: None, place: Place::Check })
 }
 
@@ -98,9 +98,9 @@ fn about_an_order() -> Vec<(&'static str, Event)> {
     use Product::{Internet, Mobile};
     let (mobile, order_tracked) = tracked(Mobile);
     let (internet, _) = tracked(Internet);
-    let queued = look(&internet, 11, facts(Internet, "QUEUED"));
-    let resumed = look(&queued.order, 86_411, facts(Internet, "HANDLING"));
-    let without_card = look(&internet, 11, facts(Internet, "FULFILLED"));
+    let queued = check(&internet, 11, facts(Internet, "QUEUED"));
+    let resumed = check(&queued.order, 86_411, facts(Internet, "HANDLING"));
+    let without_card = check(&internet, 11, facts(Internet, "FULFILLED"));
     let card = see(&without_card.order, 71, with_card());
     let first = |decision: Decision| decision.events.into_iter().next().unwrap();
     vec![
@@ -108,10 +108,10 @@ fn about_an_order() -> Vec<(&'static str, Event)> {
         ("order-queued", first(queued)),
         ("order-resumed", first(resumed)),
         ("order-fulfilled", first(see(&internet, 11, with_card()))),
-        ("order-refunded", first(look(&mobile, 17, refunded()))),
-        ("order-uncertain", first(look(&mobile, 17, facts(Mobile, "UNKNOWN_ERROR")))),
-        ("order-delayed", first(look(&mobile, 280, facts(Mobile, "HANDLING")))),
-        ("order-needs-review", first(look(&mobile, 8, facts(Mobile, "SUCCESS")))),
+        ("order-refunded", first(check(&mobile, 17, refunded()))),
+        ("order-uncertain", first(check(&mobile, 17, facts(Mobile, "UNKNOWN_ERROR")))),
+        ("order-delayed", first(check(&mobile, 280, facts(Mobile, "HANDLING")))),
+        ("order-needs-review", first(check(&mobile, 8, facts(Mobile, "SUCCESS")))),
         ("card-revealed", first(card.order.card_revealed(at(90)))),
         ("card-available", first(card)),
     ]

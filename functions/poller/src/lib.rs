@@ -122,7 +122,7 @@ pub fn parse(input: &Value) -> Result<Told, PollerError> {
     Ok(Told { key: OrderKey { product, id }, reference, ref_ignored })
 }
 
-/// Looks at the order if the retry schedule says that it is time, registering it first if it is not known.
+/// Checks the order if the retry schedule says that it is time, registering it first if it is not known.
 ///
 /// # Errors
 /// See [`PollerError`]. A vendor that fails is no error: the answer says when to come back.

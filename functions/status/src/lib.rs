@@ -30,7 +30,7 @@ pub async fn handle(tracker: &Tracker, request: ApiGatewayV2httpRequest) -> ApiG
     answer.into_response()
 }
 
-/// The order that a request is about (none where it is looked up by its reference), with the reference that it brings; else
+/// The order that a request is about (none where it is checked up by its reference), with the reference that it brings; else
 /// the problem that answers it. Asks for no token.
 ///
 /// # Errors

@@ -47,7 +47,7 @@ pub(crate) async fn find(tracker: &Tracker, product: Product, reference: &Ref) -
     let (found, counters) = match tracker.find(product, reference).await {
         Ok(found) => found,
         Err(error) => {
-            tracing::error!(%product, %error, "a look-up failed");
+            tracing::error!(%product, %error, "a lookup failed");
             return unavailable(&error, || format!("a record of {product} cannot be read"));
         }
     };
@@ -67,7 +67,7 @@ pub(crate) async fn find(tracker: &Tracker, product: Product, reference: &Ref) -
             (problem.retry_after(wait.unsigned_abs()), Some(NoCall::Denied(denied).reason()))
         }
         Found::Failed(error) => {
-            let problem = Answer::problem(502, None, format!("the look-up failed: {error}"));
+            let problem = Answer::problem(502, None, format!("the check-up failed: {error}"));
             (problem.retry_after(ASK_AGAIN_SECONDS), None)
         }
     };

@@ -61,7 +61,7 @@ async fn events_go_out_in_calls_of_ten() {
 }
 
 #[tokio::test]
-async fn and_in_calls_of_less_than_256_kilobytes() {
+async fn splits_batches_below_256_kib() {
     let server = eventbridge(None).await;
     publisher(&server).await.publish(&events(5, 100 * 1024)).await;
     assert_eq!(sizes_of_calls(&server).await, [2, 2, 1]);

@@ -8,7 +8,7 @@ use crate::{
     vendor::{Answer, VendorError, without_prefix},
 };
 
-/// What became of a look-up by reference.
+/// What became of a lookup by reference.
 #[derive(Debug)]
 pub enum Found {
     /// The vendor knows it, and it is tracked now.
@@ -22,7 +22,7 @@ pub enum Found {
 }
 
 impl Tracker {
-    /// Looks an order up by the merchant's reference, with the vendor's prefix or without, and tracks what is found. The counters are of
+    /// Checks an order up by the merchant's reference, with the vendor's prefix or without, and tracks what is found. The counters are of
     /// all calls that were made.
     ///
     /// # Errors
@@ -61,7 +61,7 @@ impl Tracker {
         let Answer { order, odd, .. } = match answer {
             Ok(answer) => answer,
             Err(error) => {
-                tracing::warn!(%product, kind = error.name(), %error, "look-up failed");
+                tracing::warn!(%product, kind = error.name(), %error, "check-up failed");
                 return Ok(Found::Failed(error));
             }
         };

@@ -41,7 +41,7 @@ pub enum Job {
     Status,
     /// Ticks of the wait loop.
     Poll,
-    /// Sweeps.
+    /// Rechecks.
     Recheck,
 }
 

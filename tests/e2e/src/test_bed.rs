@@ -48,7 +48,7 @@ use crate::{
     stack::done,
 };
 
-/// A table and a bus beside the stack's own, so that neither its sweep nor its rules touch the orders of a test.
+/// A table and a bus beside the stack's own, so that neither its recheck nor its rules touch the orders of a test.
 #[derive(Clone, Debug)]
 pub struct IsolatedTable {
     name: String,

@@ -221,7 +221,7 @@ pub fn stored_item(item: &[u8]) {
         assert_eq!(schedule.due_at(&order, now).is_some(), waits, "{order:?}");
         for trigger in [Trigger::Status, Trigger::Poller, Trigger::Recheck] {
             let wants = order.wants_check(trigger, now, &schedule);
-            assert!(!wants || waits, "{trigger:?} wants to look at {order:?}");
+            assert!(!wants || waits, "{trigger:?} wants to check {order:?}");
         }
         serde_json::to_string(&OrderView::of(&order, now)).expect("an order can be shown");
         let troubles = [Trouble::Unreadable, Trouble::Rejected, Trouble::Vanished, Trouble::StoreRefuses];
@@ -234,7 +234,10 @@ pub fn stored_item(item: &[u8]) {
                 continue;
             };
             assert!(!has(&decision, "Order Refunded") && !has(&decision, "Order Fulfilled"), "{decision:?}");
-            assert_eq!(decision.order.facts, order.facts, "a look that showed nothing changed what is known");
+            assert_eq!(
+                decision.order.facts, order.facts,
+                "a check that showed nothing changed what is known"
+            );
             comes_back(&decision.order);
         }
     }
@@ -269,23 +272,27 @@ fn decided(key: &OrderKey, answer: &Answer) -> Vec<Decision> {
         })),
         None => Observation::NotFound,
     };
-    let look = |order: &Order, observation: Observation, now: Timestamp| {
+    let check = |order: &Order, observation: Observation, now: Timestamp| {
         decide(order, &CheckResult { asked_at: now, observation }, now, Jitter::NONE, &schedule)
-            .expect("nobody has looked since")
+            .expect("nobody has checked since")
     };
     let (order, _) = Order::track(key.clone(), None, TrackedBy::Put, now, &schedule);
     let later = now.checked_add(Duration::from_secs(600)).expect("a time");
     let last = later.checked_add(Duration::from_secs(600)).expect("a time");
     let before = ["HANDLING", "QUEUED", "UNKNOWN_ERROR", "FULFILLED", "REFUNDED"].map(|text| {
         let facts = Facts { status: Some(text.to_owned().into()), ..Facts::default() };
-        look(&order, Observation::Order(Box::new(Snapshot { facts, card: None, place: Place::Check })), later)
-            .order
+        check(
+            &order,
+            Observation::Order(Box::new(Snapshot { facts, card: None, place: Place::Check })),
+            later,
+        )
+        .order
     });
     let mut all = vec![
-        look(&order, observation.clone(), later),
-        look(&look(&order, Observation::NotFound, later).order, observation.clone(), last),
+        check(&order, observation.clone(), later),
+        check(&check(&order, Observation::NotFound, later).order, observation.clone(), last),
     ];
-    all.extend(before.map(|order| look(&order, observation.clone(), last)));
+    all.extend(before.map(|order| check(&order, observation.clone(), last)));
     all
 }
 

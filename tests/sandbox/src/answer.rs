@@ -57,7 +57,7 @@ impl Answer {
     }
 }
 
-/// Answers for the next looks at one order, for the next sends, or for the next lists.
+/// Answers for the next checks one order, for the next sends, or for the next lists.
 #[derive(Default)]
 pub(crate) struct Script(VecDeque<(Answer, Left)>);
 

@@ -269,7 +269,7 @@ impl Sandbox {
         let envelope = self.envelope(&call.endpoint);
         match &call.endpoint {
             Endpoint::Send(product) => self.take(*product, &call.body, envelope),
-            Endpoint::Check(product, _) => self.look(*product, call.order.as_deref(), envelope),
+            Endpoint::Check(product, _) => self.check(*product, call.order.as_deref(), envelope),
             Endpoint::List(product) => self.list(*product, &call.uri, envelope),
             Endpoint::Validate => {
                 let key = Fields::default().with("key", &call.key).with("type", "SANDBOX");
@@ -279,7 +279,7 @@ impl Sandbox {
         }
     }
 
-    fn look(&self, product: Product, id: Option<&str>, envelope: Envelope) -> Reply {
+    fn check(&self, product: Product, id: Option<&str>, envelope: Envelope) -> Reply {
         let state = self.state();
         let order = id.and_then(|id| state.orders.get(id)).filter(|order| order.product == product);
         match order.and_then(|order| order.shown(envelope.now)) {

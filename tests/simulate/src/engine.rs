@@ -20,7 +20,7 @@ use shared::{
     rate_limiter::{Budget, Class, Denied, Move, Step, Take, Usage, next_step, still_under_way},
 };
 
-/// A way to look at orders.
+/// A way to check orders.
 #[derive(Clone, Debug)]
 pub(crate) struct Policy {
     /// Retry schedules.
@@ -303,7 +303,7 @@ impl Engine<'_> {
         }
     }
 
-    /// One invocation of the poller, or the sweep's look at one parked order.
+    /// One invocation of the poller, or the recheck's check one parked order.
     fn tick(&mut self, index: usize, now: i64) {
         let Some(sim) = self.orders.get(index) else { return };
         let trigger = match sim.order.phase {
@@ -471,7 +471,7 @@ impl Engine<'_> {
         }
     }
 
-    /// When the poller, or the sweep, comes back.
+    /// When the poller, or the recheck, comes back.
     fn wait_as(&mut self, index: usize, order: &Order, not_before: Option<Timestamp>, now: i64) {
         let jitter = Duration::from_millis(self.rng.u64(..=1000));
         let schedule = &self.policy.schedule;
@@ -479,7 +479,7 @@ impl Engine<'_> {
             return self.done(index, now);
         }
         let next = match order.next_check(at(now), schedule) {
-            // The sweep comes every minute.
+            // The recheck comes every minute.
             Some(next) => next.as_millisecond().max(now) / 60_000 * 60_000 + 60_000,
             None => {
                 let tick = next_tick(schedule, order, not_before.map(|until| (until, jitter)), at(now));

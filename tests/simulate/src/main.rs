@@ -1,4 +1,4 @@
-//! Calls and delay of ways to look at orders, as JSON: one object per run. `make simulate` makes tables, dollars and pictures of it.
+//! Calls and delay of ways to check orders, as JSON: one object per run. `make simulate` makes tables, dollars and pictures of it.
 
 mod engine;
 mod parked;
@@ -48,7 +48,7 @@ struct Figures<'a> {
     table: &'a str,
     name: String,
     orders_per_minute: f64,
-    /// Calls a minute for looks; nothing: as many as it takes.
+    /// Calls a minute for checks; nothing: as many as it takes.
     left: Option<u32>,
     list_checks: bool,
     calls: f64,

@@ -1,4 +1,4 @@
-//! How soon a queued card is noticed: by the retry schedule of single checks, and by the hourly looks that pages make free.
+//! How soon a queued card is noticed: by the retry schedule of single checks, and by the hourly checks that pages make free.
 
 use std::time::Duration;
 
@@ -12,18 +12,18 @@ pub(crate) struct Delay {
     name: &'static str,
     mean_hours: f64,
     p95_hours: f64,
-    looks: f64,
+    checks: f64,
 }
 
 const ORDERS: usize = 100_000;
 const HOUR: f64 = 3600.0;
 
 /// Queued orders are delivered between 12 and 48 hours after they were queued (page "Status Tracking & Polling"); evenly, which is our
-/// assumption. A look's own time is not counted.
+/// assumption. A check's own time is not counted.
 pub(crate) fn compare(seed: u64) -> [Delay; 2] {
     let retry_schedule = Schedule::default().recheck_queued;
     let by_schedule = |rng: &mut Rng, attempt: u32| jittered(rng, retry_schedule.wait(attempt));
-    // A page over a window of creation times: everybody in it is looked at an hour after the last time.
+    // A page over a window of creation times: everybody in it is checked an hour after the last time.
     let hourly = |_: &mut Rng, _: u32| HOUR;
     [delay("24 h, then every 12 h", seed, by_schedule), delay("hourly, where a page shows ten", seed, hourly)]
 }
@@ -34,7 +34,7 @@ fn jittered(rng: &mut Rng, wait: Duration) -> f64 {
 
 fn delay(name: &'static str, seed: u64, wait: impl Fn(&mut Rng, u32) -> f64) -> Delay {
     let mut rng = Rng::with_seed(seed);
-    let mut looks = 0.0;
+    let mut checks = 0.0;
     let mut delays: Vec<f64> = (0..ORDERS)
         .map(|_| {
             let delivered = (12.0 + 36.0 * rng.f64()) * HOUR;
@@ -43,7 +43,7 @@ fn delay(name: &'static str, seed: u64, wait: impl Fn(&mut Rng, u32) -> f64) -> 
                 now += wait(&mut rng, attempt);
                 attempt += 1;
             }
-            looks += f64::from(attempt);
+            checks += f64::from(attempt);
             (now - delivered) / HOUR
         })
         .collect();
@@ -52,6 +52,6 @@ fn delay(name: &'static str, seed: u64, wait: impl Fn(&mut Rng, u32) -> f64) -> 
         name,
         mean_hours: delays.iter().sum::<f64>() / delays.len() as f64,
         p95_hours: delays.get(delays.len() * 95 / 100).copied().unwrap_or_default(),
-        looks: looks / ORDERS as f64,
+        checks: checks / ORDERS as f64,
     }
 }

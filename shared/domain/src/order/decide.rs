@@ -23,7 +23,7 @@ pub struct Decision {
 }
 
 /// So many reviews of an order may be about unrecognised texts, and twice as many in all: a vendor that makes up a new status
-/// at every look fills no record.
+/// at every check fills no record.
 const MAX_REVIEWS: usize = 32;
 
 /// What follows from an observation. `None`: nothing, the order has been observed by a later question.
@@ -174,7 +174,7 @@ impl Draft<'_> {
 
     fn recheck_on(&mut self, parked_as: ParkedAs, since: Timestamp, answered: bool) {
         if parked_as == ParkedAs::NotFound && !self.before.is_known() && self.order.is_known() {
-            // The vendor knows it by now: it is only late, whenever its next look was to be.
+            // The vendor knows it by now: it is only late, whenever its next check was to be.
             self.order.attempt = 0;
             self.check_in(self.schedule.recheck_wait(parked_as, true, 0, Duration::ZERO));
         } else if self.check_was_due() {
@@ -199,7 +199,7 @@ impl Draft<'_> {
         }
     }
 
-    /// A look that a status request made early leaves the retry schedule where it is.
+    /// A check that a status request made early leaves the retry schedule where it is.
     fn check_was_due(&self) -> bool {
         self.order.next_check(self.now, self.schedule).is_none_or(|next| next <= self.now)
     }

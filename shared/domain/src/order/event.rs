@@ -31,7 +31,7 @@ pub enum ReviewReason {
     Contradiction,
     /// The vendor does not know this order.
     NotFound,
-    /// Fulfilled, but no card after the first daily look, or after a day of checks that fail.
+    /// Fulfilled, but no card after the first daily check, or after a day of checks that fail.
     CardMissing,
     /// Refunded, and tried again under another id: somebody may be served twice, or charged for nothing.
     Retried,

@@ -1,4 +1,4 @@
-//! The record of an order, and what a look at it showed.
+//! The record of an order, and what a check it showed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,17 +30,17 @@ pub struct Order {
     pub tracked_at: Timestamp,
     /// When the vendor first showed it.
     pub first_seen_at: Option<Timestamp>,
-    /// When somebody last claimed a look at it.
+    /// When somebody last claimed a check it.
     pub asked_at: Option<Timestamp>,
     /// When the last question that was answered was asked.
     pub checked_at: Option<Timestamp>,
     /// When status or phase last changed.
     pub changed_at: Timestamp,
-    /// When it is to be looked at next; `None` when nobody has to.
+    /// When it is to be checked next; `None` when nobody has to.
     pub next_check_at: Option<Timestamp>,
-    /// How many looks its recheck retry schedule has made since it was parked.
+    /// How many checks its recheck retry schedule has made since it was parked.
     pub attempt: u32,
-    /// How many looks have failed in a row.
+    /// How many checks have failed in a row.
     pub failures: u32,
     /// Checks in a row that failed in a way that does not pass by itself; `None`: the last one that said anything was well.
     pub trouble: Option<TroubleRun>,
@@ -48,7 +48,7 @@ pub struct Order {
     pub first_parked: BTreeMap<ParkedAs, Timestamp>,
     /// What has been put up for review already, so that it is done once.
     pub reviewed: BTreeSet<String>,
-    /// Whether the vendor's list was seen not to show it: it is looked at by its id.
+    /// Whether the vendor's list was seen not to show it: it is checked by its id.
     pub unlisted: bool,
     /// Orders that the vendor says this one lives on under, tracked already.
     pub links: BTreeSet<OrderId>,
@@ -62,18 +62,18 @@ pub struct Order {
     pub published: u32,
 }
 
-/// Who wants to look.
+/// Who wants to check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trigger {
     /// A status request.
     Status,
     /// A tick of the wait loop.
     Poller,
-    /// The scheduled sweep.
+    /// The scheduled recheck.
     Recheck,
 }
 
-/// A status request looks at an order in flight if nobody has for so long.
+/// A status request checks an order in flight if nobody has for so long.
 const STATUS_GAP_IN_FLIGHT: Duration = Duration::from_secs(5);
 /// The same for a parked order.
 const STATUS_GAP_PARKED: Duration = Duration::from_secs(600);
@@ -132,7 +132,7 @@ impl Order {
         (self, event)
     }
 
-    /// Whether this trigger is to look at the order now. Pure: the store then lets only one of those who were told yes
+    /// Whether this trigger is to check the order now. Pure: the store then lets only one of those who were told yes
     /// do it.
     pub fn wants_check(&self, trigger: Trigger, now: Timestamp, schedule: &Schedule) -> bool {
         let asked_at = self.asked_at.filter(|asked| !is_ahead(*asked, now));
@@ -150,14 +150,14 @@ impl Order {
         }
     }
 
-    /// Whether the sweep has nothing to do about this order but to look, by itself or along with others.
+    /// Whether the recheck has nothing to do about this order but to check, by itself or along with others.
     pub fn wants_only_a_check(&self, now: Timestamp, schedule: &Schedule) -> bool {
         let quiet = self.published >= self.seq && self.links_to_track().is_empty();
         let due = schedule.due_at(self, now).is_some_and(|due| due <= now);
         quiet && due && !self.phase.is_final() && !self.is_being_checked(now)
     }
 
-    /// Whether a look that somebody has claimed may still be out.
+    /// Whether a check that somebody has claimed may still be out.
     fn is_being_checked(&self, now: Timestamp) -> bool {
         let Some(asked) = self.asked_at.filter(|asked| !is_ahead(*asked, now)) else { return false };
         self.checked_at.is_none_or(|checked| checked < asked) && between(asked, now) < MAX_CHECK
@@ -193,16 +193,16 @@ impl Order {
         last.is_some_and(|(asked, ends)| asked >= ends)
     }
 
-    /// When a poller is to look next; `None`: it is not in flight.
+    /// When a poller is to check next; `None`: it is not in flight.
     pub fn next_poll(&self, now: Timestamp, schedule: &Schedule) -> Option<Timestamp> {
         let Phase::InFlight { since } = self.phase else { return None };
         let asked_at = self.asked_at.filter(|asked| !is_ahead(*asked, now));
-        // A retry schedule that a clock far ahead began counts from the last question; the next look begins it anew.
+        // A retry schedule that a clock far ahead began counts from the last question; the next check begins it anew.
         let since = if is_ahead(since, now) { asked_at.unwrap_or(Timestamp::MIN) } else { since };
         Some(schedule.next_poll(self.key.product, since, asked_at))
     }
 
-    /// When an order that is parked, awaits its card or awaits a late check is to be looked at next; `None`: nobody has to. A time further ahead
+    /// When an order that is parked, awaits its card or awaits a late check is to be checked next; `None`: nobody has to. A time further ahead
     /// than any of its waits was written by a broken clock, and would park it until then: it is due now.
     pub fn next_check(&self, now: Timestamp, schedule: &Schedule) -> Option<Timestamp> {
         let waits = self.phase.parked_as().is_some() || self.awaits_card() || self.awaits_late_check();
@@ -217,7 +217,7 @@ impl Order {
         !self.phase.is_final() && self.checked_at.is_none_or(old)
     }
 
-    /// Whether a page of a list that shows many is worth looking at for this order, before a look of its own is due: it is queued or
+    /// Whether a page of a list that shows many is worth checking for this order, before a check of its own is due: it is queued or
     /// uncertain, and a list would show it.
     pub fn is_checked_with_others(&self) -> bool {
         let parked_as = self.phase.parked_as();
@@ -249,7 +249,7 @@ impl Order {
         self.first_seen_at.is_some() || self.facts != Facts::default()
     }
 
-    /// When the recheck that claims this order now is to come back, should the look never be committed.
+    /// When the recheck that claims this order now is to come back, should the check never be committed.
     pub fn due_after_claim(&self, now: Timestamp, schedule: &Schedule) -> Timestamp {
         later(now, schedule.retry_after_failure)
     }
@@ -262,7 +262,7 @@ impl Order {
     }
 }
 
-/// What a look showed.
+/// What a check showed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CheckResult {
     /// When the question was asked: a later question is the better knowledge, whichever answer came first.
@@ -271,7 +271,7 @@ pub struct CheckResult {
     pub observation: Observation,
 }
 
-/// The answer to a look.
+/// The answer to a check.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Observation {
     /// The vendor showed the order.
@@ -280,11 +280,11 @@ pub enum Observation {
     NotFound,
     /// The vendor's list should have shown the order and did not. This says nothing about the order, only about the list.
     NotListed,
-    /// The look failed, which may pass by itself: this says nothing about the order.
+    /// The check failed, which may pass by itself: this says nothing about the order.
     Nothing,
-    /// The look failed, and the next will hardly be better: this says nothing about the order either.
+    /// The check failed, and the next will hardly be better: this says nothing about the order either.
     Trouble(Trouble),
-    /// There was no leave to look: time passes all the same.
+    /// There was no leave to check: time passes all the same.
     NotAsked,
 }
 

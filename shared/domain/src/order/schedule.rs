@@ -1,4 +1,4 @@
-//! When to look again: the retry schedules, as data and pure functions.
+//! When to check again: the retry schedules, as data and pure functions.
 
 use std::{str::FromStr, time::Duration};
 
@@ -19,7 +19,7 @@ pub enum InvalidRetrySchedule {
         /// The text.
         text: String,
     },
-    /// A wait of nothing would look without end, and one of more than a year is a slip.
+    /// A wait of nothing would check without end, and one of more than a year is a slip.
     #[error("{text:?} is not between 1ms and 366days")]
     Range {
         /// The text.
@@ -42,7 +42,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, InvalidRetrySchedule> {
     }
 }
 
-/// Waits between looks; the last one repeats. Never empty.
+/// Waits between checks; the last one repeats. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetrySchedule {
     first: Duration,
@@ -63,7 +63,7 @@ impl FromStr for RetrySchedule {
 }
 
 impl RetrySchedule {
-    /// The wait before look number `attempt` (from 0).
+    /// The wait before check number `attempt` (from 0).
     pub fn wait(&self, attempt: u32) -> Duration {
         let Some(after_first) = attempt.checked_sub(1) else { return self.first };
         let index = usize::try_from(after_first).unwrap_or(usize::MAX);
@@ -227,7 +227,7 @@ impl Schedule {
         }
     }
 
-    /// The wait after failed look number `failures` in a row (from 1): doubled each time, at most twelvefold.
+    /// The wait after failed check number `failures` in a row (from 1): doubled each time, at most twelvefold.
     pub(super) fn failure_wait(&self, failures: u32) -> Duration {
         let doubled = 1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(MAX_BACKOFF);
         self.retry_after_failure.saturating_mul(doubled.min(MAX_BACKOFF))
@@ -250,37 +250,37 @@ impl Schedule {
         Jitter(1.0).of(retry_schedule.max(self.failure_wait(u32::MAX)).max(self.recheck_failing))
     }
 
-    /// When a page that shows many may show this order too, though no look of its own is due.
-    fn free_look(&self, order: &Order, now: Timestamp) -> Option<Timestamp> {
+    /// When a page that shows many may show this order too, though no check of its own is due.
+    fn list_check_at(&self, order: &Order, now: Timestamp) -> Option<Timestamp> {
         let wait = self.list_recheck_interval.filter(|_| order.is_checked_with_others())?;
         Some(later(order.checked_at.map_or(now, |checked| checked.min(now)), wait))
     }
 
-    /// By when somebody must see to this order: to look, or to publish. `None`: nobody has to.
+    /// By when somebody must see to this order: to check, or to publish. `None`: nobody has to.
     pub fn due_at(&self, order: &Order, now: Timestamp) -> Option<Timestamp> {
-        self.due(order, now, self.free_look(order, now))
+        self.due(order, now, self.list_check_at(order, now))
     }
 
-    /// The same for an order that was only to be looked at along with others, and was not: again later if a page might have been
+    /// The same for an order that was only to be checked along with others, and was not: again later if a page might have been
     /// `worth_it`, else when it is its own turn.
     pub fn due_if_unchecked(&self, order: &Order, now: Timestamp, worth_it: bool) -> Option<Timestamp> {
         self.due(order, now, self.list_recheck_interval.filter(|_| worth_it).map(|wait| later(now, wait)))
     }
 
-    fn due(&self, order: &Order, now: Timestamp, free_look: Option<Timestamp>) -> Option<Timestamp> {
-        let look = match order.phase {
+    fn due(&self, order: &Order, now: Timestamp, list_check_at: Option<Timestamp>) -> Option<Timestamp> {
+        let check = match order.phase {
             Phase::InFlight { since } => {
                 Some(later(since.min(now), self.poll_deadline.saturating_add(SAFETY_NET)))
             }
             Phase::Parked { .. } | Phase::Final { .. } => {
-                order.next_check(now, self).map(|next| free_look.map_or(next, |free| free.min(next)))
+                order.next_check(now, self).map(|next| list_check_at.map_or(next, |free| free.min(next)))
             }
         };
         if order.published >= order.seq && order.links_to_track().is_empty() {
-            return look;
+            return check;
         }
         let publish = later(now, OUTBOX_DUE);
-        Some(look.map_or(publish, |look| look.min(publish)))
+        Some(check.map_or(publish, |check| check.min(publish)))
     }
 }
 

@@ -129,7 +129,7 @@ fn an_order_that_the_list_does_not_show_is_checked_by_its_id() {
 }
 
 #[test]
-fn an_order_that_was_never_seen_is_looked_for_around_the_time_it_was_tracked() {
+fn an_order_without_creation_time_is_sought_around_its_tracking_time() {
     let mut all = vec![candidate("a", 0.0, 0.0), candidate("b", 2.0, 0.0)];
     all[1].created_at = None;
     let page = page_of(&plan(&all, &[], known(0.0), at(10.0)).unwrap());

@@ -160,7 +160,7 @@ fn what_an_answer_says_about_the_key_and_the_order() {
 }
 
 #[tokio::test]
-async fn a_look_up_by_ref_encodes_it_and_joins_on_the_id() {
+async fn a_lookup_by_ref_encodes_it_and_joins_on_the_id() {
     let server = MockServer::start().await;
     let vendor = Vendor::new(
         crate::http::Http::new(&[]).unwrap(),

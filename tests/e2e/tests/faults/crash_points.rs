@@ -56,7 +56,7 @@ enum Moment {
 #[derive(Clone, Copy, Debug)]
 enum Act {
     Track,
-    Look(Trigger),
+    Check(Trigger),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -85,25 +85,25 @@ const SETTINGS: [(&str, &str); 8] = [
     ("VENDOR_CALLS_BURST", "1000"),
 ];
 
-fn look(second: i64, trigger: Trigger, says: Says) -> Step {
-    Step { at: Moment::Second(second), act: Act::Look(trigger), says }
+fn check(second: i64, trigger: Trigger, says: Says) -> Step {
+    Step { at: Moment::Second(second), act: Act::Check(trigger), says }
 }
 
 fn recheck(says: Says) -> Step {
-    Step { at: Moment::Due, act: Act::Look(Recheck), says }
+    Step { at: Moment::Due, act: Act::Check(Recheck), says }
 }
 
 /// A transition for each rule.
 fn transitions() -> Vec<Transition> {
     let track = Step { at: Moment::Second(0), act: Act::Track, says: WithCard };
     let new = || vec![track];
-    let after_first_check = |says| vec![track, look(8, Poller, says)];
+    let after_first_check = |says| vec![track, check(8, Poller, says)];
     let in_flight = || after_first_check(Stated("HANDLING"));
     let queued = || after_first_check(Stated("QUEUED"));
     let uncertain = || after_first_check(Stated("UNKNOWN_ERROR"));
     let long_uncertain = || [uncertain(), vec![recheck(Stated("UNKNOWN_ERROR"))]].concat();
-    let delayed = || [in_flight(), vec![look(280, Poller, Stated("HANDLING"))]].concat();
-    let not_known = || vec![track, look(120, Poller, NotFound)];
+    let delayed = || [in_flight(), vec![check(280, Poller, Stated("HANDLING"))]].concat();
+    let not_known = || vec![track, check(120, Poller, NotFound)];
     let without_card = || after_first_check(Stated("FULFILLED"));
     let daily_card = || [without_card(), vec![recheck(Stated("FULFILLED"))]].concat();
     let refunded = || after_first_check(Stated("REFUNDED"));
@@ -112,35 +112,35 @@ fn transitions() -> Vec<Transition> {
     let row = |name, product, before, then| Transition { name, product, before, then };
     vec![
         row("nothing: tracked", Mobile, vec![], track),
-        row("new: HANDLING", Mobile, new(), look(8, Poller, Stated("HANDLING"))),
-        row("new: FULFILLED", Mobile, new(), look(8, Poller, Stated("FULFILLED"))),
-        row("new: REFUNDED", Mobile, new(), look(6, Status, Stated("REFUNDED"))),
-        row("new: not found within the grace", Mobile, new(), look(8, Poller, NotFound)),
-        row("new: not found after it", Mobile, new(), look(120, Poller, NotFound)),
-        row("in flight: HANDLING", Mobile, in_flight(), look(11, Poller, Stated("HANDLING"))),
-        row("in flight: PENDING", Mobile, in_flight(), look(14, Status, Stated("PENDING"))),
-        row("in flight: FULFILLED", Mobile, in_flight(), look(11, Poller, Stated("FULFILLED"))),
-        row("in flight: REFUNDED", Mobile, in_flight(), look(14, Status, Stated("REFUNDED"))),
-        row("in flight: FULFILLED with card", Internet, in_flight(), look(11, Poller, WithCard)),
+        row("new: HANDLING", Mobile, new(), check(8, Poller, Stated("HANDLING"))),
+        row("new: FULFILLED", Mobile, new(), check(8, Poller, Stated("FULFILLED"))),
+        row("new: REFUNDED", Mobile, new(), check(6, Status, Stated("REFUNDED"))),
+        row("new: not found within the grace", Mobile, new(), check(8, Poller, NotFound)),
+        row("new: not found after it", Mobile, new(), check(120, Poller, NotFound)),
+        row("in flight: HANDLING", Mobile, in_flight(), check(11, Poller, Stated("HANDLING"))),
+        row("in flight: PENDING", Mobile, in_flight(), check(14, Status, Stated("PENDING"))),
+        row("in flight: FULFILLED", Mobile, in_flight(), check(11, Poller, Stated("FULFILLED"))),
+        row("in flight: REFUNDED", Mobile, in_flight(), check(14, Status, Stated("REFUNDED"))),
+        row("in flight: FULFILLED with card", Internet, in_flight(), check(11, Poller, WithCard)),
         row(
             "in flight: FULFILLED without card",
             Internet,
             in_flight(),
-            look(11, Poller, Stated("FULFILLED")),
+            check(11, Poller, Stated("FULFILLED")),
         ),
-        row("in flight: QUEUED", Mobile, in_flight(), look(11, Poller, Stated("QUEUED"))),
-        row("in flight: UNKNOWN_ERROR", Mobile, in_flight(), look(14, Status, Stated("UNKNOWN_ERROR"))),
+        row("in flight: QUEUED", Mobile, in_flight(), check(11, Poller, Stated("QUEUED"))),
+        row("in flight: UNKNOWN_ERROR", Mobile, in_flight(), check(14, Status, Stated("UNKNOWN_ERROR"))),
         row(
             "in flight: HANDLING, redirected",
             Mobile,
             in_flight(),
-            look(11, Poller, Names("HANDLING", "follow_orderid")),
+            check(11, Poller, Names("HANDLING", "follow_orderid")),
         ),
         row(
             "in flight: REFUNDED, tried again",
             Mobile,
             in_flight(),
-            look(14, Status, Names("REFUNDED", "retry_orderid")),
+            check(14, Status, Names("REFUNDED", "retry_orderid")),
         ),
         row(
             "uncertain: REFUNDED, tried again",
@@ -148,28 +148,28 @@ fn transitions() -> Vec<Transition> {
             uncertain(),
             recheck(Names("REFUNDED", "retry_orderid")),
         ),
-        row("in flight: unrecognised", Mobile, in_flight(), look(11, Poller, Stated("EN_COURS"))),
-        row("in flight: no status", Mobile, in_flight(), look(11, Poller, NoStatus)),
-        row("in flight: not found after all", Mobile, in_flight(), look(11, Poller, NotFound)),
-        row("in flight: failed look", Mobile, in_flight(), look(11, Poller, Fails)),
-        row("in flight: deadline, HANDLING", Mobile, in_flight(), look(280, Poller, Stated("HANDLING"))),
-        row("in flight: deadline, unrecognised", Mobile, in_flight(), look(280, Poller, Stated("EN_COURS"))),
-        row("in flight: deadline, failed look", Mobile, in_flight(), look(281, Status, Fails)),
+        row("in flight: unrecognised", Mobile, in_flight(), check(11, Poller, Stated("EN_COURS"))),
+        row("in flight: no status", Mobile, in_flight(), check(11, Poller, NoStatus)),
+        row("in flight: not found after all", Mobile, in_flight(), check(11, Poller, NotFound)),
+        row("in flight: failed check", Mobile, in_flight(), check(11, Poller, Fails)),
+        row("in flight: deadline, HANDLING", Mobile, in_flight(), check(280, Poller, Stated("HANDLING"))),
+        row("in flight: deadline, unrecognised", Mobile, in_flight(), check(280, Poller, Stated("EN_COURS"))),
+        row("in flight: deadline, failed check", Mobile, in_flight(), check(281, Status, Fails)),
         row("in flight: safety net", Mobile, in_flight(), recheck(Stated("HANDLING"))),
         row("queued: HANDLING", Mobile, queued(), recheck(Stated("HANDLING"))),
         row("queued: FULFILLED with card", Internet, queued(), recheck(WithCard)),
-        row("queued: REFUNDED", Mobile, queued(), look(700, Status, Stated("REFUNDED"))),
-        row("queued: UNKNOWN_ERROR", Mobile, queued(), look(700, Status, Stated("UNKNOWN_ERROR"))),
+        row("queued: REFUNDED", Mobile, queued(), check(700, Status, Stated("REFUNDED"))),
+        row("queued: UNKNOWN_ERROR", Mobile, queued(), check(700, Status, Stated("UNKNOWN_ERROR"))),
         row("queued: overdue", Mobile, queued(), recheck(Stated("QUEUED"))),
-        row("uncertain: REFUNDED", Mobile, uncertain(), look(700, Status, Stated("REFUNDED"))),
+        row("uncertain: REFUNDED", Mobile, uncertain(), check(700, Status, Stated("REFUNDED"))),
         row("uncertain: FULFILLED", Internet, uncertain(), recheck(WithCard)),
         row("uncertain: HANDLING", Mobile, uncertain(), recheck(Stated("HANDLING"))),
         row("uncertain: overdue", Mobile, long_uncertain(), recheck(Stated("UNKNOWN_ERROR"))),
-        row("uncertain: overdue, failed look", Mobile, long_uncertain(), recheck(Fails)),
+        row("uncertain: overdue, failed check", Mobile, long_uncertain(), recheck(Fails)),
         row("delayed: FULFILLED", Mobile, delayed(), recheck(Stated("FULFILLED"))),
         row("delayed: QUEUED", Mobile, delayed(), recheck(Stated("QUEUED"))),
         row("delayed: unrecognised", Mobile, delayed(), recheck(Stated("EN_COURS"))),
-        row("delayed: failed look", Mobile, delayed(), recheck(Fails)),
+        row("delayed: failed check", Mobile, delayed(), recheck(Fails)),
         row("not found: still not", Mobile, not_known(), recheck(NotFound)),
         row("not found: known now", Mobile, not_known(), recheck(Stated("HANDLING"))),
         row("not found: FULFILLED", Mobile, not_known(), recheck(Stated("FULFILLED"))),
@@ -177,14 +177,14 @@ fn transitions() -> Vec<Transition> {
         row("fulfilled: no card yet", Internet, without_card(), recheck(Stated("FULFILLED"))),
         row("fulfilled: no card for long", Internet, daily_card(), recheck(Stated("FULFILLED"))),
         row("fulfilled: contradiction", Internet, without_card(), recheck(Stated("REFUNDED"))),
-        row("fulfilled: failed look", Internet, without_card(), recheck(Fails)),
+        row("fulfilled: failed check", Internet, without_card(), recheck(Fails)),
         row(
             "in flight: unreadable again",
             Mobile,
-            then(in_flight(), look(11, Poller, Odd)),
-            look(14, Poller, Odd),
+            then(in_flight(), check(11, Poller, Odd)),
+            check(14, Poller, Odd),
         ),
-        row("in flight: unreadable at the deadline", Mobile, in_flight(), look(280, Poller, Odd)),
+        row("in flight: unreadable at the deadline", Mobile, in_flight(), check(280, Poller, Odd)),
         row("delayed: rejected again", Mobile, then(delayed(), recheck(Rejects)), recheck(Rejects)),
         row("uncertain: vanished", Mobile, then(uncertain(), recheck(NotFound)), recheck(NotFound)),
         row("fulfilled: its card cannot be read", Internet, then(without_card(), recheck(Odd)), recheck(Odd)),
@@ -354,12 +354,12 @@ impl Story<'_> {
             }
             if loop_lives && is_in_flight(&item) {
                 self.clock.set(self.clock.now().checked_add(Duration::from_secs(10)).unwrap());
-                act(&tracker, &self.key, Act::Look(Poller)).await;
+                act(&tracker, &self.key, Act::Check(Poller)).await;
                 continue;
             }
             let Some(due_at) = due_at(&item) else { return self.go_on_with_linked(&tracker).await };
             self.clock.set(self.clock.now().max(due_at));
-            act(&tracker, &self.key, Act::Look(Recheck)).await;
+            act(&tracker, &self.key, Act::Check(Recheck)).await;
         }
         panic!("{} is still due: {:?}", self.key, self.item().await);
     }
@@ -371,7 +371,7 @@ impl Story<'_> {
             let due = self.item_of(&linked).await.and_then(|item| due_at(&item));
             let Some(due_at) = due else { return };
             self.clock.set(self.clock.now().max(due_at));
-            act(tracker, &linked, Act::Look(Recheck)).await;
+            act(tracker, &linked, Act::Check(Recheck)).await;
         }
         panic!("{linked} is still due: {:?}", self.item_of(&linked).await);
     }
@@ -416,7 +416,7 @@ impl Story<'_> {
 async fn act(tracker: &Tracker, key: &OrderKey, act: Act) {
     match act {
         Act::Track => drop(tracker.track(key, None, TrackedBy::Poller).await.unwrap()),
-        Act::Look(trigger) => drop(tracker.refresh(key, trigger).await.unwrap().unwrap()),
+        Act::Check(trigger) => drop(tracker.refresh(key, trigger).await.unwrap().unwrap()),
     }
 }
 

@@ -108,15 +108,15 @@ impl Gate for Turnstile {
     }
 }
 
-/// Tracks the order first if it is to, then looks so many times.
+/// Tracks the order first if it is to, then checks so many times.
 async fn act(turnstile: &Turnstile, tracker: &Tracker, key: &OrderKey, plan: Plan) {
     if plan.tracks {
         turnstile.begin("track").await;
         // Too many lost races are an error, and the caller's to repeat.
         let _ = tracker.track(key, None, TrackedBy::Poller).await;
     }
-    for _ in 0..plan.looks {
-        turnstile.begin("look").await;
+    for _ in 0..plan.checks {
+        turnstile.begin("check").await;
         let _ = tracker.refresh(key, plan.trigger).await;
     }
 }
@@ -125,7 +125,7 @@ async fn act(turnstile: &Turnstile, tracker: &Tracker, key: &OrderKey, plan: Pla
 struct Plan {
     trigger: Trigger,
     tracks: bool,
-    looks: u32,
+    checks: u32,
 }
 
 /// The order after a request, as the table has it.
@@ -222,7 +222,7 @@ struct Schedule<'a> {
     clocks: Vec<(Clock, i64)>,
     actors: Vec<JoinHandle<()>>,
     live: BTreeSet<usize>,
-    /// What the vendor last said to each actor (`None`: a look that failed), and all statuses that it ever stated.
+    /// What the vendor last said to each actor (`None`: a check that failed), and all statuses that it ever stated.
     heard: HashMap<usize, Option<String>>,
     stated: BTreeSet<String>,
     state: Option<State>,
@@ -291,7 +291,7 @@ impl<'a> Schedule<'a> {
         let actors = [2, 2, 2, 2, 2, 2, 3, 3, 4, 5][self.rng.usize(..10)];
         let nobody_tracks_it_yet = self.one_in(5);
         if !nobody_tracks_it_yet {
-            self.start(Plan { trigger: Trigger::Poller, tracks: true, looks: 0 }, 0).await;
+            self.start(Plan { trigger: Trigger::Poller, tracks: true, checks: 0 }, 0).await;
             self.run().await;
         }
         for _ in 0..actors {
@@ -299,7 +299,7 @@ impl<'a> Schedule<'a> {
             let plan = Plan {
                 trigger: triggers[self.rng.usize(..triggers.len())],
                 tracks: nobody_tracks_it_yet,
-                looks: self.rng.u32(1..=3),
+                checks: self.rng.u32(1..=3),
             };
             let clock_off = match self.rng.u32(..20) {
                 0 => self.rng.i64(-2 * 86_400_000..2 * 86_400_000),
@@ -346,7 +346,7 @@ impl<'a> Schedule<'a> {
 
     /// Decides what becomes of a request.
     async fn let_through(&mut self, actor: usize, request: &Request, go: oneshot::Sender<Go>) {
-        let begins = matches!(request.operation.as_str(), "look" | "track");
+        let begins = matches!(request.operation.as_str(), "check" | "track");
         // What comes next may draw its jitter from the thread's chance, which the SDK draws from too.
         fastrand::seed(self.rng.u64(..));
         let ms = self.a_while(begins);
@@ -372,7 +372,7 @@ impl<'a> Schedule<'a> {
         }
     }
 
-    /// Between two requests milliseconds, now and then seconds; before somebody looks, what makes a look due.
+    /// Between two requests milliseconds, now and then seconds; before somebody checks, what makes a check due.
     fn a_while(&mut self, begins: bool) -> i64 {
         match (begins, self.rng.u32(..20)) {
             (true, 0) => self.rng.i64(3_600_000..200_000_000),
@@ -500,7 +500,7 @@ impl<'a> Schedule<'a> {
     }
 
     /// Rechecks at the moments that the item itself names, until it rests: nothing left to publish, and parked or final.
-    async fn sweep(&mut self) {
+    async fn recheck(&mut self) {
         for _ in 0..MAX_RECHECKS {
             self.observe(None).await;
             let Some(state) = self.state.clone() else { return };
@@ -511,7 +511,7 @@ impl<'a> Schedule<'a> {
             let due_at = Timestamp::from_millisecond(state.due_at.unwrap()).unwrap();
             let wait = (due_at.as_millisecond() - self.now.as_millisecond()).max(0);
             self.pass_time(wait);
-            self.start(Plan { trigger: Trigger::Recheck, tracks: false, looks: 1 }, 0).await;
+            self.start(Plan { trigger: Trigger::Recheck, tracks: false, checks: 1 }, 0).await;
             self.run().await;
         }
         panic!("after {MAX_RECHECKS} rechecks it does not rest: {:?}", self.state);
@@ -563,7 +563,7 @@ async fn play(bed: &TestBed, id: &str, seed: u64) -> (Figures, Vec<String>) {
     let mut schedule = Schedule::new(bed, id, seed);
     schedule.start_crowd().await;
     schedule.run().await;
-    schedule.sweep().await;
+    schedule.recheck().await;
     schedule.check_end().await;
     (schedule.figures, std::mem::take(&mut schedule.journal.lines))
 }
@@ -573,7 +573,7 @@ fn in_a_runtime<T>(work: impl Future<Output = T>) -> T {
 }
 
 #[test]
-fn whoever_wins_the_invariants_hold() {
+fn the_invariants_hold_whichever_trigger_wins() {
     let started = Instant::now();
     let number = |name: &str| setting(name).map(|text| text.parse::<u64>().unwrap());
     let (first, schedules) = match number("RACE_SEED") {

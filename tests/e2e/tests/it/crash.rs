@@ -8,7 +8,7 @@ use e2e::{HoldingProxy, RuntimeApi, Stack, wait_until};
 use serde_json::json;
 
 #[tokio::test]
-async fn a_standard_execution_that_is_stopped_is_made_good_by_the_sweep() {
+async fn the_recheck_takes_over_from_a_stopped_standard_execution() {
     let stack = Stack::standard();
     let id = stack.sandbox.send_mobile("0770000011").await;
     let order = stack.order("mobile", &id);
@@ -28,13 +28,13 @@ async fn a_standard_execution_that_is_stopped_is_made_good_by_the_sweep() {
     };
     let execution = wait_until("the execution", Duration::from_secs(30), running).await;
     sfn.stop_execution().execution_arn(&execution).cause("a test").send().await.unwrap();
-    // The safety net is the poll deadline of 30 s and a minute; then the sweep looks, and finds the outcome.
+    // The safety net is the poll deadline of 30 s and a minute; then the recheck checks, and finds the outcome.
     order.wait_for("Order Fulfilled", 240).await;
     order.assert_events(&["Order Tracked", "Order Fulfilled"]).await;
 }
 
 #[tokio::test]
-async fn an_express_execution_whose_poller_fails_is_made_good_by_the_sweep() {
+async fn the_recheck_takes_over_from_a_failed_express_execution() {
     let stack = Stack::fast();
     let id = stack
         .sandbox

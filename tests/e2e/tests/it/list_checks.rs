@@ -72,7 +72,7 @@ impl Shop {
         self.tracker.poll(key).await.unwrap().unwrap().check
     }
 
-    async fn sweep(&self) -> Counters {
+    async fn recheck(&self) -> Counters {
         let now = self.tracker.clock.now().as_millisecond() as u64;
         let deadline = UNIX_EPOCH + Duration::from_millis(now + 55_000);
         recheck::handle(&self.tracker, deadline).await.unwrap()
@@ -173,7 +173,7 @@ async fn cards_of_a_list_are_sealed_like_any_other() {
 }
 
 #[tokio::test]
-async fn an_order_that_the_list_does_not_show_is_looked_at_by_its_id() {
+async fn an_order_missing_from_the_list_is_checked_by_id() {
     let shop = Shop::open("lists-hidden", &SCARCE).await;
     let mut keys = Vec::new();
     for index in 0..6 {
@@ -297,8 +297,8 @@ async fn park(shop: &Shop, product: Product, count: u32, timeline: &Value) -> Ve
 }
 
 #[tokio::test]
-async fn a_sweep_looks_at_all_that_are_due_with_one_call() {
-    let shop = Shop::open("lists-sweep", &[SCARCE[0], SCARCE[1], ("RECHECK_UNCERTAIN", "1h")]).await;
+async fn a_recheck_checks_all_due_orders_with_one_call() {
+    let shop = Shop::open("lists-recheck", &[SCARCE[0], SCARCE[1], ("RECHECK_UNCERTAIN", "1h")]).await;
     // The first order was sent 60 s ago: all of them are to be parked within the next 30.
     let timeline =
         json!([{"after_seconds": 0, "status": "UNKNOWN_ERROR"}, {"after_seconds": 90, "status": "REFUNDED"}]);
@@ -311,7 +311,7 @@ async fn a_sweep_looks_at_all_that_are_due_with_one_call() {
         .await;
     }
     shop.tracker.clock.set(later(shop.tracker.clock.now(), 2.0 * 3600.0));
-    let report = shop.sweep().await;
+    let report = shop.recheck().await;
     assert_eq!(
         (report.due, report.became_final, report.failed, report.not_permitted),
         (30, 30, 0, 0),
@@ -321,18 +321,18 @@ async fn a_sweep_looks_at_all_that_are_due_with_one_call() {
     for key in &keys {
         assert_eq!(shop.history(key).await, ["Order Tracked", "Order Uncertain", "Order Refunded"]);
     }
-    assert_eq!(shop.sweep().await.due, 0);
+    assert_eq!(shop.recheck().await.due, 0);
     shop.close().await;
 }
 
 #[tokio::test]
-async fn queued_orders_are_looked_at_every_hour_where_a_page_shows_many() {
+async fn queued_orders_are_checked_hourly_where_a_page_shows_many() {
     let shop = Shop::open("lists-hourly", &SCARCE).await;
     let keys = park(&shop, Product::Internet, 12, &is("QUEUED")).await;
     let (checks, pages) = shop.calls().await;
     let retry_schedule = shop.stored(&keys[0]).await.next_check_at;
     shop.tracker.clock.set(later(shop.tracker.clock.now(), 3700.0));
-    let report = shop.sweep().await;
+    let report = shop.recheck().await;
     assert_eq!((report.due, report.checks, report.still_parked), (12, 12, 12), "{report:?}");
     assert_eq!(shop.calls().await, (checks, pages + 1), "one call for all");
     assert_eq!(
@@ -340,7 +340,7 @@ async fn queued_orders_are_looked_at_every_hour_where_a_page_shows_many() {
         retry_schedule,
         "its own retry schedule stays where it is"
     );
-    assert_eq!(shop.sweep().await.due, 0, "for an hour");
+    assert_eq!(shop.recheck().await.due, 0, "for an hour");
 
     // Too few for a call that no order's retry schedule wants: they wait for their own turn.
     let shop = {
@@ -350,7 +350,7 @@ async fn queued_orders_are_looked_at_every_hour_where_a_page_shows_many() {
     let keys = park(&shop, Product::Internet, 4, &is("QUEUED")).await;
     let before = shop.calls().await;
     shop.tracker.clock.set(later(shop.tracker.clock.now(), 3700.0));
-    let report = shop.sweep().await;
+    let report = shop.recheck().await;
     assert_eq!((report.due, report.checks), (4, 0), "{report:?}");
     assert_eq!(shop.calls().await, before);
     let item = shop.place.item(&shop.stack, &keys[0]).await;
@@ -397,9 +397,9 @@ async fn nobody_asks_for_a_page_that_somebody_else_is_asking_for() {
     shop.close().await;
 }
 
-/// An order of which a sweep's copy is a moment old: whoever was faster sees to it, and the sweep goes on with the others.
+/// An order of which a recheck's copy is a moment old: whoever was faster sees to it, and the recheck goes on with the others.
 #[tokio::test]
-async fn a_sweep_leaves_an_order_to_whoever_is_faster() {
+async fn a_recheck_leaves_an_order_to_a_faster_trigger() {
     let shop = Shop::open("lists-faster", &[SCARCE[0], SCARCE[1], ("RECHECK_UNCERTAIN", "1h")]).await;
     let keys = park(&shop, Product::Mobile, 1, &is("UNKNOWN_ERROR")).await;
     shop.tracker.clock.set(later(shop.tracker.clock.now(), 2.0 * 3600.0));
@@ -537,7 +537,7 @@ async fn the_probe_of_a_suspended_key_is_a_single_check() {
     shop.close().await;
 }
 
-/// Orders that await their cards are looked at one by one, however many: they have half of a sweep.
+/// Orders that await their cards are checked one by one, however many: they have half of a recheck.
 #[tokio::test]
 async fn orders_that_await_cards_leave_time_for_those_that_a_page_shows() {
     let shop = Shop::open("lists-cards-late", &SCARCE).await;
@@ -564,7 +564,7 @@ async fn orders_that_await_cards_leave_time_for_those_that_a_page_shows() {
         assert_eq!(shop.stored(key).await.phase.as_str(), "parked", "{key}");
     }
     shop.tracker.clock.set(later(shop.tracker.clock.now(), 2.0 * 3600.0));
-    let report = shop.sweep().await;
+    let report = shop.recheck().await;
     assert_eq!((report.due, report.still_parked), (32, 12), "{report:?}");
     assert!(report.checks > 12 && report.not_permitted > 0, "{report:?}");
     shop.close().await;

@@ -284,7 +284,7 @@ async fn a_pause_holds_for_everybody_is_never_shortened_and_has_an_end() {
     assert!(other.acquire(&key, Class::Recheck, None).await.unwrap().is_ok());
 }
 
-/// Nobody looks, so nobody may be kept from looking.
+/// Nobody checks, so nobody may be kept from checking.
 #[tokio::test]
 async fn a_claim_without_a_permit_is_given_back() {
     let stack = Stack::fast();
@@ -357,8 +357,8 @@ async fn a_key_that_was_replaced_does_not_stay_suspended() {
         let order = OrderKey { product: Product::Mobile, id: id.parse().unwrap() };
         late.track(&order, None, TrackedBy::Put).await.unwrap();
         clock.set(later(clock.now(), 5.0));
-        let look = late.refresh(&order, Trigger::Status).await.unwrap().unwrap().check;
-        assert!(matches!(look, Check::Failed(_)), "{number}: {look:?}");
+        let check = late.refresh(&order, Trigger::Status).await.unwrap().unwrap().check;
+        assert!(matches!(check, Check::Failed(_)), "{number}: {check:?}");
     }
     let key = fingerprint(&old);
     let about = format!("vendor/{key}");
@@ -424,17 +424,17 @@ async fn a_refusal_of_a_key_that_is_not_in_use_any_more_is_not_held_against_it()
     let id = vendor.make("mobile", json!([{"after_seconds": 0, "status": "HANDLING"}])).await;
     let order = OrderKey { product: Product::Mobile, id: id.parse().unwrap() };
     one.track(&order, None, TrackedBy::Put).await.unwrap();
-    let look_after = async |tracker: &Tracker, seconds: f64| {
+    let check_after = async |tracker: &Tracker, seconds: f64| {
         clock.set(later(start, seconds));
         tracker.refresh(&order, Trigger::Status).await.unwrap().unwrap().check
     };
     // Read less than a minute ago: two refusals are counted. The third comes when the new key is read.
     for seconds in [10.0, 20.0, 70.0] {
-        assert!(matches!(look_after(&one, seconds).await, Check::Failed(_)), "{seconds}");
+        assert!(matches!(check_after(&one, seconds).await, Check::Failed(_)), "{seconds}");
     }
     let usage = one.permits.usage(&old).await.unwrap();
     assert_eq!((usage.refusals, usage.suspended_until, usage.event_seq), (0, None, 0));
-    assert!(matches!(look_after(&one, 80.0).await, Check::Answered));
+    assert!(matches!(check_after(&one, 80.0).await, Check::Answered));
 
     // The old key is suspended all the same, by those who heard of the new one too late, and one of them makes the probe.
     let Ok(permit) = other.permits.acquire(&old, Class::Status, None).await.unwrap() else {
@@ -444,8 +444,8 @@ async fn a_refusal_of_a_key_that_is_not_in_use_any_more_is_not_held_against_it()
         other.permits.learn(&permit, &Verdict::Refused("ERR_AUTH".to_owned())).await.unwrap();
     }
     let until = other.permits.usage(&old).await.unwrap().suspended_until.unwrap();
-    let look = look_after(&other, until.duration_since(start).as_secs_f64()).await;
-    assert!(matches!(look, Check::Failed(_)), "{look:?}");
+    let check = check_after(&other, until.duration_since(start).as_secs_f64()).await;
+    assert!(matches!(check, Check::Failed(_)), "{check:?}");
     let usage = other.permits.usage(&old).await.unwrap();
     assert_eq!(
         (usage.refusals, usage.suspended_until, usage.event_seq),
@@ -453,8 +453,8 @@ async fn a_refusal_of_a_key_that_is_not_in_use_any_more_is_not_held_against_it()
         "its suspension is over"
     );
     assert_eq!(other.permits.usage(&new).await.unwrap().refusals, 0);
-    let look = look_after(&other, until.duration_since(start).as_secs_f64() + 700.0).await;
-    assert!(matches!(look, Check::Answered), "{look:?}");
+    let check = check_after(&other, until.duration_since(start).as_secs_f64() + 700.0).await;
+    assert!(matches!(check, Check::Answered), "{check:?}");
     stack.delete_secret(&name).await;
     place.delete(&stack).await;
 }
@@ -718,7 +718,7 @@ async fn an_order_whose_record_takes_no_write_costs_no_other_order_its_tick() {
         assert!(acquired.is_ok(), "{acquired:?}");
         clock.set(later(clock.now(), 3.3));
     };
-    // The others' ticks: the one that is stuck would come first each time, since it is never looked at.
+    // The others' ticks: the one that is stuck would come first each time, since it is never checked.
     clock.set(later(clock.now(), 20.0));
     get_busy().await;
     let began = clock.now();
@@ -733,7 +733,7 @@ async fn an_order_whose_record_takes_no_write_costs_no_other_order_its_tick() {
     let own = tracker.poll(&stuck).await;
     assert!(own.is_err(), "its own tick says so: {own:?}");
 
-    // The recheck: nobody is looked at because of the first, and all others are.
+    // The recheck: nobody is checked because of the first, and all others are.
     clock.set(later(clock.now(), 3600.0));
     let before = clock.now();
     let report = recheck_once(&tracker).await;

@@ -275,8 +275,8 @@ async fn remove_probes(administrator: &Caller<'_>) {
     for queue in ["POLLER_DEAD_LETTERS", "RULE_DEAD_LETTERS", "RECHECK_FAILURES"] {
         let queue = stack.env(queue);
         wait_until("the probe in its queue", Duration::from_secs(30), || async {
-            let look = json!({"QueueUrl": queue, "MaxNumberOfMessages": 10, "VisibilityTimeout": 0});
-            let found = administrator.call("sqs:ReceiveMessage", &look).await.json();
+            let check = json!({"QueueUrl": queue, "MaxNumberOfMessages": 10, "VisibilityTimeout": 0});
+            let found = administrator.call("sqs:ReceiveMessage", &check).await.json();
             let messages = found["Messages"].as_array().cloned().unwrap_or_default();
             let probe = messages
                 .iter()

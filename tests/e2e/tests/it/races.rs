@@ -1,4 +1,4 @@
-//! Many who want to look at once. Races in every order: `tests/faults`.
+//! Many who want to check once. Races in every order: `tests/faults`.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ async fn tracker(stack: &Stack, place: &IsolatedTable, vendor: &MockServer, star
 }
 
 #[tokio::test]
-async fn of_many_who_want_to_look_one_does() {
+async fn of_many_triggers_one_makes_the_check() {
     let stack = Stack::fast();
     let start = Clock::System.now();
     let id = format!("crowd-{}", start.as_millisecond());
@@ -46,7 +46,7 @@ async fn of_many_who_want_to_look_one_does() {
     place.delete(&stack).await;
 }
 
-/// A sweep reloads an order after a lost race, while another publishes: found by a race schedule.
+/// A recheck reloads an order after a lost race, while another publishes: found by a race schedule.
 #[tokio::test]
 async fn a_published_event_is_not_published_again_by_a_stale_copy() {
     let stack = Stack::fast();

@@ -110,7 +110,7 @@ async fn dead_letters_go_back_to_where_they_came_from() {
 
     let run = redrive(&stack, &letters, &[]).await;
     assert!(run.status.success() && text(&run).contains("5 put back, 0 left"), "{}", text(&run));
-    assert_eq!(text(&run).matches("a sweep").count(), 2, "{}", text(&run));
+    assert_eq!(text(&run).matches("a recheck").count(), 2, "{}", text(&run));
     let again = redrive(&stack, &letters, &[]).await;
     assert!(again.status.success() && text(&again).contains(" 0 put back, 0 left"), "{}", text(&again));
     for order in &orders {

@@ -41,16 +41,16 @@ async fn a_refused_key_makes_the_secret_be_read_again_once_a_minute() {
     let tracker = place.tracker_with(&stack, clock.clone(), &settings).await;
     let order = OrderKey { product: Product::Mobile, id: name.parse().unwrap() };
     tracker.track(&order, None, TrackedBy::Poller).await.unwrap();
-    let look_after = async |seconds: u64| {
+    let check_after = async |seconds: u64| {
         clock.set(start.checked_add(Duration::from_secs(seconds)).unwrap());
         tracker.refresh(&order, Trigger::Status).await.unwrap().unwrap().check
     };
 
     stack.put_secret(&name, &secret(&new)).await;
-    assert!(matches!(look_after(10).await, Check::Failed(_)), "refused, and read less than a minute ago");
-    assert!(matches!(look_after(20).await, Check::Failed(_)), "still the old key");
-    assert!(matches!(look_after(70).await, Check::Failed(_)), "refused, and the new key is read");
-    assert!(matches!(look_after(80).await, Check::Answered));
+    assert!(matches!(check_after(10).await, Check::Failed(_)), "refused, and read less than a minute ago");
+    assert!(matches!(check_after(20).await, Check::Failed(_)), "still the old key");
+    assert!(matches!(check_after(70).await, Check::Failed(_)), "refused, and the new key is read");
+    assert!(matches!(check_after(80).await, Check::Answered));
     place.delete(&stack).await;
     stack.delete_secret(&name).await;
 }

@@ -34,7 +34,7 @@ async fn a_process_on_the_stacks_table_has_every_setting_of_the_deployed_functio
             }
         }
         let config = Config::read(handed_on).unwrap();
-        assert!(!config.list_checks, "the tests' stacks look at orders one by one");
+        assert!(!config.list_checks, "the tests' stacks check orders one by one");
         assert_ne!(config.schedule, Schedule::default());
         assert_ne!(config.budget, Budget::default());
     }

@@ -33,7 +33,7 @@ async fn a_vendor_that_is_away_delays_an_order_and_stops_no_other() {
         stack.invoke("RECHECK_FUNCTION", &json!({})).await;
         let item = stack.item("mobile", &id).await;
         let number = |name: &str| item[name].as_n().unwrap().parse::<i64>().unwrap();
-        // A look claimed but not yet committed shows a new `asked_at` with the old `next_look_at`.
+        // A check claimed but not yet committed shows a new `asked_at` with the old `next_look_at`.
         let wait = number("next_look_at") - number("asked_at");
         (number("failures") >= 2 && wait > 0).then_some(wait)
     })

@@ -13,7 +13,7 @@ async fn an_order_is_found_by_its_ref_as_sent_and_as_it_comes_back() {
     let sent = vendor.post("/v3/mobile/send", SEND).await.json();
     let id = sent["data"]["topupId"].as_str().unwrap();
     assert_eq!(sent["data"]["topupRef"], "API-+213665983439-shop 1/a+b");
-    let by_id = vendor.look("mobile", id).await;
+    let by_id = vendor.check("mobile", id).await;
     let data = |body: &str| body.split_once(r#","meta":"#).unwrap().0.to_owned();
     for path in [
         "shop%201%2Fa+b",
@@ -77,15 +77,15 @@ async fn an_order_just_sent_may_be_invisible_for_a_while() {
     let vendor = Vendor::start(&["--refs-visible-after", "4s", "--time-scale", "0.5"]).await;
     let sent = vendor.post("/v3/mobile/send", SEND).await.json();
     let id = sent["data"]["topupId"].as_str().unwrap();
-    let look = async || {
+    let check = async || {
         let by_ref = vendor.get("/v3/mobile/check-ref/shop%201%2Fa+b").await.says();
-        assert_eq!(vendor.look("mobile", id).await.says(), by_ref);
+        assert_eq!(vendor.check("mobile", id).await.says(), by_ref);
         by_ref
     };
-    assert_eq!(look().await, "404 NOT_FOUND");
+    assert_eq!(check().await, "404 NOT_FOUND");
     assert_eq!(vendor.post("/v3/mobile/send", SEND).await.says(), "403 DUPLICATED_REF", "it is there");
     advance(Duration::from_millis(1_999)).await;
-    assert_eq!(look().await, "404 NOT_FOUND");
+    assert_eq!(check().await, "404 NOT_FOUND");
     advance(Duration::from_millis(1)).await;
-    assert_eq!(look().await, "200 PENDING");
+    assert_eq!(check().await, "200 PENDING");
 }

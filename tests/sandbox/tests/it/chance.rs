@@ -2,13 +2,13 @@ use std::collections::BTreeMap;
 
 use crate::client::{Answer, Vendor};
 
-/// The `answered` of each check call of a run with this seed: 300 looks at one order that stays as it is.
+/// The `answered` of each check call of a run with this seed: 300 checks one order that stays as it is.
 async fn answers(seed: &str) -> Vec<String> {
     let vendor = Vendor::start(&["--faults", "0.2", "--fault-seed", seed, "--time-scale", "1000"]).await;
     let id = vendor.send_mobile("0665983439").await;
     let mut given = Vec::new();
     for _ in 0..300 {
-        given.push(vendor.look("mobile", &id).await);
+        given.push(vendor.check("mobile", &id).await);
     }
     let log = vendor.get("/_sandbox/calls?endpoint_kind=check").await.json();
     assert_eq!(log["by_order"][&id], 300);
@@ -38,7 +38,7 @@ fn check(answer: &Answer, kind: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_share_of_the_looks_meets_a_fault_of_each_kind_and_a_seed_repeats_them() {
+async fn a_share_of_the_checks_meets_a_fault_of_each_kind_and_a_seed_repeats_them() {
     let first = answers("7").await;
     let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
     for answered in first.iter().filter(|answered| answered.starts_with("fault:")) {
@@ -51,13 +51,13 @@ async fn a_share_of_the_looks_meets_a_fault_of_each_kind_and_a_seed_repeats_them
 }
 
 #[tokio::test(start_paused = true)]
-async fn sends_bad_keys_and_scripted_looks_meet_no_fault() {
+async fn sends_bad_keys_and_scripted_checks_meet_no_fault() {
     let vendor = Vendor::start(&["--faults", "1"]).await;
     let id = vendor.send_mobile("0665983439").await;
     let script = r#"{"answers":[{"kind":"data","data":{"status":"X"},"repeat":20}]}"#;
     vendor.control(&format!("orders/{id}/script"), script).await;
     for _ in 0..20 {
-        assert_eq!(vendor.look("mobile", &id).await.says(), "200 X");
+        assert_eq!(vendor.check("mobile", &id).await.says(), "200 X");
     }
     assert_eq!(vendor.get("/v3/validate").await.http, 200);
     let refused = vendor.call("GET", &format!("/v3/mobile/check-id/{id}"), Some("bad"), "").await;

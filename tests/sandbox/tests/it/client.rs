@@ -95,7 +95,7 @@ impl Vendor {
     }
 
     /// What the vendor says of an order.
-    pub(crate) async fn look(&self, product: &str, id: &str) -> Answer {
+    pub(crate) async fn check(&self, product: &str, id: &str) -> Answer {
         self.get(&format!("/v3/{product}/check-id/{id}")).await
     }
 

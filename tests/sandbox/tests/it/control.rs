@@ -14,12 +14,12 @@ async fn a_direct_order_shows_exactly_what_its_steps_say() {
     let created = vendor.post("/_sandbox/orders", order).await;
     assert_eq!((created.http, created.json()), (201, json!({"id": "custom-1"})));
     assert_eq!(
-        vendor.look("mobile", "custom-1").await.says(),
+        vendor.check("mobile", "custom-1").await.says(),
         "404 NOT_FOUND",
         "its first step is still to come"
     );
     advance(Duration::from_secs(1)).await;
-    let first = vendor.look("mobile", "custom-1").await;
+    let first = vendor.check("mobile", "custom-1").await;
     assert_eq!(first.says(), "200 SUCCESS");
     assert!(
         first.body.contains(r#""zeta":1.50,"alpha":{"y":[],"x":null},"plan_code":"OTHER"}"#),
@@ -33,7 +33,7 @@ async fn a_direct_order_shows_exactly_what_its_steps_say() {
         first.body
     );
     advance(Duration::from_secs(1)).await;
-    let second = vendor.look("mobile", "custom-1").await;
+    let second = vendor.check("mobile", "custom-1").await;
     assert_eq!(second.json()["data"]["retry_orderid"], "r1");
     assert!(!second.body.contains("zeta"), "the fields of a step replace those before: {}", second.body);
     assert_eq!(vendor.post("/_sandbox/orders", order).await.http, 409);
@@ -81,8 +81,8 @@ async fn the_truth_tells_where_an_order_goes() {
 async fn calls_are_counted_filtered_and_forgotten_and_hold_no_key() {
     let vendor = Vendor::start(&["--api-key", KEY, "--api-key", "other"]).await;
     let (one, two) = (vendor.send_mobile("0665983439").await, vendor.send_internet("036362608").await);
-    vendor.look("mobile", &one).await;
-    vendor.look("mobile", &one).await;
+    vendor.check("mobile", &one).await;
+    vendor.check("mobile", &one).await;
     advance(Duration::from_secs(10)).await;
     vendor.call("GET", &format!("/v3/internet/check-id/{two}"), Some("other"), "").await;
 
@@ -123,16 +123,16 @@ async fn calls_are_counted_filtered_and_forgotten_and_hold_no_key() {
 #[tokio::test(start_paused = true)]
 async fn the_fullest_window_is_found_for_each_key_by_itself() {
     let vendor = Vendor::start(&["--api-key", "one", "--api-key", "two"]).await;
-    let look = async |key| vendor.call("GET", "/v3/mobile/check-id/x", key, "").await;
+    let check = async |key| vendor.call("GET", "/v3/mobile/check-id/x", key, "").await;
     // At 0, 30 and 60 s with one key, at 61 s with the other.
     for key in ["one", "one", "one"] {
-        look(Some(key)).await;
+        check(Some(key)).await;
         advance(Duration::from_secs(30)).await;
     }
     let body = r#"{"plan_code":"P","MSSIDN":"0665983439"}"#;
     vendor.call("POST", "/v3/mobile/send", Some("one"), body).await;
-    look(Some("two")).await;
-    look(None).await;
+    check(Some("two")).await;
+    check(None).await;
     let calls = vendor.get("/_sandbox/calls").await.json()["calls"].clone();
     let (one, two) = (calls[0]["key"].as_str().unwrap(), calls[4]["key"].as_str().unwrap());
     for (query, total, highest, of_one) in [
@@ -166,14 +166,14 @@ async fn linked_orders_carry_ids_that_the_test_chose() {
     ] {
         assert_eq!(vendor.post("/_sandbox/orders", order).await.http, 201);
     }
-    assert_eq!(vendor.look("mobile", "second").await.says(), "404 NOT_FOUND", "redirected later");
-    assert!(!vendor.look("mobile", "first").await.body.contains("orderid"));
+    assert_eq!(vendor.check("mobile", "second").await.says(), "404 NOT_FOUND", "redirected later");
+    assert!(!vendor.check("mobile", "first").await.body.contains("orderid"));
     advance(Duration::from_secs(5)).await;
-    assert_eq!(vendor.look("mobile", "first").await.json()["data"]["follow_orderid"], "second");
-    assert_eq!(vendor.look("mobile", "second").await.says(), "200 PENDING");
+    assert_eq!(vendor.check("mobile", "first").await.json()["data"]["follow_orderid"], "second");
+    assert_eq!(vendor.check("mobile", "second").await.says(), "200 PENDING");
     advance(Duration::from_secs(5)).await;
-    assert_eq!(vendor.look("mobile", "second").await.json()["data"]["retry_orderid"], "third");
-    assert_eq!(vendor.look("mobile", "third").await.says(), "200 FULFILLED");
+    assert_eq!(vendor.check("mobile", "second").await.json()["data"]["retry_orderid"], "third");
+    assert_eq!(vendor.check("mobile", "third").await.says(), "200 FULFILLED");
 }
 
 #[tokio::test(start_paused = true)]

@@ -24,7 +24,7 @@ async fn a_script_answers_once_each_then_the_truth_comes_back() {
     .await;
     let mut said = Vec::new();
     for _ in 0..5 {
-        said.push(vendor.look("mobile", &id).await);
+        said.push(vendor.check("mobile", &id).await);
     }
     assert_eq!(said[2].header("retry-after"), Some("7"));
     let said: Vec<_> = said.iter().map(|answer| answer.says()).collect();
@@ -37,13 +37,13 @@ async fn a_script_answers_once_each_then_the_truth_comes_back() {
     ];
     assert_eq!(said, expected);
 
-    let raw = vendor.look("mobile", &id).await;
+    let raw = vendor.check("mobile", &id).await;
     assert_eq!((raw.http, raw.body.as_str()), (502, "<h1>Bad</h1>"));
     assert_eq!((raw.header("content-type"), raw.header("x-from")), (Some("text/html"), Some("gateway")));
-    let data = vendor.look("mobile", &id).await;
+    let data = vendor.check("mobile", &id).await;
     let exact = r#"{"success":true,"data":{"z":1.0,"status":"NEW","a":[{"y":1,"x":2}]},"meta":{"#;
     assert!(data.body.starts_with(exact), "{}", data.body);
-    assert_eq!(vendor.look("mobile", &id).await.says(), "200 PENDING");
+    assert_eq!(vendor.check("mobile", &id).await.says(), "200 PENDING");
     let calls = vendor.get(&format!("/_sandbox/calls?order={id}")).await.json();
     assert_eq!(
         (&calls["total"], &calls["calls"][2]["answered"]),
@@ -57,23 +57,26 @@ async fn scripts_last_forever_until_they_are_taken_away_and_need_no_order() {
     let answers = r#"{"answers":[{"kind":"data","data":{"status":"X"},"repeat":"forever"}]}"#;
     vendor.control("orders/nobody/script", answers).await;
     for _ in 0..3 {
-        assert_eq!(vendor.look("internet", "nobody").await.body, r#"{"success":true,"data":{"status":"X"}}"#);
+        assert_eq!(
+            vendor.check("internet", "nobody").await.body,
+            r#"{"success":true,"data":{"status":"X"}}"#
+        );
     }
     vendor.delete("/_sandbox/orders/nobody/script").await;
-    assert_eq!(vendor.look("internet", "nobody").await.says(), "404 NOT_FOUND");
+    assert_eq!(vendor.check("internet", "nobody").await.says(), "404 NOT_FOUND");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_answer_is_counted_on_arrival_and_tells_the_truth_of_its_end() {
     let (vendor, id) = scripted(r#"[{"kind":"slow","seconds":5}]"#).await;
-    let hurried = timeout(Duration::from_secs(1), vendor.look("mobile", &id)).await;
+    let hurried = timeout(Duration::from_secs(1), vendor.check("mobile", &id)).await;
     assert!(hurried.is_err(), "it takes five seconds");
     let call = vendor.get(&format!("/_sandbox/calls?order={id}")).await.json()["calls"][0].clone();
     assert!(call["at"].is_string() && call["http"].is_null(), "{call}");
 
     vendor.control(&format!("orders/{id}/script"), r#"{"answers":[{"kind":"slow","seconds":5}]}"#).await;
     let asked = Instant::now();
-    assert_eq!(vendor.look("mobile", &id).await.says(), "200 HANDLING");
+    assert_eq!(vendor.check("mobile", &id).await.says(), "200 HANDLING");
     assert!(asked.elapsed() >= Duration::from_secs(5));
 }
 
@@ -98,10 +101,10 @@ async fn a_slow_body_starts_at_once_and_is_whole_in_the_end() {
 #[tokio::test(start_paused = true)]
 async fn a_cut_answer_ends_half_way() {
     let (vendor, id) = scripted(r#"[{"kind":"cut"}]"#).await;
-    let cut = vendor.look("mobile", &id).await;
+    let cut = vendor.check("mobile", &id).await;
     let promised: usize = cut.header("content-length").unwrap().parse().unwrap();
     assert_eq!((cut.http, cut.body.len()), (200, promised / 2));
-    assert_eq!(vendor.look("mobile", &id).await.says(), "200 PENDING");
+    assert_eq!(vendor.check("mobile", &id).await.says(), "200 PENDING");
 }
 
 #[tokio::test(start_paused = true)]
@@ -118,6 +121,6 @@ async fn an_outage_answers_every_call_until_it_ends() {
     let cut = vendor.get("/v3/validate").await;
     assert_ne!(cut.header("content-length"), Some(cut.body.len().to_string().as_str()));
     vendor.delete("/_sandbox/outage").await;
-    assert_eq!(vendor.look("mobile", &id).await.says(), "404 NOT_FOUND", "the script waited");
-    assert_eq!(vendor.look("mobile", &id).await.says(), "200 PENDING");
+    assert_eq!(vendor.check("mobile", &id).await.says(), "404 NOT_FOUND", "the script waited");
+    assert_eq!(vendor.check("mobile", &id).await.says(), "200 PENDING");
 }

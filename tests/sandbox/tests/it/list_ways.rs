@@ -63,7 +63,7 @@ async fn hidden_orders_are_never_listed_and_what_is_not_given_stays() {
     let answer = list(&vendor, "").await;
     assert_eq!(ids(&answer), "a c e");
     assert_eq!(answer.json()["data"]["pagination"]["totalResults"], 3);
-    assert_eq!(vendor.look("mobile", "b").await.says(), "200 FULFILLED", "there all the same");
+    assert_eq!(vendor.check("mobile", "b").await.says(), "200 FULFILLED", "there all the same");
     vendor.control("lists", r#"{"order":"newest"}"#).await;
     assert_eq!(listed(&vendor, "").await, "e c a");
     vendor.control("lists", r#"{"hides":["e"]}"#).await;
@@ -83,7 +83,7 @@ async fn scripts_and_outages_hold_for_lists_too() {
         {"kind":"raw","http":200,"body":"<p>"},{"kind":"data","data":{"items":[{"z":1}]}},{"kind":"slow","seconds":5},{"kind":"cut"}]}"#).await;
     assert_eq!(list(&vendor, "").await.says(), "503 SERVICE_UNAVAILABLE");
     assert_eq!(internet().await.says(), "503 SERVICE_UNAVAILABLE", "for either product");
-    assert_eq!(vendor.look("mobile", "a").await.says(), "200 FULFILLED", "lists only");
+    assert_eq!(vendor.check("mobile", "a").await.says(), "200 FULFILLED", "lists only");
     assert_eq!(list(&vendor, "").await.says(), "404 NOT_FOUND");
     assert_eq!(list(&vendor, "").await.body, "<p>");
     let data = list(&vendor, "").await;

@@ -62,11 +62,11 @@ async fn a_mobile_list_has_its_shape_and_the_rows_of_check_id_but_for_the_balanc
     assert_eq!(body["meta"].as_object().unwrap().keys().collect::<Vec<_>>(), ["timestamp"]);
 
     let rows = rows(&answer);
-    assert_eq!(rows[1], vendor.look("mobile", &done).await.json()["data"]);
-    let mut looked = vendor.look("mobile", &refunded).await.json()["data"].clone();
-    assert_eq!((&looked["balance_amount"], &rows[0]["balance_amount"]), (&json!(490), &json!(0)));
-    looked["balance_amount"] = json!(0);
-    assert_eq!(rows[0], looked);
+    assert_eq!(rows[1], vendor.check("mobile", &done).await.json()["data"]);
+    let mut checked = vendor.check("mobile", &refunded).await.json()["data"].clone();
+    assert_eq!((&checked["balance_amount"], &rows[0]["balance_amount"]), (&json!(490), &json!(0)));
+    checked["balance_amount"] = json!(0);
+    assert_eq!(rows[0], checked);
     assert!(rows[0]["refund_message"].is_string() && rows[0]["suggested_offers"].is_array());
 }
 
@@ -86,7 +86,7 @@ async fn an_internet_list_has_another_shape_and_its_cards_in_clear_but_not_in_th
     assert_eq!(body["data"].as_object().unwrap().keys().collect::<Vec<_>>(), ["topups"]);
     assert!(body["success"] == true && body.get("requestId").is_none());
     let row = &rows(&answer)[0];
-    assert_eq!(*row, vendor.look("internet", &sent[2]).await.json()["data"]);
+    assert_eq!(*row, vendor.check("internet", &sent[2]).await.json()["data"]);
     assert!(row["num_trans"].is_string() && row["date_traitement"].is_string());
     let last = vendor.get("/v3/internet/list?page=2&pageSize=2").await;
     assert_eq!(ids(&last), sent[0]);
@@ -150,7 +150,7 @@ async fn a_window_of_the_time_that_an_order_shows_has_it_in() {
     let vendor = Vendor::start(&[]).await;
     advance(Duration::from_nanos(1_234_567)).await;
     let id = vendor.send_mobile("0665983439").await;
-    let created = vendor.look("mobile", &id).await.json()["data"]["created_at"].clone();
+    let created = vendor.check("mobile", &id).await.json()["data"]["created_at"].clone();
     let created = created.as_str().unwrap();
     assert_eq!(listed(&vendor, &format!("from={created}&to={created}")).await, id);
 }
@@ -211,7 +211,7 @@ async fn lists_pass_the_gate_and_are_counted_as_calls() {
     assert_eq!(bad.says(), "401 INVALID_ACCESS_TOKEN");
     assert_eq!(listed(&vendor, "").await, "a");
     assert_eq!(rows(&vendor.get("/v3/internet/list").await).len(), 0);
-    assert_eq!(vendor.look("mobile", "a").await.http, 200);
+    assert_eq!(vendor.check("mobile", "a").await.http, 200);
     assert_eq!(list(&vendor, "").await.says(), "429 RATE_LIMIT_EXCEEDED", "one limit for all");
 
     let calls = vendor.get("/_sandbox/calls?endpoint_kind=list").await.json();
@@ -233,9 +233,9 @@ async fn lists_pass_the_gate_and_are_counted_as_calls() {
         let wrong = vendor.get(&format!("/_sandbox/calls?endpoint_kind={kinds}")).await;
         assert_eq!(wrong.http, 400, "{kinds}");
     }
-    let look = vendor.get("/_sandbox/calls?endpoint_kind=check").await.json();
-    assert_eq!(look["calls"][0]["rows"], json!(null));
-    assert_eq!(vendor.truth("a").await["calls"], 1, "a list is no look at an order");
+    let check = vendor.get("/_sandbox/calls?endpoint_kind=check").await.json();
+    assert_eq!(check["calls"][0]["rows"], json!(null));
+    assert_eq!(vendor.truth("a").await["calls"], 1, "a list is no check an order");
     for _ in 0..20 {
         vendor.call("GET", "/v3/mobile/list", Some("bad"), "").await;
     }

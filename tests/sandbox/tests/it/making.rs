@@ -22,12 +22,12 @@ async fn an_order_may_have_been_sent_in_the_past() {
         .to_string()
     };
     assert_eq!(vendor.post("/_sandbox/orders", &order("o", &ago(10))).await.http, 201);
-    let look = vendor.look("internet", "o").await;
-    assert_eq!(look.says(), "200 QUEUED", "twenty seconds are ten at half the scale");
-    assert_eq!(look.json()["data"]["created_at"], ago(10));
+    let check = vendor.check("internet", "o").await;
+    assert_eq!(check.says(), "200 QUEUED", "twenty seconds are ten at half the scale");
+    assert_eq!(check.json()["data"]["created_at"], ago(10));
     assert_eq!(vendor.truth("o").await["sent_at"], ago(10));
     advance(Duration::from_secs(90)).await;
-    assert_eq!(vendor.look("internet", "o").await.says(), "200 FULFILLED");
+    assert_eq!(vendor.check("internet", "o").await.says(), "200 FULFILLED");
     for wrong in [ago(-1_000), "1969-12-31T23:59:59Z".to_owned(), "yesterday".to_owned()] {
         let answer = vendor.post("/_sandbox/orders", &order("p", &wrong)).await;
         assert_eq!(answer.http, 400, "{wrong}: {}", answer.body);
@@ -52,7 +52,7 @@ async fn many_orders_are_made_at_once_or_none() {
     let made = many(&[good.clone(), order("internet", None, 0)]).await;
     assert_eq!((made.http, &made.json()["ids"][0]), (201, &json!("a")));
     let made_up = made.json()["ids"][1].as_str().unwrap().to_owned();
-    assert_eq!(vendor.look("internet", &made_up).await.says(), "200 PENDING");
+    assert_eq!(vendor.check("internet", &made_up).await.says(), "200 PENDING");
 
     let fresh = order("mobile", Some("b"), 0);
     for (second, http, complaint) in [
@@ -66,7 +66,7 @@ async fn many_orders_are_made_at_once_or_none() {
         let said = refused.json()["error"].as_str().unwrap().to_owned();
         assert!(said.contains(complaint), "{said}");
     }
-    assert_eq!(vendor.look("mobile", "b").await.says(), "404 NOT_FOUND", "none was made");
+    assert_eq!(vendor.check("mobile", "b").await.says(), "404 NOT_FOUND", "none was made");
     assert_eq!(many(&[]).await.json(), json!({"ids": []}));
 
     // As long as orders of tests are.

@@ -49,13 +49,13 @@ async fn a_mobile_order_runs_its_course_as_on_the_page() {
     let id = sent["data"]["topupId"].as_str().unwrap();
     assert!(id.len() == 24 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')), "{id}");
 
-    assert_eq!(vendor.look("mobile", id).await.says(), "200 PENDING");
+    assert_eq!(vendor.check("mobile", id).await.says(), "200 PENDING");
     advance(Duration::from_millis(4_999)).await;
-    assert_eq!(vendor.look("mobile", id).await.says(), "200 PENDING");
+    assert_eq!(vendor.check("mobile", id).await.says(), "200 PENDING");
     advance(Duration::from_millis(1)).await;
-    assert_eq!(vendor.look("mobile", id).await.says(), "200 HANDLING");
+    assert_eq!(vendor.check("mobile", id).await.says(), "200 HANDLING");
     advance(10 * SECOND).await;
-    let done = vendor.look("mobile", id).await;
+    let done = vendor.check("mobile", id).await;
     let page =
         ["_id", "ref", "status", "plan_code", "MSSIDN", "topup_amount", "balance_amount", "created_at"];
     assert_eq!(members(&done.body), page);
@@ -74,18 +74,18 @@ async fn the_documented_numbers_end_as_documented() {
     let uncertain = vendor.send_mobile("0600000003").await;
     advance(15 * SECOND).await;
 
-    let message = vendor.look("mobile", &message).await.json();
+    let message = vendor.check("mobile", &message).await.json();
     assert_eq!(message["data"]["refund_message"], "الرصيد المطلوب غير متوفر لهذا الرقم");
     assert!(message["data"].get("suggested_offers").is_none());
 
-    let offers = vendor.look("mobile", &offers).await;
+    let offers = vendor.check("mobile", &offers).await;
     assert_eq!(offers.says(), "200 REFUNDED");
     let sample =
         r#"[{"typename":"📋 FACTURE | فاتورة","plan_code":"FACTURE_DJEZZY","amount":500},{"typename":"#;
     assert!(offers.body.contains(sample), "{}", offers.body);
     assert!(offers.body.contains(r#""validity":{"unit":"day","count":30},"amount":1000"#), "{}", offers.body);
 
-    let before = vendor.look("mobile", &uncertain).await;
+    let before = vendor.check("mobile", &uncertain).await;
     assert_eq!(before.says(), "200 UNKNOWN_ERROR");
     assert!(
         before.json()["data"]["refund_message"]
@@ -94,7 +94,7 @@ async fn the_documented_numbers_end_as_documented() {
             .starts_with("هذه العملية حالتها غير معروفة")
     );
     advance(3_600 * SECOND).await;
-    assert_eq!(vendor.look("mobile", &uncertain).await.says(), "200 REFUNDED");
+    assert_eq!(vendor.check("mobile", &uncertain).await.says(), "200 REFUNDED");
 }
 
 #[tokio::test(start_paused = true)]
@@ -102,10 +102,10 @@ async fn an_internet_order_brings_its_card_and_a_late_one_later() {
     let vendor = Vendor::start(&["--time-scale", "0.1"]).await;
     let (id, late) = (vendor.send_internet("036362608").await, vendor.send_internet("036000004").await);
     let before = ["_id", "ref", "status", "type", "number", "topup_amount", "created_at"];
-    assert_eq!(members(&vendor.look("internet", &id).await.body), before);
+    assert_eq!(members(&vendor.check("internet", &id).await.body), before);
     advance(SECOND).await;
 
-    let done = vendor.look("internet", &id).await;
+    let done = vendor.check("internet", &id).await;
     let page = [
         "_id",
         "ref",
@@ -127,10 +127,10 @@ async fn an_internet_order_brings_its_card_and_a_late_one_later() {
     assert_eq!(done["data"]["date_traitement"], truth["ended_at"]);
     assert!(done["data"]["num_trans"].as_str().unwrap().starts_with("AT-2"));
 
-    let without = vendor.look("internet", &late).await;
+    let without = vendor.check("internet", &late).await;
     assert_eq!((without.says().as_str(), members(&without.body)), ("200 FULFILLED", before.to_vec()));
     advance(6 * SECOND).await;
-    let with = vendor.look("internet", &late).await.json();
+    let with = vendor.check("internet", &late).await.json();
     assert_ne!(with["data"]["card_code"], card, "each order has its own card");
     assert!(with["data"]["num_trans"].is_string() && with["data"]["date_traitement"].is_string());
 }
@@ -161,8 +161,8 @@ async fn sends_that_make_no_sense_are_refused() {
 async fn what_is_not_there_is_not_found() {
     let vendor = Vendor::start(&[]).await;
     let id = vendor.send_mobile("0665983439").await;
-    assert_eq!(vendor.look("mobile", "6901616fe9e88196b4eb64b0").await.says(), "404 NOT_FOUND");
-    let other = vendor.look("internet", &id).await;
+    assert_eq!(vendor.check("mobile", "6901616fe9e88196b4eb64b0").await.says(), "404 NOT_FOUND");
+    let other = vendor.check("internet", &id).await;
     assert_eq!(other.says(), "404 NOT_FOUND");
     assert!(other.json().get("requestId").is_none());
     let unrouted = json!({"message": "Cannot GET /v3/mobile/send", "error": "Not Found", "statusCode": 404});
@@ -211,10 +211,10 @@ async fn twenty_bad_calls_lock_the_address_out() {
 async fn a_key_beyond_its_limit_is_told_when_to_come_back() {
     let vendor = Vendor::start(&["--keys-per-minute", "2"]).await;
     let id = vendor.send_mobile("0665983439").await;
-    assert_eq!(vendor.look("mobile", &id).await.http, 200);
-    let refused = vendor.look("mobile", &id).await;
+    assert_eq!(vendor.check("mobile", &id).await.http, 200);
+    let refused = vendor.check("mobile", &id).await;
     assert_eq!(refused.says(), "429 RATE_LIMIT_EXCEEDED");
     assert_eq!(refused.header("retry-after"), Some("60"));
     advance(60 * SECOND).await;
-    assert_eq!(vendor.look("mobile", &id).await.http, 200);
+    assert_eq!(vendor.check("mobile", &id).await.http, 200);
 }

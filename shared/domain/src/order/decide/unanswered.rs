@@ -33,7 +33,7 @@ impl Draft<'_> {
         }
     }
 
-    /// A look that failed never touches a status; time passes all the same.
+    /// A check that failed never touches a status; time passes all the same.
     pub(super) fn failed(&mut self, trouble: Option<Trouble>) {
         self.order.failures = self.order.failures.saturating_add(1);
         if let Some(trouble) = trouble {
@@ -58,7 +58,7 @@ impl Draft<'_> {
         }
     }
 
-    /// How long to wait after a look that failed.
+    /// How long to wait after a check that failed.
     pub(super) fn wait_after_failure(&self) -> Duration {
         if self.order.is_failing(self.now, self.schedule) {
             self.schedule.recheck_failing
@@ -67,7 +67,7 @@ impl Draft<'_> {
         }
     }
 
-    /// Nobody could look: deadline and overdue count, and the next look stays due.
+    /// Nobody could check: deadline and overdue count, and the next check stays due.
     pub(super) fn time_passes(&mut self) {
         match self.order.phase {
             Phase::InFlight { since } if self.past_deadline(since) => {

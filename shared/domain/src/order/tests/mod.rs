@@ -64,7 +64,7 @@ fn followed(status: &str) -> Observation {
     Observation::Order(Box::new(Snapshot { facts: links, card: None, place: Place::Check }))
 }
 
-fn look(order: &Order, second: i64, observation: Observation) -> Decision {
+fn check(order: &Order, second: i64, observation: Observation) -> Decision {
     let check_result = CheckResult { asked_at: at(second), observation };
     decide(order, &check_result, at(second), Jitter::NONE, &Schedule::default()).expect("not overtaken")
 }
@@ -80,12 +80,12 @@ fn types(events: &[Event]) -> Vec<String> {
     events.iter().map(name).collect()
 }
 
-/// Walks an order through looks, each `(second, what it showed)`; answers the order and all events.
-fn walk(product: Product, looks: &[(i64, Observation)]) -> (Order, Vec<String>) {
+/// Walks an order through checks, each `(second, what it showed)`; answers the order and all events.
+fn walk(product: Product, checks: &[(i64, Observation)]) -> (Order, Vec<String>) {
     let mut order = tracked(product);
     let mut events = Vec::new();
-    for (second, observation) in looks {
-        let decision = look(&order, *second, observation.clone());
+    for (second, observation) in checks {
+        let decision = check(&order, *second, observation.clone());
         events.extend(types(&decision.events));
         order = decision.order;
     }

@@ -50,23 +50,23 @@ fn moved(now: i64, by: i64) -> i64 {
     now.saturating_add(by).clamp(Timestamp::MIN.as_second() * 1000, Timestamp::MAX.as_second() * 1000)
 }
 
-/// A life: looks with the step of the clock before each, and how long ago each was asked.
+/// A life: checks with the step of the clock before each, and how long ago each was asked.
 fn any_life() -> impl Strategy<Value = (Product, Vec<(i64, i64, Observation, f64)>)> {
     let product = prop_oneof![Just(Product::Mobile), Just(Product::Internet)];
-    let looks = proptest::collection::vec((any_step(), 0i64..30_000, any_observation(), -1.0..1.0), 1..20);
-    (product, looks)
+    let checks = proptest::collection::vec((any_step(), 0i64..30_000, any_observation(), -1.0..1.0), 1..20);
+    (product, checks)
 }
 
 /// Runs a life, showing each step as (before, what was seen, after).
 fn live(
     product: Product,
-    looks: &[(i64, i64, Observation, f64)],
+    checks: &[(i64, i64, Observation, f64)],
     mut each: impl FnMut(&Order, &Observation, Timestamp, &Decision) -> Result<(), TestCaseError>,
 ) -> Result<(), TestCaseError> {
     let schedule = Schedule::default();
     let mut order = tracked(product);
     let mut now = START;
-    for (step, ago, observation, jitter) in looks {
+    for (step, ago, observation, jitter) in checks {
         now = moved(now, *step);
         let time = |ms| Timestamp::from_millisecond(ms).unwrap();
         let check_result = CheckResult { asked_at: time(moved(now, -ago)), observation: observation.clone() };
@@ -98,8 +98,8 @@ proptest! {
 
     /// Invariant 1.
     #[test]
-    fn a_final_status_never_changes((product, looks) in any_life()) {
-        live(product, &looks, |before, _, _, decision| {
+    fn a_final_status_never_changes((product, checks) in any_life()) {
+        live(product, &checks, |before, _, _, decision| {
             if before.phase.is_final() {
                 prop_assert_eq!(&decision.order.facts.status, &before.facts.status);
                 prop_assert_eq!(decision.order.phase, before.phase);
@@ -110,9 +110,9 @@ proptest! {
 
     /// Invariant 2.
     #[test]
-    fn an_outcome_is_published_once_and_only_if_the_vendor_stated_it((product, looks) in any_life()) {
+    fn an_outcome_is_published_once_and_only_if_the_vendor_stated_it((product, checks) in any_life()) {
         let mut outcomes = 0;
-        live(product, &looks, |_, observation, _, decision| {
+        live(product, &checks, |_, observation, _, decision| {
             if has(decision, "Order Refunded") {
                 prop_assert_eq!(stated(observation), Some(&VendorStatus::Refunded));
                 outcomes += 1;
@@ -128,15 +128,15 @@ proptest! {
 
     /// Invariant 4.
     #[test]
-    fn whoever_waits_for_something_is_due((product, looks) in any_life()) {
-        live(product, &looks, |_, _, now, decision| {
+    fn an_order_that_waits_for_something_is_due((product, checks) in any_life()) {
+        live(product, &checks, |_, _, now, decision| {
             let order = &decision.order;
             let published = Order { published: order.seq, ..order.clone() };
             let linked = order.links_to_track().is_empty();
             let waits = !order.phase.is_final() || order.awaits_card() || order.awaits_late_check() || !linked;
             prop_assert_eq!(Schedule::default().due_at(&published, now).is_some(), waits);
             prop_assert!(order.published >= order.seq || Schedule::default().due_at(order, now).is_some());
-            // Nor is anybody forgotten that a sweep left for later.
+            // Nor is anybody forgotten that a recheck left for later.
             let with_lists =
                 Schedule { list_recheck_interval: Some(std::time::Duration::from_secs(3600)), ..Schedule::default() };
             for worth_it in [false, true] {
@@ -150,8 +150,8 @@ proptest! {
 
     /// Invariant 5.
     #[test]
-    fn a_failed_look_changes_no_status((product, looks) in any_life()) {
-        live(product, &looks, |before, observation, _, decision| {
+    fn a_failed_check_changes_no_status((product, checks) in any_life()) {
+        live(product, &checks, |before, observation, _, decision| {
             if !matches!(observation, Observation::Order(_)) {
                 prop_assert_eq!(&decision.order.facts, &before.facts);
                 prop_assert_eq!(&decision.order.card, &before.card);
@@ -161,11 +161,11 @@ proptest! {
         })?;
     }
 
-    /// Invariant 6, and with it: events are numbered without a gap, their details are JSON, and the next look is never in
+    /// Invariant 6, and with it: events are numbered without a gap, their details are JSON, and the next check is never in
     /// the past.
     #[test]
-    fn decide_is_total((product, looks) in any_life()) {
-        live(product, &looks, |before, _, now, decision| {
+    fn decide_is_total((product, checks) in any_life()) {
+        live(product, &checks, |before, _, now, decision| {
             for (index, event) in decision.events.iter().enumerate() {
                 prop_assert_eq!(event.seq, before.seq + 1 + index as u32);
                 let detail: Value = serde_json::from_str(&event.detail).map_err(|e| TestCaseError::fail(e.to_string()))?;

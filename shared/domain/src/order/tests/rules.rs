@@ -9,7 +9,7 @@ use super::*;
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
 
-/// One row per rule: product, looks, events, phase, seconds from the last look to the next (`None`: no look).
+/// One row per rule: product, checks, events, phase, seconds from the last check to the next (`None`: no check).
 #[test]
 fn every_rule_of_the_table() {
     use Product::{Internet, Mobile};
@@ -51,7 +51,7 @@ fn every_rule_of_the_table() {
             None,
         ),
         (
-            "no card after the first daily look",
+            "no card after the first daily check",
             Internet,
             vec![
                 (8, shows("FULFILLED")),
@@ -88,7 +88,7 @@ fn every_rule_of_the_table() {
             Some(23 * HOUR),
         ),
         (
-            "queued until overdue: that moment is a look, and then one review",
+            "queued until overdue: that moment is a check, and then one review",
             Internet,
             vec![
                 (8, shows("QUEUED")),
@@ -118,7 +118,7 @@ fn every_rule_of_the_table() {
             Some(HOUR),
         ),
         (
-            "uncertain and overdue, told by looks that fail",
+            "uncertain and overdue, told by checks that fail",
             Mobile,
             vec![
                 (17, shows("UNKNOWN_ERROR")),
@@ -209,7 +209,7 @@ fn every_rule_of_the_table() {
             None,
         ),
         (
-            "no leave to look: the deadline counts",
+            "no leave to check: the deadline counts",
             Mobile,
             vec![(8, shows("PENDING")), (280, Observation::NotAsked)],
             vec!["Order Delayed"],
@@ -217,7 +217,7 @@ fn every_rule_of_the_table() {
             Some(300),
         ),
         (
-            "no leave to look: overdue counts, and the look stays due",
+            "no leave to check: overdue counts, and the check stays due",
             Mobile,
             vec![(17, shows("UNKNOWN_ERROR")), (17 + 2 * DAY, Observation::NotAsked)],
             vec!["Order Uncertain", "Order Needs Review (overdue)"],
@@ -225,7 +225,7 @@ fn every_rule_of_the_table() {
             Some(HOUR - 2 * DAY),
         ),
         (
-            "no leave to look at an order in flight: nothing",
+            "no leave to check an order in flight: nothing",
             Mobile,
             vec![(8, shows("PENDING")), (12, Observation::NotAsked)],
             vec![],
@@ -278,7 +278,7 @@ fn every_rule_of_the_table() {
             None,
         ),
         (
-            "not found for days, then moving: late, and looked at soon",
+            "not found for days, then moving: late, and checked soon",
             Mobile,
             vec![
                 (125, Observation::NotFound),
@@ -291,7 +291,7 @@ fn every_rule_of_the_table() {
             Some(300),
         ),
         (
-            "not found, and a status request finds it early: looked at soon",
+            "not found, and a status request finds it early: checked soon",
             Mobile,
             vec![(125, Observation::NotFound), (725, shows("HANDLING"))],
             vec!["Order Needs Review (not_found)"],
@@ -299,16 +299,16 @@ fn every_rule_of_the_table() {
             Some(300),
         ),
         (
-            "seen before, then not found: a failed look",
+            "seen before, then not found: a failed check",
             Mobile,
             vec![(8, shows("HANDLING")), (11, Observation::NotFound), (200, Observation::NotFound)],
             vec![],
             "in_flight",
             Some(5),
         ),
-        ("a failed look in flight", Mobile, vec![(8, Observation::Nothing)], vec![], "in_flight", Some(3)),
+        ("a failed check in flight", Mobile, vec![(8, Observation::Nothing)], vec![], "in_flight", Some(3)),
         (
-            "failed looks until the deadline",
+            "failed checks until the deadline",
             Mobile,
             vec![(8, Observation::Nothing), (281, Observation::Nothing)],
             vec!["Order Delayed"],
@@ -470,15 +470,15 @@ fn every_rule_of_the_table() {
             Some(HOUR),
         ),
     ];
-    for (name, product, looks, events, phase, next) in rows {
-        let last = looks.last().map(|(second, _)| *second).unwrap();
-        let (order, happened) = walk(product, &looks);
+    for (name, product, checks, events, phase, next) in rows {
+        let last = checks.last().map(|(second, _)| *second).unwrap();
+        let (order, happened) = walk(product, &checks);
         assert_eq!(happened, events, "{name}: events");
         let parked =
             order.phase.parked_as().map(|parked| format!(" as {}", parked.as_str())).unwrap_or_default();
         assert_eq!(format!("{}{parked}", order.phase.as_str()), phase, "{name}: phase");
         let wait = order.next_check_at.map(|next| next.duration_since(at(last)).as_secs());
-        assert_eq!(wait, next, "{name}: seconds to the next look");
+        assert_eq!(wait, next, "{name}: seconds to the next check");
     }
 }
 
@@ -507,27 +507,27 @@ fn a_vendor_that_makes_up_texts_silences_no_other_reason() {
     let texts = (0..100).map(|n| (8 + n, shows(&format!("PROCESSING {n} %"))));
     let (order, events) = walk(Product::Mobile, &texts.collect::<Vec<_>>());
     assert_eq!(events.len(), 32);
-    let order = look(&order, 200, shows("UNKNOWN_ERROR")).order;
-    let order = look(&order, 200 + DAY, Observation::Nothing);
+    let order = check(&order, 200, shows("UNKNOWN_ERROR")).order;
+    let order = check(&order, 200 + DAY, Observation::Nothing);
     assert_eq!(types(&order.events), ["Order Needs Review (overdue)"]);
-    let order = look(&order.order, 300 + DAY, shows("FULFILLED")).order;
+    let order = check(&order.order, 300 + DAY, shows("FULFILLED")).order;
     assert_eq!(
-        types(&look(&order, 400 + DAY, shows("REFUNDED")).events),
+        types(&check(&order, 400 + DAY, shows("REFUNDED")).events),
         ["Order Needs Review (contradiction)"]
     );
 }
 
 #[test]
 fn an_overtaken_observation_is_dropped() {
-    let order = look(&tracked(Product::Mobile), 14, shows("FULFILLED")).order;
+    let order = check(&tracked(Product::Mobile), 14, shows("FULFILLED")).order;
     let older = CheckResult { asked_at: at(11), observation: shows("HANDLING") };
     assert_eq!(decide(&order, &older, at(15), Jitter::NONE, &Schedule::default()), None);
 }
 
 #[test]
 fn a_check_from_a_clock_far_ahead_overtakes_nothing() {
-    let order = look(&tracked(Product::Mobile), DAY, shows("HANDLING")).order;
-    assert_eq!(types(&look(&order, 60, shows("FULFILLED")).events), ["Order Fulfilled"]);
+    let order = check(&tracked(Product::Mobile), DAY, shows("HANDLING")).order;
+    assert_eq!(types(&check(&order, 60, shows("FULFILLED")).events), ["Order Fulfilled"]);
 }
 
 #[test]
@@ -539,42 +539,42 @@ fn a_message_and_offers_belong_to_one_status_and_other_fields_are_kept() {
         plan_code: Some("PREPAID_DJEZZY".into()),
         ..facts(Some("UNKNOWN_ERROR"))
     };
-    let order = look(
+    let order = check(
         &tracked(Product::Mobile),
         17,
         Observation::Order(Box::new(Snapshot { facts: seen, card: None, place: Place::Check })),
     )
     .order;
     assert!(order.facts.suggested_offers.is_some());
-    let order = look(&order, HOUR * 2, shows("FULFILLED")).order;
+    let order = check(&order, HOUR * 2, shows("FULFILLED")).order;
     assert_eq!((&order.facts.refund_message, &order.facts.suggested_offers), (&None, &None));
     assert_eq!(order.facts.plan_code.as_deref(), Some("PREPAID_DJEZZY"));
 }
 
 #[test]
 fn a_field_that_arrives_after_the_end_is_kept_and_nothing_is_replaced() {
-    let order = look(&tracked(Product::Mobile), 17, shows("REFUNDED")).order;
+    let order = check(&tracked(Product::Mobile), 17, shows("REFUNDED")).order;
     let late = |message: &str| Facts { refund_message: Some(message.into()), ..facts(Some("REFUNDED")) };
-    let order = look(
+    let order = check(
         &order,
         30,
         Observation::Order(Box::new(Snapshot { facts: late("first"), card: None, place: Place::Check })),
     )
     .order;
-    let order = look(
+    let order = check(
         &order,
         40,
         Observation::Order(Box::new(Snapshot { facts: late("second"), card: None, place: Place::Check })),
     )
     .order;
     assert_eq!(order.facts.refund_message.as_deref(), Some("first"));
-    let order = look(&order, 50, shows("REFUNDED")).order;
+    let order = check(&order, 50, shows("REFUNDED")).order;
     assert_eq!(order.facts.refund_message.as_deref(), Some("first"));
 }
 
 #[test]
 fn the_detail_of_an_event_is_the_contract() {
-    let order = look(&tracked(Product::Internet), 8, shows_card("FULFILLED"));
+    let order = check(&tracked(Product::Internet), 8, shows_card("FULFILLED"));
     let detail: Value = serde_json::from_str(&order.events.first().unwrap().detail).unwrap();
     insta::assert_json_snapshot!(detail);
 }
@@ -597,17 +597,17 @@ fn the_poll_schedule_in_documented_timing_makes_at_most_four_checks() {
     // PENDING until 5 s, HANDLING until 15 s: a tick may come up to a second late, and is never early.
     for lateness in [0, 50, 200, 400, 700, 999] {
         let schedule = Schedule::default();
-        let (mut asked, mut looks) = (None, 0);
+        let (mut asked, mut checks) = (None, 0);
         loop {
             let next = schedule.next_poll(Product::Mobile, at(0), asked);
             let late = next.checked_add(Duration::from_millis(lateness)).unwrap();
             asked = Some(late);
-            looks += 1;
+            checks += 1;
             if late >= at(15) {
                 break;
             }
         }
-        assert!(looks <= 4, "{looks} looks when ticks are {lateness} ms late");
+        assert!(checks <= 4, "{checks} checks when ticks are {lateness} ms late");
     }
 }
 
@@ -632,12 +632,12 @@ fn retry_schedules_are_waits_and_the_last_repeats() {
 }
 
 #[test]
-fn who_may_look_when() {
+fn which_trigger_may_check_when() {
     let schedule = Schedule::default();
     let in_flight = |asked: i64| Order { asked_at: Some(at(asked)), ..tracked(Product::Mobile) };
-    let parked = look(&tracked(Product::Internet), 8, shows("QUEUED")).order;
+    let parked = check(&tracked(Product::Internet), 8, shows("QUEUED")).order;
     let parked = |asked: i64| Order { asked_at: Some(at(asked)), ..parked.clone() };
-    let done = look(&tracked(Product::Internet), 8, shows("FULFILLED")).order;
+    let done = check(&tracked(Product::Internet), 8, shows("FULFILLED")).order;
     let rows = [
         ("status, in flight, never asked", tracked(Product::Mobile), Trigger::Status, 0, true),
         ("status, in flight, asked 4 s ago", in_flight(8), Trigger::Status, 12, false),
@@ -652,8 +652,8 @@ fn who_may_look_when() {
         ("poller, parked", parked(8), Trigger::Poller, 2 * DAY, false),
         ("recheck, parked, before its time", parked(8), Trigger::Recheck, DAY, false),
         ("recheck, parked, its time", parked(8), Trigger::Recheck, DAY + 8, true),
-        ("recheck, parked, another's look may be out", parked(DAY), Trigger::Recheck, DAY + 9, false),
-        ("recheck, parked, another's look has died", parked(DAY), Trigger::Recheck, DAY + 10, true),
+        ("recheck, parked, another's check may be out", parked(DAY), Trigger::Recheck, DAY + 9, false),
+        ("recheck, parked, another's check has died", parked(DAY), Trigger::Recheck, DAY + 10, true),
         ("recheck, its execution died", in_flight(11), Trigger::Recheck, 340, true),
         ("recheck, awaits its card", done, Trigger::Recheck, 68, true),
         ("status, asked by a clock far ahead", in_flight(9999), Trigger::Status, 20, true),
@@ -666,7 +666,7 @@ fn who_may_look_when() {
 #[test]
 fn an_order_is_due_until_those_that_it_lives_on_under_are_tracked() {
     let schedule = Schedule::default();
-    let mut order = look(&tracked(Product::Mobile), 8, retried("REFUNDED")).order;
+    let mut order = check(&tracked(Product::Mobile), 8, retried("REFUNDED")).order;
     order.published = order.seq;
     let links: Vec<_> = order.links_to_track().iter().map(ToString::to_string).collect();
     assert_eq!(links, ["retry-of-it"], "not itself, and no id that could be none");
@@ -702,12 +702,12 @@ fn listed(status: &str) -> Observation {
     Observation::Order(Box::new(Snapshot { facts: facts(Some(status)), card: None, place: Place::List }))
 }
 
-/// A row of a list goes the way of any other look, was claimed by nobody, and is fresh all the same.
+/// A row of a list goes the way of any other check, was claimed by nobody, and is fresh all the same.
 #[test]
-fn a_row_of_a_list_decides_what_a_look_decides() {
+fn a_list_row_decides_what_a_single_check_decides() {
     for status in ["PENDING", "HANDLING", "QUEUED", "UNKNOWN_ERROR", "FULFILLED", "REFUNDED", "TELEPORTED"] {
         let order = tracked(Product::Mobile);
-        let (by_list, by_id) = (look(&order, 17, listed(status)), look(&order, 17, shows(status)));
+        let (by_list, by_id) = (check(&order, 17, listed(status)), check(&order, 17, shows(status)));
         assert_eq!(by_list, by_id, "{status}");
         assert_eq!(
             (by_list.order.asked_at, by_list.order.checked_at),
@@ -717,27 +717,27 @@ fn a_row_of_a_list_decides_what_a_look_decides() {
     }
     let asked_since = Order { asked_at: Some(at(20)), ..tracked(Product::Mobile) };
     assert_eq!(
-        look(&asked_since, 17, listed("PENDING")).order.asked_at,
+        check(&asked_since, 17, listed("PENDING")).order.asked_at,
         Some(at(20)),
         "a later claim stands"
     );
 }
 
 #[test]
-fn an_order_that_a_list_misses_is_looked_at_by_its_id_until_a_list_shows_it() {
-    let order = look(&tracked(Product::Mobile), 9, Observation::NotListed);
+fn an_unlisted_order_is_checked_by_id_until_a_list_shows_it() {
+    let order = check(&tracked(Product::Mobile), 9, Observation::NotListed);
     assert!(order.order.unlisted && order.events.is_empty());
     assert_eq!(
         (order.order.checked_at, &order.order.facts.status),
         (None, &None),
         "nothing is known of it by that"
     );
-    // The first look that says when it was created gives the list another chance; the next one does not.
-    let order = look(&order.order, 12, shows("PENDING")).order;
+    // The first check that says when it was created gives the list another chance; the next one does not.
+    let order = check(&order.order, 12, shows("PENDING")).order;
     assert!(!order.unlisted);
-    let order = look(&look(&order, 15, Observation::NotListed).order, 18, shows("PENDING")).order;
+    let order = check(&check(&order, 15, Observation::NotListed).order, 18, shows("PENDING")).order;
     assert!(order.unlisted);
-    assert!(!look(&order, 21, listed("PENDING")).order.unlisted);
+    assert!(!check(&order, 21, listed("PENDING")).order.unlisted);
 }
 
 /// With lists, queued and uncertain orders are due every hour; their own retry schedule stays as it is.
@@ -748,11 +748,11 @@ fn where_lists_are_used_parked_orders_are_due_every_hour() {
         let order = Order { published: order.seq, ..order.clone() };
         schedule.due_at(&order, at(20 + HOUR)).unwrap().as_second() - at(0).as_second()
     };
-    let queued = look(&tracked(Product::Internet), 10, shows("QUEUED")).order;
+    let queued = check(&tracked(Product::Internet), 10, shows("QUEUED")).order;
     assert_eq!(due(&queued), 10 + HOUR);
     assert_eq!(due(&Order { unlisted: true, ..queued.clone() }), 10 + DAY, "no list shows it");
-    let delayed = look(&tracked(Product::Internet), 280, shows("HANDLING")).order;
+    let delayed = check(&tracked(Product::Internet), 280, shows("HANDLING")).order;
     assert_eq!(due(&delayed), 580, "of those it is not said how long they take");
-    let seen = look(&queued, 10 + HOUR, listed("QUEUED")).order;
+    let seen = check(&queued, 10 + HOUR, listed("QUEUED")).order;
     assert_eq!((due(&seen), seen.next_check_at, seen.attempt), (10 + 2 * HOUR, queued.next_check_at, 0));
 }

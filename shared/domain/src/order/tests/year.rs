@@ -1,7 +1,7 @@
 //! A year in the life of an order, by a clock that the test moves: nothing is forgotten, and nothing is asked too often.
 //!
 //! [`World`] walks the path as `refresh` does, with the same pure functions; the table, the vendor and the bus are its fields.
-//! What moves an order is what moves it in the cloud: pollers that may die, status requests, and a sweep every minute, which
+//! What moves an order is what moves it in the cloud: pollers that may die, status requests, and a recheck every minute, which
 //! sees the order if and only if it is due by then.
 
 use std::{collections::BTreeMap, ops::Range};
@@ -121,7 +121,7 @@ struct Execution {
     ends_at: i64,
 }
 
-/// A look, and where the order stood.
+/// A check, and where the order stood.
 struct Made {
     at: i64,
     trigger: Trigger,
@@ -142,7 +142,7 @@ struct World<'a> {
     swept_at: i64,
     /// Answers on their way: a slow vendor's is settled after others were.
     answers: Vec<(i64, Trigger, CheckResult)>,
-    looks: Vec<Made>,
+    checks: Vec<Made>,
     deaths: usize,
     requests: usize,
     /// How long the order stood somewhere, and how often it came there.
@@ -191,7 +191,7 @@ impl<'a> World<'a> {
             executions: Vec::new(),
             swept_at: 0,
             answers: Vec::new(),
-            looks: Vec::new(),
+            checks: Vec::new(),
             deaths: 0,
             requests: 0,
         };
@@ -211,7 +211,7 @@ impl<'a> World<'a> {
             let tick = self.executions.iter().map(|execution| execution.tick_at).min();
             let answer = self.answers.iter().map(|(at, ..)| *at).min();
             let clocks = self.life.clocks.iter().map(|(from, _)| *from).find(|from| *from > self.now);
-            let next = [self.next_sweep(), tick, answer, next_request, clocks, Some(self.life.until)];
+            let next = [self.next_recheck(), tick, answer, next_request, clocks, Some(self.life.until)];
             let next = next.into_iter().flatten().min().unwrap().max(self.now);
             self.pass_time_until(next);
             if next >= self.life.until {
@@ -229,7 +229,7 @@ impl<'a> World<'a> {
                 burst = if burst > 0 { burst - 1 } else { 30 * usize::from(self.rng.u8(0..10) == 0) };
                 let mean = self.life.requests.unwrap();
                 next_request = Some(next + if burst > 0 { SECOND } else { self.rng.i64(SECOND..2 * mean) });
-            } else if self.next_sweep() == Some(next) {
+            } else if self.next_recheck() == Some(next) {
                 self.swept_at = next;
                 self.refresh(Trigger::Recheck);
             }
@@ -241,8 +241,8 @@ impl<'a> World<'a> {
         self.now = next;
     }
 
-    /// The first full minute at which the due index shows the order to the sweep.
-    fn next_sweep(&self) -> Option<i64> {
+    /// The first full minute at which the due index shows the order to the recheck.
+    fn next_recheck(&self) -> Option<i64> {
         let ahead = self.life.clocks_at(self.now).recheck;
         let due = self.due_at?.as_millisecond() - START - ahead;
         Some((due.max(self.now).max(self.swept_at + 1) + MINUTE - 1).div_euclid(MINUTE) * MINUTE)
@@ -289,7 +289,7 @@ impl<'a> World<'a> {
             self.write_due(Some(self.order.due_after_claim(now, &self.schedule)), now);
         }
         self.order.asked_at = Some(now);
-        self.looks.push(Made { at: self.now, trigger, stood: stands(&self.order) });
+        self.checks.push(Made { at: self.now, trigger, stood: stands(&self.order) });
         if death == Some(Death::Claimed) {
             return true;
         }
@@ -407,14 +407,14 @@ fn once(name: &str, world: &World) {
     }
 }
 
-/// No more looks than the retry schedules have: counted from the settings' text, not from what the rules stored.
+/// No more checks than the retry schedules have: counted from the settings' text, not from what the rules stored.
 fn seldom(name: &str, life: &Life, world: &World) {
     let count = |stood: &str| {
-        world.looks.iter().filter(|look| look.trigger != Trigger::Status && look.stood == stood).count()
+        world.checks.iter().filter(|check| check.trigger != Trigger::Status && check.stood == stood).count()
             as i64
     };
     let away: i64 = life.vendor_away.iter().map(|window| window.end - window.start).sum();
-    // A failed look is followed by others after 5, 10, 20, 40 and 60 minutes, less 10 % of jitter, then each hour. To an order that
+    // A failed check is followed by others after 5, 10, 20, 40 and 60 minutes, less 10 % of jitter, then each hour. To an order that
     // the vendor has shown before, "not found" is a failure too.
     let gone: i64 = life
         .vendor
@@ -424,8 +424,8 @@ fn seldom(name: &str, life: &Life, world: &World) {
         .sum();
     let windows = life.vendor_away.len() as i64 + life.vendor.len() as i64;
     let failures = 6 * windows + (away + gone) / (54 * MINUTE);
-    // A process that dies has its look made again; a clock that jumps may bring one look forward, begin a poll retry schedule anew, or have a
-    // look made that another clock finds due.
+    // A process that dies has its check made again; a clock that jumps may bring one check forward, begin a poll retry schedule anew, or have a
+    // check made that another clock finds due.
     let changes = life.clocks.len() as i64 - 1;
     let mut more = world.deaths as i64 + failures;
     if !life.clocks_are_right() {
@@ -442,27 +442,28 @@ fn seldom(name: &str, life: &Life, world: &World) {
     for (stood, attempts, last) in retry_schedules {
         let (time, times) = world.stood.get(stood).copied().unwrap_or_default();
         let most = times as i64 * (attempts + 2) + time / (last * 9 / 10) + more;
-        assert!(count(stood) <= most, "{name}: {} looks {stood}, at most {most}", count(stood));
+        assert!(count(stood) <= most, "{name}: {} checks {stood}, at most {most}", count(stood));
     }
-    // The default poll retry schedule has 34 moments up to its deadline; a slow answer leaves room for one look past it.
+    // The default poll retry schedule has 34 moments up to its deadline; a slow answer leaves room for one check past it.
     let (_, times) = world.stood.get("in_flight").copied().unwrap_or_default();
     let most = 36 * times as i64 + more;
-    assert!(count("in_flight") <= most, "{name}: {} looks in flight, at most {most}", count("in_flight"));
+    assert!(count("in_flight") <= most, "{name}: {} checks in flight, at most {most}", count("in_flight"));
     if life.clocks_are_right() {
-        for pair in world.looks.windows(2) {
+        for pair in world.checks.windows(2) {
             let gap = pair[1].at - pair[0].at;
             let least = match (pair[1].trigger, pair[1].stood) {
                 (Trigger::Status, "in_flight") => 5 * SECOND,
                 (Trigger::Status, _) => 10 * MINUTE,
                 (_, "in_flight") => 3 * SECOND,
-                // Its time has come, whoever looked early.
+                // Its time has come, whoever checked early.
                 _ => 0,
             };
-            assert!(gap >= least, "{name}: {gap} ms between looks, {} {:?}", pair[1].stood, pair[1].trigger);
+            assert!(gap >= least, "{name}: {gap} ms between checks, {} {:?}", pair[1].stood, pair[1].trigger);
         }
-        let swept: Vec<&Made> = world.looks.iter().filter(|look| look.trigger == Trigger::Recheck).collect();
+        let swept: Vec<&Made> =
+            world.checks.iter().filter(|check| check.trigger == Trigger::Recheck).collect();
         for pair in swept.windows(2) {
-            assert!(pair[1].at - pair[0].at >= 54 * SECOND, "{name}: two sweeps look at once");
+            assert!(pair[1].at - pair[0].at >= 54 * SECOND, "{name}: two rechecks check once");
         }
     }
 }
@@ -483,8 +484,8 @@ fn names(heard: &[(i64, String)]) -> Vec<&str> {
 #[test]
 fn an_order_that_does_not_move_for_a_year_is_told_of_once_and_its_outcome_is_heard() {
     use Product::{Internet, Mobile};
-    let hour = 11 * HOUR / 10 + 2 * MINUTE; // with jitter, and a sweep that comes late
-    /// Name, product, what the vendor says, what is heard, the last of it so long after it was there, looks at most.
+    let hour = 11 * HOUR / 10 + 2 * MINUTE; // with jitter, and a recheck that comes late
+    /// Name, product, what the vendor says, what is heard, the last of it so long after it was there, checks most.
     type Row = (&'static str, Product, Vec<(i64, Says)>, Vec<&'static str>, i64, usize);
     #[rustfmt::skip]
     let rows: [Row; 14] = [
@@ -524,7 +525,7 @@ fn an_order_that_does_not_move_for_a_year_is_told_of_once_and_its_outcome_is_hea
         for seed in 0..3 {
             let mut world = World::new(&life, seed);
             world.live();
-            assert!(world.looks.len() <= most, "{name}: {} looks", world.looks.len());
+            assert!(world.checks.len() <= most, "{name}: {} checks", world.checks.len());
             let heard = live(name, &life, seed);
             assert_eq!(names(&heard), events, "{name}");
             let last = heard.last().unwrap().0;
@@ -541,35 +542,38 @@ fn an_order_that_does_not_move_for_a_year_is_told_of_once_and_its_outcome_is_hea
 #[test]
 fn a_retry_that_comes_after_the_refund_is_heard() {
     let schedule = Schedule::default();
-    let refunded = look(&tracked(Product::Mobile), 8, shows("REFUNDED")).order;
+    let refunded = check(&tracked(Product::Mobile), 8, shows("REFUNDED")).order;
     let first = 8 + HOUR / SECOND;
     assert_eq!(
         schedule.due_at(&Order { published: refunded.seq, ..refunded.clone() }, at(8)),
         Some(at(first))
     );
     assert!(refunded.wants_check(Trigger::Recheck, at(first), &schedule));
-    let nothing_new = look(&refunded, first, shows("REFUNDED"));
+    let nothing_new = check(&refunded, first, shows("REFUNDED"));
     assert!(nothing_new.events.is_empty());
     let second = first + DAY / SECOND;
     assert_eq!(nothing_new.order.next_check_at, Some(at(second)));
-    let retry = look(&nothing_new.order, second, retried("REFUNDED"));
+    let retry = check(&nothing_new.order, second, retried("REFUNDED"));
     assert_eq!(types(&retry.events), ["Order Needs Review (retried)"]);
     assert_eq!((retry.order.next_check_at, retry.order.links_to_track().len()), (None, 1));
 
     // A check that fails for good is as good as made; one whose vendor is away is made again, for a week.
-    let failed = look(&refunded, first, Observation::NotFound);
+    let failed = check(&refunded, first, Observation::NotFound);
     assert!(failed.events.is_empty(), "what a refunded order was checked for is no outcome");
     assert_eq!(failed.order.next_check_at, Some(at(second)));
-    let failed = look(&failed.order, second, Observation::Trouble(Trouble::Unreadable)).order;
+    let failed = check(&failed.order, second, Observation::Trouble(Trouble::Unreadable)).order;
     assert_eq!(failed.next_check_at, None);
     let mut away = refunded;
-    let (mut now, mut looks) = (first, 0);
+    let (mut now, mut checks) = (first, 0);
     while let Some(next) = away.next_check_at {
         now = next.as_second() - at(0).as_second();
-        away = look(&away, now, Observation::Nothing).order;
-        looks += 1;
+        away = check(&away, now, Observation::Nothing).order;
+        checks += 1;
     }
-    assert!((7 * DAY / SECOND..8 * DAY / SECOND).contains(&now) && looks < 180, "{looks} looks until {now}");
+    assert!(
+        (7 * DAY / SECOND..8 * DAY / SECOND).contains(&now) && checks < 180,
+        "{checks} checks until {now}"
+    );
 }
 
 #[test]
@@ -613,7 +617,7 @@ fn a_bus_that_takes_nothing_for_hours_gets_everything_later() {
     }
 }
 
-/// A machine whose clock is ahead parks an order in its own future. The next look by a clock that is right finds it due, and
+/// A machine whose clock is ahead parks an order in its own future. The next check by a clock that is right finds it due, and
 /// puts it on its retry schedule again.
 #[test]
 fn an_order_touched_by_a_clock_far_ahead_is_back_on_its_schedule_with_the_next_check() {
@@ -707,7 +711,7 @@ fn whatever_a_year_brings_its_outcome_is_heard_once() {
     let lives = 300;
     for seed in 0..lives {
         let mut life = any_life(&mut Rng::with_seed(seed));
-        // Even an order that the vendor did not know for a month, or that a clock ahead has parked, gets its look by then.
+        // Even an order that the vendor did not know for a month, or that a clock ahead has parked, gets its check by then.
         life.until = life.calm_from() + 34 * DAY + life.furthest_ahead();
         let name = format!("life {seed}");
         let result = std::panic::catch_unwind(|| live(&name, &life, seed));
@@ -726,8 +730,8 @@ fn whatever_a_year_brings_its_outcome_is_heard_once() {
 fn a_time_that_no_rule_can_have_written_is_not_believed() {
     let schedule = Schedule::default();
     let (now, later) = (at(0), instant(400 * DAY));
-    let parked = look(&tracked(Product::Internet), 0, shows("QUEUED")).order;
-    let awaits_card = look(&tracked(Product::Internet), 0, shows("FULFILLED")).order;
+    let parked = check(&tracked(Product::Internet), 0, shows("QUEUED")).order;
+    let awaits_card = check(&tracked(Product::Internet), 0, shows("FULFILLED")).order;
     let in_flight = Order { phase: Phase::InFlight { since: later }, ..tracked(Product::Mobile) };
     let asked_by_it = Order { asked_at: Some(later), ..in_flight.clone() };
     let asked_since = Order { asked_at: Some(now), ..in_flight.clone() };

@@ -1,4 +1,4 @@
-//! The sweep: one bad order never stops the rest, and it stops in time. Each with a table and a vendor of its own: a sweep sees to
+//! The recheck: one bad order never stops the rest, and it stops in time. Each with a table and a vendor of its own: a recheck sees to
 //! whatever is due in its table, also to other tests' orders.
 
 use std::time::{Duration, UNIX_EPOCH};
@@ -33,20 +33,20 @@ impl Shop {
         self.tracker.clock.now().as_millisecond()
     }
 
-    async fn sweep(&self, seconds: u64) -> Counters {
+    async fn recheck(&self, seconds: u64) -> Counters {
         let deadline = UNIX_EPOCH + Duration::from_millis(self.now() as u64 + seconds * 1000);
         recheck::handle(&self.tracker, deadline).await.unwrap()
     }
 
-    /// An order that is due for a look: the vendor does not know what has become of it.
+    /// An order that is due for a check: the vendor does not know what has become of it.
     async fn uncertain(&self) -> OrderKey {
         let id = self.vendor.make("mobile", json!([{"after_seconds": 0, "status": "UNKNOWN_ERROR"}])).await;
         let key = OrderKey { product: Product::Mobile, id: id.parse().unwrap() };
         self.tracker.track(&key, None, TrackedBy::Poller).await.unwrap();
         self.tracker.clock.set(self.tracker.clock.now() + Duration::from_secs(9));
-        let looked = self.tracker.poll(&key).await.unwrap().unwrap();
-        assert!(matches!(looked.check, Check::Answered), "{looked:?}");
-        assert_eq!(looked.order.phase.as_str(), "parked");
+        let checked = self.tracker.poll(&key).await.unwrap().unwrap();
+        assert!(matches!(checked.check, Check::Answered), "{checked:?}");
+        assert_eq!(checked.order.phase.as_str(), "parked");
         self.make_due(&key, &["next_look_at", "due_at"]).await;
         key
     }
@@ -66,7 +66,7 @@ impl Shop {
 #[tokio::test]
 async fn a_record_that_cannot_be_read_moves_on_and_stops_no_other() {
     for list_checks in ["on", "off"] {
-        let shop = Shop::open("sweep-bad", &[("LIST_CHECKS", list_checks)]).await;
+        let shop = Shop::open("recheck-bad", &[("LIST_CHECKS", list_checks)]).await;
         let good = shop.uncertain().await;
         let bad = OrderKey { product: Product::Mobile, id: "bad".parse().unwrap() };
         shop.tracker.track(&bad, None, TrackedBy::Put).await.unwrap();
@@ -75,7 +75,7 @@ async fn a_record_that_cannot_be_read_moves_on_and_stops_no_other() {
         shop.tracker.clock.set(shop.tracker.clock.now() + Duration::from_secs(10));
         let (now, before) = (shop.now(), shop.vendor.calls(good.id.as_str()).await.len());
 
-        let report = shop.sweep(60).await;
+        let report = shop.recheck(60).await;
         assert_eq!((report.due, report.checks, report.failed), (2, 1, 1), "{list_checks}: {report:?}");
         assert!(shop.due_at(&bad).await > now, "{list_checks}: the bad order moved on");
         assert!(shop.due_at(&good).await > now, "{list_checks}: the good one was seen to");
@@ -85,15 +85,15 @@ async fn a_record_that_cannot_be_read_moves_on_and_stops_no_other() {
 }
 
 #[tokio::test]
-async fn a_sweep_begins_nothing_that_it_could_not_end() {
+async fn a_recheck_starts_no_order_that_it_cannot_finish() {
     for list_checks in ["on", "off"] {
-        let shop = Shop::open("sweep-late", &[("LIST_CHECKS", list_checks)]).await;
+        let shop = Shop::open("recheck-late", &[("LIST_CHECKS", list_checks)]).await;
         let key = shop.uncertain().await;
         shop.tracker.clock.set(shop.tracker.clock.now() + Duration::from_secs(10));
         let before = shop.place.item(&shop.stack, &key).await;
         let calls = shop.vendor.calls(key.id.as_str()).await;
 
-        let report = shop.sweep(14).await;
+        let report = shop.recheck(14).await;
         assert_eq!(
             (report.due, report.remaining, report.checks, report.published),
             (1, 1, 0, 0),
@@ -102,8 +102,8 @@ async fn a_sweep_begins_nothing_that_it_could_not_end() {
         assert_eq!(shop.place.item(&shop.stack, &key).await, before, "{list_checks}");
         assert_eq!(shop.vendor.calls(key.id.as_str()).await, calls, "{list_checks}");
 
-        // With time enough it does look.
-        assert_eq!(shop.sweep(60).await.checks, 1, "{list_checks}");
+        // With time enough it does check.
+        assert_eq!(shop.recheck(60).await.checks, 1, "{list_checks}");
         shop.place.delete(&shop.stack).await;
     }
 }
