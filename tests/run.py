@@ -23,6 +23,7 @@ if __name__ == "__main__":
 from tests.bench import run as bench
 from infra.local import settings
 from infra.local import stack
+from infra.local import cloud
 from infra.local.cloud import FUNCTIONS
 from infra.local.local_stack import DEFAULT_DIRECTORY, REGION, Stack
 from infra.local.processes import Failure, Server
@@ -178,7 +179,7 @@ STEPS: dict[str, list[Step]] = {
         ("tests without a stack", lambda: command("cargo", "test")),
     ],
     "all": [
-        ("build", stack.build),
+        ("build", cloud.build_local),
         ("instruction counts", lambda: bench.check(update=False)),
         ("build of the tests", lambda: command("cargo", "test", "--workspace", "--no-run")),
         ("stacks up", lambda: stacks_up(list(STACKS))),
@@ -186,7 +187,7 @@ STEPS: dict[str, list[Step]] = {
         ("make watch", watch_answers),
     ],
     "races": [
-        ("build", stack.build),
+        ("build", cloud.build_local),
         ("stack up", lambda: stacks_up(["fast"])),
         ("races", races),
     ],

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import secrets
+import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -39,17 +40,25 @@ def chosen_region(environment: Mapping[str, str]) -> str:
     return region
 
 
-def build(profile: str, architecture: str, lambda_dir: Path = LAMBDA_DIR) -> None:
-    """Builds the three functions, with cargo's own progress on the terminal."""
-    command = ["cargo", "lambda", "build", "--profile", profile, "--lambda-dir", str(lambda_dir)]
+def build_local() -> None:
+    """Builds what a local stack runs, the sandbox among it, as the tests are built: with `one-build`, each dependency is compiled once for all."""
+    packages = [*FUNCTIONS, "sandbox", "one-build"]
+    cargo(["cargo", "build", "--locked", *(word for package in packages for word in ("--package", package))])
     for function in FUNCTIONS:
-        command += ["--bin", function]
-    # With a target named, cargo lambda links against the C library of Lambda's system; without, against this machine's.
-    if profile == "release" or architecture != machine_architecture():
-        command.append("--arm64" if architecture == "arm64" else "--x86-64")
+        program = LAMBDA_DIR / function / "bootstrap"
+        program.parent.mkdir(parents=True, exist_ok=True)
+        fresh = program.with_suffix(".new")
+        shutil.copy2(tools.TARGET / "debug" / function, fresh)
+        fresh.replace(program)  # in one step: a running stack may be reading the program
+
+
+def build_release(architecture: str, lambda_dir: Path = LAMBDA_DIR) -> None:
+    """Builds what goes to AWS. Packages are named, so that they get no feature that only tests need."""
+    command = ["cargo", "lambda", "build", "--release", "--locked", "--arm64" if architecture == "arm64" else "--x86-64", "--lambda-dir", str(lambda_dir)]
+    for function in FUNCTIONS:
+        command += ["--package", function]
     # At a fixed address: a start need not correct 12,000 addresses first, which are 0.3 MB too (docs/decisions/2026-11-22-fast-and-small.md).
-    flags = f"{os.environ.get('RUSTFLAGS', '')} -C relocation-model=static".strip() if profile == "release" else None
-    cargo(command, {"RUSTFLAGS": flags} if flags else {})
+    cargo(command, {"RUSTFLAGS": f"{os.environ.get('RUSTFLAGS', '')} -C relocation-model=static".strip()})
 
 
 def cargo(command: list[str], environment: Mapping[str, str] = {}) -> None:

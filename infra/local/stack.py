@@ -40,20 +40,13 @@ def vendor_of(environment: Mapping[str, str]) -> Optional[Vendor]:
     return None
 
 
-def build(with_sandbox: bool = True) -> None:
-    """Builds what a local stack runs."""
-    cloud.build("local", cloud.machine_architecture())
-    if with_sandbox:
-        cloud.cargo(["cargo", "build", "--package", "sandbox"])
-
-
 def up(directory: Path, environment: Mapping[str, str], with_build: bool = True, aws_environment: Mapping[str, str] = {}) -> Stack:
     """Builds and brings up a stack with the settings of this environment. `aws_environment` goes to the local AWS and the functions as it is."""
     vendor = vendor_of(environment)
     chosen = {name: value for name, value in environment.items() if name != "ONECLICKDZ_BASE_URL"}
     parameters = settings.from_environment(chosen, cloud.TEMPLATE)
     if with_build:
-        build(with_sandbox=vendor is None)
+        cloud.build_local()
     stack = Stack(directory, aws_environment)
     stack.up(vendor, parameters, shlex.split(environment.get("SANDBOX_FLAGS", "")))
     return stack
@@ -71,7 +64,7 @@ def deploy(environment: Mapping[str, str]) -> None:
     has_value = target.secret_value(target.outputs()) is not None
     if not has_value and not api_key:
         raise Failure("the stack's secret has no value yet: set ONECLICKDZ_API_KEY, it is put there once")
-    cloud.build("release", parameters["Architecture"])
+    cloud.build_release(parameters["Architecture"])
     outputs = target.deploy(parameters)
     target.put_first_secret(outputs, api_key)
     if has_value and api_key:
@@ -136,7 +129,7 @@ def run(options: argparse.Namespace) -> None:
     """Carries out one command; a failure becomes one message and a status."""
     try:
         if options.command == "build":
-            build()
+            cloud.build_local()
         elif options.command == "up":
             up(options.dir, os.environ, with_build=not options.no_build)
         elif options.command == "deploy":

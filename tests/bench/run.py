@@ -72,7 +72,7 @@ def build_driver(profile: str) -> Path:
 def build_all() -> list[dict[str, Any]]:
     """Builds everything as it would be deployed; answers what is measured."""
     architecture = cloud.machine_architecture()
-    cloud.build("release", architecture, TARGET / "lambda")
+    cloud.build_release(architecture, TARGET / "lambda")
     for peer in ("hello", "rust-defaults"):
         cloud.cargo(["cargo", "lambda", "build", "--release", "--arm64" if architecture == "arm64" else "--x86-64", "--manifest-path",
                      str(PEERS / peer / "Cargo.toml"), "--lambda-dir", str(TARGET / "lambda")], {"CARGO_TARGET_DIR": str(TARGET / "peers")})
@@ -264,7 +264,7 @@ def report(figures: Figures) -> bool:
 def bench(rounds: int, calls: int) -> bool:
     """The whole benchmark."""
     subjects = build_all()
-    driver = build_driver("local")
+    driver = build_driver("dev")
     figures = run_driver(driver, subjects, "time", "--rounds", str(rounds), "--calls", str(calls))
     if shutil.which("valgrind"):
         ours = our_subjects(TARGET / "lambda")

@@ -1,0 +1,1 @@
+//! No code: this package only has dependencies, see its `Cargo.toml`.
