@@ -1,18 +1,24 @@
-//! Settings: read once, at start, from the environment; everything that is wrong is said at once, by name.
+//! Settings: read once, at start, from the environment. An error names every setting that is wrong, its value and what is allowed.
 
-use std::{collections::HashMap, fmt, net::IpAddr, str::FromStr, time::Duration};
+mod settings;
+mod value;
 
-use http::{Uri, uri::Scheme};
+use std::{collections::HashMap, fmt, time::Duration};
+
+use http::Uri;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use crate::{
     aws::{AwsEnvironment, Service},
-    order::{RetrySchedule, Schedule, parse_duration},
+    order::Schedule,
     rate_limiter::Budget,
     secret::{SecretSource, Secrets},
 };
 
-/// Settings of the functions (README, Settings).
+pub use settings::{Group, SETTINGS, Setting};
+use value::Values;
+
+/// Settings of the functions. What each does, its default and what is allowed: [`SETTINGS`] and `docs/configuration.md`.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `ORDERS_TABLE`.
@@ -70,8 +76,8 @@ impl Config {
     /// # Errors
     /// All settings that are missing or cannot be read, by name.
     pub fn read(variables: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
-        let values = variables.into_iter().filter(|(_, value)| !value.trim().is_empty()).collect();
-        let mut reader = Reader { values, problems: Vec::new() };
+        let variables = variables.into_iter().filter(|(_, value)| !value.trim().is_empty()).collect();
+        let mut reader = Reader { variables, problems: Vec::new() };
         let config = reader.config();
         match config {
             Some(config) if reader.problems.is_empty() => Ok(config),
@@ -80,40 +86,90 @@ impl Config {
     }
 }
 
+/// Reads the environment and notes every problem, so that all of them are reported at once.
 struct Reader {
-    values: HashMap<String, String>,
+    variables: HashMap<String, String>,
     problems: Vec<String>,
 }
 
 impl Reader {
-    /// `None` only after a problem was noted. Every setting is read before the first `?`, so that all problems are.
+    /// `None` only after a problem was noted. Everything is read before the first `?`, so that all problems are noted.
     fn config(&mut self) -> Option<Config> {
-        let orders_table = self.required("ORDERS_TABLE");
-        let event_bus = self.required("EVENT_BUS");
-        let card_key_id = self.required("CARD_KEY_ID");
-        let base_url = self.base_url();
-        let secrets = self.secrets();
-        let list_checks = self.or_default("LIST_CHECKS", true, on_or_off);
-        let schedule = self.schedule(list_checks);
-        let budget = self.budget();
+        let values = self.values();
+        let secrets = self.secrets(&values);
+        let budget = self.budget(&values);
         let aws = self.aws();
-        let extra_roots = self.extra_roots();
-        let connect_ahead_timeout = self.duration("CONNECT_AHEAD_TIMEOUT", Duration::from_millis(300));
-        let log_level = self.or_default("RUST_LOG", tracing::Level::INFO, tracing::Level::from_str);
+        let extra_roots = self.extra_roots(&values.extra_ca_certs);
+        let list_recheck_interval = values.list_checks.then_some(values.list_recheck_interval);
         Some(Config {
-            orders_table: orders_table?,
-            event_bus: event_bus?,
-            card_key_id: card_key_id?,
-            base_url: base_url?,
+            orders_table: values.orders_table,
+            event_bus: values.event_bus,
+            card_key_id: values.card_key_id,
+            base_url: values.base_url,
             secrets: secrets?,
-            schedule,
-            budget,
-            list_checks,
+            schedule: Schedule { list_recheck_interval, ..values.schedule },
+            budget: budget?,
+            list_checks: values.list_checks,
             aws: aws?,
             extra_roots,
-            connect_ahead_timeout,
-            log_level,
+            connect_ahead_timeout: values.connect_ahead_timeout,
+            log_level: values.log_level,
         })
+    }
+
+    /// The defaults, and over them what the environment sets.
+    fn values(&mut self) -> Values {
+        let mut values = Values::default();
+        for setting in SETTINGS.iter().flat_map(|group| group.settings) {
+            let name = setting.name;
+            match self.optional(name) {
+                None if setting.is_required() => self.problems.push(format!("{name} is missing")),
+                None => {}
+                // No secret is printed: of a secret, any text is allowed.
+                Some(text) if setting.value.read(&text, &mut values).is_none() => {
+                    self.problems.push(format!("{name} is {text:?}; it must be {}", setting.allowed()));
+                }
+                Some(_) => {}
+            }
+        }
+        values
+    }
+
+    fn budget(&mut self, values: &Values) -> Option<Budget> {
+        match Budget::new(values.calls_per_minute, values.calls_burst) {
+            Ok(budget) => Some(budget),
+            Err(error) => self.problem(format!("VENDOR_CALLS_BURST is {}; it {error}", values.calls_burst)),
+        }
+    }
+
+    fn extra_roots(&mut self, path: &str) -> Vec<CertificateDer<'static>> {
+        if path.is_empty() {
+            return Vec::new();
+        }
+        let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        match read {
+            Ok(roots) if !roots.is_empty() => return roots,
+            Ok(_) => {
+                self.problems.push(format!("EXTRA_CA_CERTS is {path:?}; the file has no certificate in PEM"))
+            }
+            Err(error) => {
+                self.problems.push(format!("EXTRA_CA_CERTS is {path:?}; the file cannot be read: {error}"))
+            }
+        }
+        Vec::new()
+    }
+
+    fn secrets(&mut self, values: &Values) -> Option<SecretSource> {
+        if !values.secret_id.is_empty() {
+            return Some(SecretSource::Manager { id: values.secret_id.clone() });
+        }
+        if values.api_key.is_empty() {
+            return self
+                .problem("SECRET_ID is missing (a local run may set ONECLICKDZ_API_KEY instead)".to_owned());
+        }
+        let tokens = values.api_tokens.split(',').map(str::trim).filter(|token| !token.is_empty());
+        let secrets = Secrets::local(values.api_key.clone(), tokens.map(str::to_owned));
+        Some(SecretSource::Environment(secrets))
     }
 
     fn aws(&mut self) -> Option<AwsEnvironment> {
@@ -131,95 +187,6 @@ impl Reader {
         })
     }
 
-    fn schedule(&mut self, list_checks: bool) -> Schedule {
-        let default = Schedule::default();
-        Schedule {
-            poll_mobile: self.retry_schedule("POLL_SCHEDULE_MOBILE", default.poll_mobile),
-            poll_internet: self.retry_schedule("POLL_SCHEDULE_INTERNET", default.poll_internet),
-            poll_deadline: self.duration("POLL_DEADLINE", default.poll_deadline),
-            recheck_queued: self.retry_schedule("RECHECK_QUEUED", default.recheck_queued),
-            recheck_uncertain: self.retry_schedule("RECHECK_UNCERTAIN", default.recheck_uncertain),
-            recheck_delayed: self.retry_schedule("RECHECK_DELAYED", default.recheck_delayed),
-            recheck_card: self.retry_schedule("RECHECK_CARD", default.recheck_card),
-            recheck_not_found: self.retry_schedule("RECHECK_NOT_FOUND", default.recheck_not_found),
-            not_found_grace: self.duration("NOT_FOUND_GRACE", default.not_found_grace),
-            overdue_queued: self.duration("OVERDUE_QUEUED", default.overdue_queued),
-            overdue_uncertain: self.duration("OVERDUE_UNCERTAIN", default.overdue_uncertain),
-            overdue_delayed: self.duration("OVERDUE_DELAYED", default.overdue_delayed),
-            overdue_not_found: self.duration("OVERDUE_NOT_FOUND", default.overdue_not_found),
-            recheck_refunded: self.retry_schedule("RECHECK_REFUNDED", default.recheck_refunded),
-            retry_after_failure: self.duration("RETRY_AFTER_FAILURE", default.retry_after_failure),
-            review_failures: self.or_default("REVIEW_FAILURES", default.review_failures, at_least_one),
-            review_failing_for: self.duration("REVIEW_FAILING_FOR", default.review_failing_for),
-            recheck_failing: self.duration("RECHECK_FAILING", default.recheck_failing),
-            list_recheck_interval: Some(self.duration("LIST_RECHECK_INTERVAL", Duration::from_secs(3600)))
-                .filter(|_| list_checks),
-        }
-    }
-
-    fn retry_schedule(&mut self, name: &'static str, default: RetrySchedule) -> RetrySchedule {
-        self.or_default(name, default, RetrySchedule::from_str)
-    }
-
-    fn duration(&mut self, name: &'static str, default: Duration) -> Duration {
-        self.or_default(name, default, parse_duration)
-    }
-
-    fn budget(&mut self) -> Budget {
-        let per_minute = self.or_default("VENDOR_CALLS_PER_MINUTE", 60, u32::from_str);
-        let burst = self.or_default("VENDOR_CALLS_BURST", 5, u32::from_str);
-        Budget::new(per_minute, burst).unwrap_or_else(|error| {
-            self.problems.push(format!("VENDOR_CALLS_BURST: {error}"));
-            Budget::default()
-        })
-    }
-
-    fn base_url(&mut self) -> Option<Uri> {
-        let name = "ONECLICKDZ_BASE_URL";
-        let text = self.optional(name).unwrap_or_else(|| "https://api.oneclickdz.com/v3".to_owned());
-        match Uri::from_str(&text) {
-            Ok(url) if url.query().is_some() => {
-                self.problem(format!("{name} must end with the version, without a query"))
-            }
-            Ok(url)
-                if url.scheme() == Some(&Scheme::HTTPS)
-                    || (url.scheme() == Some(&Scheme::HTTP) && is_loopback(&url)) =>
-            {
-                Some(url)
-            }
-            Ok(_) => self.problem(format!("{name} must be https, or http to loopback")),
-            Err(error) => self.problem(format!("{name} is no URL: {error}")),
-        }
-    }
-
-    /// A file in PEM, for networks that inspect TLS, and for stand-ins.
-    fn extra_roots(&mut self) -> Vec<CertificateDer<'static>> {
-        let name = "EXTRA_CA_CERTS";
-        let Some(path) = self.optional(name) else { return Vec::new() };
-        let read = CertificateDer::pem_file_iter(&path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-        match read {
-            Ok(roots) if !roots.is_empty() => return roots,
-            Ok(_) => self.problems.push(format!("{name}: no certificate in {path}")),
-            Err(error) => self.problems.push(format!("{name}: {path}: {error}")),
-        }
-        Vec::new()
-    }
-
-    fn secrets(&mut self) -> Option<SecretSource> {
-        match (self.optional("SECRET_ID"), self.optional("ONECLICKDZ_API_KEY")) {
-            (Some(id), _) => Some(SecretSource::Manager { id }),
-            (None, Some(key)) => {
-                let tokens = self.optional("API_TOKENS").unwrap_or_default();
-                let tokens =
-                    tokens.split(',').map(str::trim).filter(|token| !token.is_empty()).map(str::to_owned);
-                Some(SecretSource::Environment(Secrets::local(key, tokens)))
-            }
-            (None, None) => {
-                self.problem("SECRET_ID (or, for local runs, ONECLICKDZ_API_KEY) is missing".to_owned())
-            }
-        }
-    }
-
     fn required(&mut self, name: &str) -> Option<String> {
         match self.optional(name) {
             Some(value) => Some(value),
@@ -228,47 +195,13 @@ impl Reader {
     }
 
     fn optional(&self, name: &str) -> Option<String> {
-        self.values.get(name).map(|value| value.trim().to_owned())
-    }
-
-    fn or_default<T, E: fmt::Display>(
-        &mut self,
-        name: &str,
-        default: T,
-        parse: impl FnOnce(&str) -> Result<T, E>,
-    ) -> T {
-        let Some(text) = self.optional(name) else { return default };
-        match parse(&text) {
-            Ok(value) => value,
-            Err(error) => {
-                self.problems.push(format!("{name}: {error}"));
-                default
-            }
-        }
+        self.variables.get(name).map(|value| value.trim().to_owned())
     }
 
     fn problem<T>(&mut self, text: String) -> Option<T> {
         self.problems.push(text);
         None
     }
-}
-
-fn at_least_one(text: &str) -> Result<u32, &'static str> {
-    text.parse().ok().filter(|count| *count > 0).ok_or("must be a whole number of at least 1")
-}
-
-fn on_or_off(text: &str) -> Result<bool, &'static str> {
-    match text {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        _ => Err("must be on or off"),
-    }
-}
-
-fn is_loopback(url: &Uri) -> bool {
-    let host = url.host().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -292,43 +225,80 @@ mod tests {
     }
 
     #[test]
-    fn defaults_are_those_of_the_design() {
+    fn a_setting_that_is_not_set_has_the_default_of_the_table() {
+        let settings = SETTINGS.iter().flat_map(|group| group.settings);
+        let defaults: Vec<_> =
+            settings.filter_map(|setting| Some((setting.name, setting.default()?))).collect();
+        assert_eq!(defaults.len(), 25);
+        let defaults: Vec<_> = defaults.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let config = read(&[]).unwrap();
+        assert_eq!(format!("{:?}", read(&defaults).unwrap()), format!("{config:?}"));
         let hourly = Some(Duration::from_secs(3600));
         assert_eq!(config.schedule, Schedule { list_recheck_interval: hourly, ..Schedule::default() });
-        assert!(config.list_checks);
-        let without = read(&[("LIST_CHECKS", "off")]).unwrap();
-        assert_eq!((without.schedule, without.list_checks), (Schedule::default(), false));
         assert_eq!(config.budget, Budget::default());
-        assert_eq!(config.base_url.to_string(), "https://api.oneclickdz.com/v3");
+        assert!(config.list_checks);
         assert!(!format!("{config:?}").contains("swordfish"));
     }
 
     #[test]
-    fn everything_that_is_wrong_is_said_at_once() {
-        let wrong = [
-            ("ORDERS_TABLE", " "),
-            ("SECRET_ID", ""),
-            ("RECHECK_QUEUED", "24h,soon"),
-            ("POLL_DEADLINE", "0s"),
-            ("VENDOR_CALLS_PER_MINUTE", "many"),
-            ("VENDOR_CALLS_BURST", "60"),
-            ("LIST_CHECKS", "maybe"),
-            ("LIST_RECHECK_INTERVAL", "0"),
-            ("REVIEW_FAILURES", "0"),
-            ("REVIEW_FAILING_FOR", "a while"),
-            ("RECHECK_FAILING", "1"),
-            ("OVERDUE_DELAYED", "-1h"),
-            ("OVERDUE_NOT_FOUND", "never"),
-            ("ONECLICKDZ_BASE_URL", "http://example.com"),
-            ("RUST_LOG", "loud"),
-            ("EXTRA_CA_CERTS", "/nowhere.pem"),
-            ("CONNECT_AHEAD_TIMEOUT", "never"),
-        ];
-        let error = read(&wrong).unwrap_err();
-        for (name, _) in wrong {
-            assert!(error.contains(name), "{name}: {error}");
+    fn without_list_checks_no_order_is_due_for_one() {
+        let config = read(&[("LIST_CHECKS", "off")]).unwrap();
+        assert_eq!((config.schedule, config.list_checks), (Schedule::default(), false));
+    }
+
+    #[test]
+    fn each_setting_is_read_into_a_field_of_its_own() {
+        let settings = SETTINGS.iter().flat_map(|group| group.settings);
+        let mut names = Vec::new();
+        for setting in settings {
+            let other = ["https://other.example/v1", "off", "77", "77s,78s", "77s", "warn", "text"];
+            let mut values = Values::default();
+            let text = other.into_iter().find(|text| {
+                setting.value.read(text, &mut values).is_some() && setting.default().as_deref() != Some(*text)
+            });
+            let all = SETTINGS.iter().flat_map(|group| group.settings);
+            let changed = all.filter(|one| {
+                Some(one.value.write(&mut values)).filter(|text| !text.is_empty()) != one.default()
+            });
+            assert_eq!(changed.map(|one| one.name).collect::<Vec<_>>(), [setting.name], "{text:?}");
+            names.push(setting.name);
         }
+        names.sort_unstable();
+        assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
+    }
+
+    #[test]
+    fn an_error_names_every_wrong_setting_its_value_and_what_is_allowed() {
+        let wrong = [
+            ("RECHECK_QUEUED", "24h,soon", "one or more durations from 1ms to 366days"),
+            ("POLL_DEADLINE", "0s", "a duration from 1ms to 366days"),
+            ("VENDOR_CALLS_PER_MINUTE", "many", "a whole number, at least 2"),
+            ("VENDOR_CALLS_BURST", "0", "a whole number from 1 to 10000"),
+            ("LIST_CHECKS", "maybe", "on or off"),
+            ("LIST_RECHECK_INTERVAL", "0", "a duration from 1ms to 366days"),
+            ("REVIEW_FAILURES", "0", "a whole number, at least 1"),
+            ("OVERDUE_DELAYED", "-1h", "a duration from 1ms to 366days"),
+            ("ONECLICKDZ_BASE_URL", "http://example.com", "an https URL"),
+            ("RUST_LOG", "debug", "error, warn or info"),
+        ];
+        let changes = wrong.map(|(name, value, _)| (name, value));
+        let error = read(&[&changes[..], &[("ORDERS_TABLE", " "), ("SECRET_ID", "")]].concat()).unwrap_err();
+        for (name, value, allowed) in wrong {
+            let expected = format!("{name} is {value:?}; it must be {allowed}");
+            assert!(error.contains(&expected), "{expected}: {error}");
+        }
+        for missing in ["ORDERS_TABLE is missing", "SECRET_ID is missing"] {
+            assert!(error.contains(missing), "{missing}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_only_a_file_or_another_setting_shows_is_an_error_too() {
+        let wrong = [("EXTRA_CA_CERTS", "/nowhere.pem"), ("VENDOR_CALLS_BURST", "60")];
+        let error = read(&wrong).unwrap_err();
+        assert!(error.contains("EXTRA_CA_CERTS is \"/nowhere.pem\"; the file cannot be read"), "{error}");
+        assert!(error.contains("VENDOR_CALLS_BURST is 60; it must be"), "{error}");
+        assert!(error.contains("less than VENDOR_CALLS_PER_MINUTE (60)"), "{error}");
     }
 
     #[test]
@@ -338,7 +308,13 @@ mod tests {
         {
             assert!(read(&[("ONECLICKDZ_BASE_URL", good)]).is_ok(), "{good}");
         }
-        for bad in ["http://x.example", "http://127.0.0.1.example.com", "ftp://localhost", "nowhere"] {
+        for bad in [
+            "http://x.example",
+            "https://x.example/v3?a=b",
+            "http://127.0.0.1.example.com",
+            "ftp://localhost",
+            "nowhere",
+        ] {
             assert!(read(&[("ONECLICKDZ_BASE_URL", bad)]).is_err(), "{bad}");
         }
     }

@@ -1,0 +1,349 @@
+//! The table of settings. The functions read their configuration from it, `docs/configuration.md` is written from it, and the parameters
+//! and variables of `infra/template.yaml` are compared with it (`shared/tests/settings.rs`).
+
+use super::value::{Value, Values};
+
+/// One setting of the functions.
+#[derive(Debug)]
+pub struct Setting {
+    /// The environment variable.
+    pub name: &'static str,
+    /// The parameter of the template that sets it, if there is one.
+    pub parameter: Option<&'static str>,
+    pub(super) value: Value,
+    /// What it does.
+    pub what: &'static str,
+    /// When to change it; empty if there is no reason to.
+    pub change: &'static str,
+}
+
+impl Setting {
+    /// The default, as it would be written in the environment. `None` if there is none.
+    pub fn default(&self) -> Option<String> {
+        Some(self.value.write(&mut Values::default())).filter(|text| !text.is_empty())
+    }
+
+    /// Which values are allowed, with their units. Empty if any text is.
+    pub fn allowed(&self) -> String {
+        self.value.allowed()
+    }
+
+    /// Whether the functions do not start without it.
+    pub fn is_required(&self) -> bool {
+        matches!(self.value, Value::Required(_))
+    }
+}
+
+/// Settings about one subject.
+#[derive(Debug)]
+pub struct Group {
+    /// The subject.
+    pub title: &'static str,
+    /// What holds for all of them.
+    pub about: &'static str,
+    /// The settings.
+    pub settings: &'static [Setting],
+}
+
+/// All settings of the functions but those of AWS, which Lambda sets.
+pub static SETTINGS: [Group; 8] =
+    [VENDOR, LIST_CHECKS, POLLING, RECHECKS, OVERDUE, FAILED_CHECKS, PROCESS, RESOURCES];
+
+const VENDOR: Group = Group {
+    title: "Vendor",
+    about: "All functions together make at most `VENDOR_CALLS_PER_MINUTE` calls in any 60 s with one key.",
+    settings: &[
+        Setting {
+            name: "ONECLICKDZ_BASE_URL",
+            parameter: Some("OneclickdzBaseUrl"),
+            value: Value::Url(|values| &mut values.base_url),
+            what: "The address of the vendor's API. It ends with the version of the API.",
+            change: "To use the sandbox or another version of the API.",
+        },
+        Setting {
+            name: "VENDOR_CALLS_PER_MINUTE",
+            parameter: Some("VendorCallsPerMinute"),
+            value: Value::Number(|values| &mut values.calls_per_minute, 2..=u32::MAX),
+            what: "The tracker's part of the key's limit, in calls per minute. It must be greater than \
+                   `VENDOR_CALLS_BURST`.",
+            change: "When the vendor allows your key another rate: set what the calls of your sends leave. When \
+                     `no_call_reason` is often `rate_limited`: raise it as far as the vendor allows.",
+        },
+        Setting {
+            name: "VENDOR_CALLS_BURST",
+            parameter: Some("VendorCallsBurst"),
+            value: Value::Number(|values| &mut values.calls_burst, 1..=10_000),
+            what: "How many of these calls may be made at once. It must be less than \
+                   `VENDOR_CALLS_PER_MINUTE`.",
+            change: "To use all of a small budget: with `1`, calls are spaced evenly and no part of the rate is \
+                     lost. Below `4`, rechecks deny pollers a permit more often.",
+        },
+    ],
+};
+
+const LIST_CHECKS: Group = Group {
+    title: "List checks",
+    about: "When more than a third of the rate is in use, one call to a list of the vendor may check many orders.",
+    settings: &[
+        Setting {
+            name: "LIST_CHECKS",
+            parameter: Some("ListChecks"),
+            value: Value::Switch(|values| &mut values.list_checks),
+            what: "Whether list checks are made. With `off`, each call checks one order.",
+            change: "To check each order by its id if the vendor's lists cannot be trusted: `off`.",
+        },
+        Setting {
+            name: "LIST_RECHECK_INTERVAL",
+            parameter: Some("ListRecheckInterval"),
+            value: Value::Duration(|values| &mut values.list_recheck_interval),
+            what: "How often queued and uncertain orders are checked where one page of a list shows ten of them, \
+                   or one whose own recheck is due. Without effect if `LIST_CHECKS` is `off`.",
+            change: "To publish the outcomes of queued and uncertain orders sooner, for more calls: a shorter interval.",
+        },
+    ],
+};
+
+const POLLING: Group = Group {
+    title: "Polling",
+    about: "Orders in flight are polled. The waits of a retry schedule count from the moment when the order got in \
+            flight; the last wait repeats until the deadline.",
+    settings: &[
+        Setting {
+            name: "POLL_SCHEDULE_MOBILE",
+            parameter: Some("PollScheduleMobile"),
+            value: Value::Schedule(|values| &mut values.schedule.poll_mobile),
+            what: "Waits between the status checks of a mobile order in flight.",
+            change: "To save calls: longer waits. To publish outcomes sooner: shorter waits.",
+        },
+        Setting {
+            name: "POLL_SCHEDULE_INTERNET",
+            parameter: Some("PollScheduleInternet"),
+            value: Value::Schedule(|values| &mut values.schedule.poll_internet),
+            what: "Waits between the status checks of an internet order in flight.",
+            change: "To save calls: longer waits. To publish outcomes sooner: shorter waits.",
+        },
+        Setting {
+            name: "POLL_DEADLINE",
+            parameter: Some("PollDeadline"),
+            value: Value::Duration(|values| &mut values.schedule.poll_deadline),
+            what: "An order that is in flight for longer is parked as `delayed`.",
+            change: "To poll for longer with `STATE_MACHINE_TYPE=STANDARD`. An EXPRESS execution ends at 300 s: the \
+                     deadline must be below that.",
+        },
+        Setting {
+            name: "NOT_FOUND_GRACE",
+            parameter: Some("NotFoundGrace"),
+            value: Value::Duration(|values| &mut values.schedule.not_found_grace),
+            what: "An order that the vendor does not know is polled like any other for this long after it was \
+                   tracked. Then it is parked as `not_found`.",
+            change: "When orders that exist are parked as `not_found` because the vendor shows them late.",
+        },
+    ],
+};
+
+const RECHECKS: Group = Group {
+    title: "Rechecks",
+    about: "The recheck runs every minute and checks the parked orders that are due. Each setting lists the waits \
+            between the status checks of an order; the last wait repeats unless the setting says otherwise.",
+    settings: &[
+        Setting {
+            name: "RECHECK_QUEUED",
+            parameter: Some("RecheckQueued"),
+            value: Value::Schedule(|values| &mut values.schedule.recheck_queued),
+            what: "For an order that the vendor has queued.",
+            change: "When the vendor delivers queued orders sooner or later than within 12 to 48 hours.",
+        },
+        Setting {
+            name: "RECHECK_UNCERTAIN",
+            parameter: Some("RecheckUncertain"),
+            value: Value::Schedule(|values| &mut values.schedule.recheck_uncertain),
+            what: "For an order with the vendor's status `UNKNOWN_ERROR`.",
+            change: "To publish outcomes sooner, for more calls: shorter waits.",
+        },
+        Setting {
+            name: "RECHECK_DELAYED",
+            parameter: Some("RecheckDelayed"),
+            value: Value::Schedule(|values| &mut values.schedule.recheck_delayed),
+            what: "For an order that was in flight for longer than `POLL_DEADLINE`.",
+            change: "To publish outcomes sooner, for more calls: shorter waits.",
+        },
+        Setting {
+            name: "RECHECK_NOT_FOUND",
+            parameter: Some("RecheckNotFound"),
+            value: Value::Schedule(|values| &mut values.schedule.recheck_not_found),
+            what: "For an order that the vendor does not know. After 30 days it is checked every 30 days.",
+            change: "To find orders sooner that the vendor shows late: shorter waits.",
+        },
+        Setting {
+            name: "RECHECK_CARD",
+            parameter: Some("RecheckCard"),
+            value: Value::Schedule(|values| &mut values.schedule.recheck_card),
+            what: "For a fulfilled internet order whose card is missing. From the last wait on, each check that \
+                   finds no card asks for a review.",
+            change: "When cards come much later than the fulfilled status.",
+        },
+        Setting {
+            name: "RECHECK_REFUNDED",
+            parameter: Some("RecheckRefunded"),
+            value: Value::Schedule(|values| &mut values.schedule.recheck_refunded),
+            what: "For a refunded order, to find a retry by the vendor under another id. No check is made after \
+                   the last wait.",
+            change: "When the vendor retries refunded orders later: add a wait.",
+        },
+    ],
+};
+
+const OVERDUE: Group = Group {
+    title: "Overdue orders",
+    about: "A parked order that is overdue asks for a review: the event `Order Needs Review` with reason `overdue`.",
+    settings: &[
+        Setting {
+            name: "OVERDUE_QUEUED",
+            parameter: Some("OverdueQueued"),
+            value: Value::Duration(|values| &mut values.schedule.overdue_queued),
+            what: "How long an order may be queued.",
+            change: "When reviews are asked for orders that then end normally: a longer time.",
+        },
+        Setting {
+            name: "OVERDUE_UNCERTAIN",
+            parameter: Some("OverdueUncertain"),
+            value: Value::Duration(|values| &mut values.schedule.overdue_uncertain),
+            what: "How long an order may be uncertain.",
+            change: "When reviews are asked for orders that then end normally: a longer time.",
+        },
+        Setting {
+            name: "OVERDUE_DELAYED",
+            parameter: Some("OverdueDelayed"),
+            value: Value::Duration(|values| &mut values.schedule.overdue_delayed),
+            what: "How long an order may be parked as `delayed`.",
+            change: "When reviews are asked for orders that then end normally: a longer time.",
+        },
+        Setting {
+            name: "OVERDUE_NOT_FOUND",
+            parameter: Some("OverdueNotFound"),
+            value: Value::Duration(|values| &mut values.schedule.overdue_not_found),
+            what: "How long an order may be unknown to the vendor. The first review is asked for when the order \
+                   is parked as `not_found`; this is the second.",
+            change: "To get the second review earlier or later.",
+        },
+    ],
+};
+
+const FAILED_CHECKS: Group = Group {
+    title: "Failed checks",
+    about: "A failed check changes no status. Some failures do not pass by themselves: an answer that cannot be \
+            read, a request that the vendor rejects, an order that vanished, a record that the table refuses.",
+    settings: &[
+        Setting {
+            name: "RETRY_AFTER_FAILURE",
+            parameter: Some("RetryAfterFailure"),
+            value: Value::Duration(|values| &mut values.schedule.retry_after_failure),
+            what: "The wait after a recheck that failed. It doubles with each further failure, up to twelve times \
+                   its length.",
+            change: "To make fewer calls while the vendor is unavailable: a longer wait.",
+        },
+        Setting {
+            name: "REVIEW_FAILURES",
+            parameter: Some("ReviewFailures"),
+            value: Value::Number(|values| &mut values.schedule.review_failures, 1..=u32::MAX),
+            what: "How many checks in a row must fail in a way that does not pass by itself, before the order \
+                   asks for a review. `REVIEW_FAILING_FOR` must have passed as well.",
+            change: "When reviews are asked for failures that then pass: a greater value.",
+        },
+        Setting {
+            name: "REVIEW_FAILING_FOR",
+            parameter: Some("ReviewFailingFor"),
+            value: Value::Duration(|values| &mut values.schedule.review_failing_for),
+            what: "How long such failures must go on before the order asks for a review.",
+            change: "When reviews are asked for failures that then pass: a greater value.",
+        },
+        Setting {
+            name: "RECHECK_FAILING",
+            parameter: Some("RecheckFailing"),
+            value: Value::Duration(|values| &mut values.schedule.recheck_failing),
+            what: "How often an order is checked that asked for a review because its checks fail.",
+            change: "To notice sooner that the cause is gone, for more calls: a shorter interval.",
+        },
+    ],
+};
+
+const PROCESS: Group = Group {
+    title: "Process",
+    about: "Logging and connections of each function. What each log line means: [logging](logging.md).",
+    settings: &[
+        Setting {
+            name: "RUST_LOG",
+            parameter: Some("LogLevel"),
+            value: Value::Level(|values| &mut values.log_level),
+            what: "The least severe level of the tracker's own log lines. Libraries log warnings and errors only. \
+                   Summary lines, and so all metrics, are written at every level.",
+            change: "To write fewer log lines: `warn` or `error`.",
+        },
+        Setting {
+            name: "EXTRA_CA_CERTS",
+            parameter: None,
+            value: Value::Text(|values| &mut values.extra_ca_certs),
+            what: "The path of a PEM file with root certificates that are trusted besides Mozilla's.",
+            change: "To run in a network that inspects TLS, or with a stand-in for the vendor or AWS.",
+        },
+        Setting {
+            name: "CONNECT_AHEAD_TIMEOUT",
+            parameter: None,
+            value: Value::Duration(|values| &mut values.connect_ahead_timeout),
+            what: "How long a start waits for its first request to the table, which opens the connection that the \
+                   first call needs.",
+            change: "",
+        },
+    ],
+};
+
+const RESOURCES: Group = Group {
+    title: "Resources",
+    about: "The template sets the first four to resources of the stack. `make up` and `make deploy` do not take any of \
+            them from their environment for the functions.",
+    settings: &[
+        Setting {
+            name: "ORDERS_TABLE",
+            parameter: None,
+            value: Value::Required(|values| &mut values.orders_table),
+            what: "The DynamoDB table of the orders.",
+            change: "",
+        },
+        Setting {
+            name: "EVENT_BUS",
+            parameter: None,
+            value: Value::Required(|values| &mut values.event_bus),
+            what: "The EventBridge bus that events are published to.",
+            change: "",
+        },
+        Setting {
+            name: "CARD_KEY_ID",
+            parameter: None,
+            value: Value::Required(|values| &mut values.card_key_id),
+            what: "The KMS key that encrypts card codes.",
+            change: "",
+        },
+        Setting {
+            name: "SECRET_ID",
+            parameter: None,
+            value: Value::Text(|values| &mut values.secret_id),
+            what: "The secret in Secrets Manager, see [The secret](#the-secret). Required, unless \
+                   `ONECLICKDZ_API_KEY` is set.",
+            change: "",
+        },
+        Setting {
+            name: "ONECLICKDZ_API_KEY",
+            parameter: None,
+            value: Value::Text(|values| &mut values.api_key),
+            what: "The vendor's key, for a function that runs without a secret. Ignored if `SECRET_ID` is set.",
+            change: "",
+        },
+        Setting {
+            name: "API_TOKENS",
+            parameter: None,
+            value: Value::Text(|values| &mut values.api_tokens),
+            what: "Tokens with all scopes, with commas between them. Used with `ONECLICKDZ_API_KEY` only.",
+            change: "",
+        },
+    ],
+};
