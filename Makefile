@@ -3,7 +3,7 @@ PYTHON ?= python3
 RUN := $(PYTHON) -m
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build demo chaos load backlog simulate up down logs watch test test-fast soak bench bench-baseline lint audit deploy redrive clean
+.PHONY: help tools build demo chaos load backlog simulate up down logs watch test test-fast docs soak bench bench-baseline lint audit deploy redrive clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ test: ## everything: linters, all tests, end to end on three local stacks
 
 test-fast: ## the tests that need no stack
 	@$(RUN) tests.run unit
+
+docs: ## write docs/configuration.md anew from the table of settings and the template
+	@UPDATE_DOCS=1 cargo test --quiet --package shared --test settings the_page
 
 simulate: ## calls, delay and money of ways to check orders, in a model with the production rules; tables and pictures
 	@$(RUN) tests.simulate.run

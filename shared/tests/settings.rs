@@ -1,94 +1,207 @@
-//! Settings are written down in three places: the README, the template and the code. They must agree.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+//! The table of settings beside the template and `docs/configuration.md`. `make docs` writes the page anew.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test"
+)]
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
-use shared::{config::Config, order::Schedule};
+use shared::config::{Group, SETTINGS, Setting};
+use yaml_serde::Value;
 
-fn file(path: &str) -> String {
-    std::fs::read_to_string(format!("{}/../{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+/// What the page says of the template's parameters that no function reads: what each does, when to change it.
+const DEPLOYMENT: [(&str, &str, &str); 4] = [
+    (
+        "StateMachineType",
+        "The type of the state machine that polls an order in flight. `STANDARD` keeps a visible history for each \
+         order and costs about 400 dollars per million orders instead of 19.",
+        "To see each execution in the console, or to poll for longer than 300 s.",
+    ),
+    (
+        "Architecture",
+        "The processor of the functions. `make deploy` builds for it.",
+        "When the toolchain cannot build for arm64.",
+    ),
+    (
+        "LogRetentionDays",
+        "For how many days CloudWatch Logs keeps the log lines.",
+        "To keep them for longer, or to pay less.",
+    ),
+    (
+        "AlarmTopicArn",
+        "The SNS topic that the alarms notify. Without one, alarms show in CloudWatch only.",
+        "To be notified: set the ARN of your topic.",
+    ),
+];
+
+/// What the template gives the functions and `Config` does not read.
+const NOT_SETTINGS: [&str; 2] = ["GLIBC_TUNABLES", "STACK_NAME"];
+
+fn path(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(name)
 }
 
-/// Rows of the README's table: setting and default.
-fn of_readme() -> BTreeMap<String, String> {
-    let text = file("README.md");
-    let section = text.split("\n## Settings\n").nth(1).unwrap().split("\n## ").next().unwrap().to_owned();
-    let row = |line: &str| {
-        let mut cells =
-            line.strip_prefix("| `")?.split('|').map(|cell| cell.trim().trim_matches('`').to_owned());
-        Some((cells.next()?, cells.next()?))
-    };
-    section.lines().filter_map(row).collect()
+fn template() -> Value {
+    yaml_serde::from_str(&fs::read_to_string(path("infra/template.yaml")).unwrap()).unwrap()
 }
 
-/// Parameters of the template: name and default, as CloudFormation names them.
-fn of_template() -> BTreeMap<String, String> {
-    let text = file("infra/template.yaml");
-    let section =
-        text.split("\nParameters:\n").nth(1).unwrap().split("\nGlobals:\n").next().unwrap().to_owned();
-    let mut found = BTreeMap::new();
-    let mut name = String::new();
-    for line in section.lines() {
-        if let Some(parameter) = line.strip_prefix("  ").filter(|rest| !rest.starts_with([' ', '#'])) {
-            name = parameter.trim_end_matches(':').to_owned();
-        } else if let Some(default) = line.trim().strip_prefix("Default: ") {
-            found.insert(name.clone(), default.trim_matches('"').to_owned());
+/// A scalar as CloudFormation reads it.
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        other => panic!("no text: {other:?}"),
+    }
+}
+
+/// The parameters of the template by name.
+fn parameters() -> BTreeMap<String, Value> {
+    yaml_serde::from_value(template()["Parameters"].clone()).unwrap()
+}
+
+/// The variables that the template gives to the functions, each with the parameter that it refers to.
+fn variables() -> BTreeMap<String, Option<String>> {
+    let variables = template()["Globals"]["Function"]["Environment"]["Variables"].clone();
+    let variables: BTreeMap<String, Value> = yaml_serde::from_value(variables).unwrap();
+    let parameters = parameters();
+    let referred = |value: &Value| match value {
+        Value::Tagged(tagged) if tagged.tag == "Ref" => {
+            Some(text(&tagged.value)).filter(|name| parameters.contains_key(name))
         }
-    }
-    found
+        _ => None,
+    };
+    variables.iter().map(|(name, value)| (name.clone(), referred(value))).collect()
 }
 
-/// Variables that the template gives to the functions, each with the parameter or resource it comes from.
-fn variables() -> BTreeMap<String, String> {
-    let text = file("infra/template.yaml");
-    let section = text.split("\n      Variables:\n").nth(1).unwrap().split("\n\n").next().unwrap().to_owned();
-    let entry =
-        |line: &str| line.trim().split_once(": ").map(|(name, value)| (name.to_owned(), value.to_owned()));
-    section.lines().filter_map(entry).collect()
+fn settings() -> impl Iterator<Item = &'static Setting> {
+    SETTINGS.iter().flat_map(|group| group.settings)
 }
 
-/// `POLL_DEADLINE` as a parameter: `PollDeadline`.
-fn parameter(setting: &str) -> String {
-    let word =
-        |word: &str| word.chars().take(1).chain(word.to_lowercase().chars().skip(1)).collect::<String>();
-    setting.split('_').map(word).collect()
+/// `PollDeadline` as a variable of `make up` and `make deploy`: `POLL_DEADLINE`.
+fn variable(parameter: &str) -> String {
+    let spelt = |(at, letter): (usize, char)| {
+        let separator = if at > 0 && letter.is_uppercase() { "_" } else { "" };
+        format!("{separator}{}", letter.to_uppercase())
+    };
+    parameter.char_indices().map(spelt).collect()
 }
 
 #[test]
-fn readme_and_template_name_the_same_settings_with_the_same_defaults() {
-    let template = of_template();
-    let readme = of_readme();
-    assert!(readme.len() >= 13, "{readme:?}");
-    for (setting, default) in &readme {
-        assert_eq!(template.get(&parameter(setting)), Some(default), "{setting}");
-        assert_eq!(variables().get(setting), Some(&format!("!Ref {}", parameter(setting))), "{setting}");
-    }
-    let not_settings = ["AlarmTopicArn", "Architecture", "LogLevel", "LogRetentionDays", "StateMachineType"];
-    for name in template.keys().filter(|name| !not_settings.contains(&name.as_str())) {
-        assert!(readme.keys().any(|setting| parameter(setting) == *name), "{name} is not in the README");
+fn every_setting_with_a_parameter_has_it_in_the_template_with_the_same_default() {
+    let (parameters, variables) = (parameters(), variables());
+    for setting in settings() {
+        let Some(parameter) = setting.parameter else { continue };
+        let declared = parameters.get(parameter).unwrap_or_else(|| panic!("the template has no {parameter}"));
+        assert_eq!(Some(text(&declared["Default"])), setting.default(), "default of {parameter}");
+        assert_eq!(variables.get(setting.name), Some(&Some(parameter.to_owned())), "{}", setting.name);
     }
 }
 
 #[test]
-fn the_defaults_of_the_code_are_those_of_the_readme() {
-    let needed = [
-        ("ORDERS_TABLE", "t"),
-        ("EVENT_BUS", "b"),
-        ("CARD_KEY_ID", "k"),
-        ("SECRET_ID", "s"),
-        ("AWS_REGION", "r"),
-        ("AWS_ACCESS_KEY_ID", "i"),
-        ("AWS_SECRET_ACCESS_KEY", "a"),
-    ];
-    let needed = needed.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let with_defaults = Config::read(needed.clone()).unwrap();
-    let with_readme = Config::read(needed.into_iter().chain(of_readme())).unwrap();
-    assert_eq!(with_readme.schedule, with_defaults.schedule);
-    let hourly = Some(std::time::Duration::from_secs(3600));
-    assert_eq!(with_readme.schedule, Schedule { list_recheck_interval: hourly, ..Schedule::default() });
-    assert_eq!(
-        (with_readme.list_checks, with_readme.budget),
-        (with_defaults.list_checks, with_defaults.budget)
+fn every_parameter_and_variable_of_the_template_is_a_setting_or_listed_here() {
+    let of_settings = settings().filter_map(|setting| setting.parameter);
+    let mut expected: Vec<_> = of_settings.chain(DEPLOYMENT.map(|(name, ..)| name)).collect();
+    expected.sort_unstable();
+    assert_eq!(parameters().into_keys().collect::<Vec<_>>(), expected);
+    for name in variables().into_keys().filter(|name| !NOT_SETTINGS.contains(&name.as_str())) {
+        assert!(settings().any(|setting| setting.name == name), "{name} is not in the table of settings");
+    }
+}
+
+/// One setting of the page.
+fn entry(name: &str, what: &str, facts: &[(&str, String)]) -> String {
+    let facts = facts.iter().filter(|(_, text)| !text.is_empty());
+    let facts: String = facts.map(|(fact, text)| format!("- {fact}: {text}\n")).collect();
+    format!("### `{name}`\n\n{what}\n\n{facts}")
+}
+
+fn setting(setting: &Setting) -> String {
+    let parameter = setting.parameter.map_or_else(
+        || "none".to_owned(),
+        |parameter| match variable(parameter) {
+            name if name == setting.name => format!("`{parameter}`"),
+            name => format!("`{parameter}`; `make up` and `make deploy` take it from `{name}`"),
+        },
     );
-    assert_eq!(with_readme.base_url, with_defaults.base_url);
+    let default = match setting.default() {
+        Some(default) => format!("`{default}`"),
+        None if setting.is_required() => "none, it is required".to_owned(),
+        None => "none".to_owned(),
+    };
+    let facts = [
+        ("Default", default),
+        ("Allowed", setting.allowed()),
+        ("Parameter of the template", parameter),
+        ("When to change it", setting.change.to_owned()),
+    ];
+    entry(setting.name, setting.what, &facts)
+}
+
+fn group(group: &Group) -> String {
+    let settings: Vec<_> = group.settings.iter().map(setting).collect();
+    format!("## {}\n\n{}\n\n{}", group.title, group.about, settings.join("\n"))
+}
+
+fn deployment() -> String {
+    let parameters = parameters();
+    let entries = DEPLOYMENT.map(|(parameter, what, change)| {
+        let declared = &parameters[parameter];
+        let default = Some(text(&declared["Default"])).filter(|default| !default.is_empty());
+        let allowed = declared["AllowedValues"].as_sequence();
+        let allowed = allowed.map(|values| values.iter().map(text).collect::<Vec<_>>().join(" or "));
+        let facts = [
+            ("Default", default.map_or_else(|| "none".to_owned(), |default| format!("`{default}`"))),
+            ("Allowed", allowed.unwrap_or_default()),
+            ("Parameter of the template", format!("`{parameter}`")),
+            ("When to change it", change.to_owned()),
+        ];
+        entry(&variable(parameter), what, &facts)
+    });
+    entries.join("\n")
+}
+
+/// Values of the template that are no parameters.
+fn fixed() -> String {
+    let template = template();
+    let resource = |name: &str, property: &str| &template["Resources"][name]["Properties"][property];
+    let limits = resource("HttpStage", "DefaultRouteSettings");
+    let rows = [
+        ("memory of each function", text(&template["Globals"]["Function"]["MemorySize"]) + " MB"),
+        ("timeout of `status`", text(resource("StatusFunction", "Timeout")) + " s"),
+        ("timeout of `poller`", text(resource("PollerFunction", "Timeout")) + " s"),
+        ("timeout of `recheck`", text(resource("RecheckFunction", "Timeout")) + " s"),
+        ("schedule of the recheck", text(resource("RecheckSchedule", "ScheduleExpression"))),
+        ("requests of the HTTP API per second", text(&limits["ThrottlingRateLimit"])),
+        ("requests of the HTTP API at once", text(&limits["ThrottlingBurstLimit"])),
+    ];
+    let rows = rows.map(|(what, value)| format!("| {what} | {value} |\n")).concat();
+    format!("| what | value |\n|---|---|\n{rows}")
+}
+
+/// The page with what stands between the marks of `name` replaced.
+fn replaced(page: &str, name: &str, by: &str) -> String {
+    let (begin, end) = (format!("<!-- begin {name} -->\n"), format!("<!-- end {name} -->\n"));
+    let (before, rest) = page.split_once(&begin).unwrap();
+    let (_, after) = rest.split_once(&end).unwrap();
+    format!("{before}{begin}{by}{end}{after}")
+}
+
+#[test]
+fn the_page_on_configuration_is_written_from_the_table_and_the_template() {
+    let path = path("docs/configuration.md");
+    let page = fs::read_to_string(&path).unwrap();
+    let settings = SETTINGS.iter().map(group).collect::<Vec<_>>().join("\n");
+    let parts = [("settings", settings), ("deployment", deployment()), ("fixed", fixed())];
+    let expected = parts.iter().fold(page.clone(), |page, (name, text)| replaced(&page, name, text));
+    #[allow(clippy::disallowed_methods, reason = "a switch of the test, no setting")]
+    if std::env::var("UPDATE_DOCS").is_ok() {
+        return fs::write(&path, expected).unwrap();
+    }
+    assert!(page == expected, "docs/configuration.md is not up to date: `make docs` writes it");
+    for name in NOT_SETTINGS {
+        assert!(page.contains(&format!("`{name}`")), "docs/configuration.md does not name {name}");
+    }
 }
