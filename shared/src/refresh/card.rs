@@ -1,4 +1,4 @@
-//! Showing a card.
+//! Returns a card code to the caller, on record.
 
 use secrecy::SecretString;
 
@@ -9,19 +9,20 @@ use crate::{
     store::{Commit, StoreError},
 };
 
-/// A card could not be shown.
+/// Why a card code could not be returned.
 #[derive(Debug, thiserror::Error)]
 pub enum RevealError {
-    /// The table.
+    /// The table failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// KMS.
+    /// KMS failed.
     #[error(transparent)]
     Card(#[from] CardError),
 }
 
 impl Tracker {
-    /// Commits that the card was read, so that each delivery is on record before it is made, and decrypts it.
+    /// Decrypts the order's card code, and commits an event that it was read before returning it. `None`: the order
+    /// has no card.
     ///
     /// # Errors
     /// If the table or KMS fails.

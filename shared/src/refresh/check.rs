@@ -1,4 +1,4 @@
-//! The first half of the path: is it time, claim the check, get a permit, ask the vendor.
+//! The first half of the path: due?, claim, permit, call the vendor.
 
 use jiff::Timestamp;
 
@@ -12,26 +12,26 @@ use crate::{
     vendor::{Oddities, VendorError, VendorOrder},
 };
 
-/// An order on the way from its check to the decision about it.
+/// An order between its check and the decision about it.
 pub(super) struct Checked {
-    /// As it was loaded, or claimed.
+    /// The order as loaded, or as claimed.
     pub(super) order: Order,
-    /// What came of the check.
+    /// The result for the caller.
     pub(super) check: Check,
-    /// What is to be decided on; `None`: nothing.
+    /// The input of `decide`; `None`: nothing to decide.
     pub(super) check_result: Option<CheckResult>,
-    /// What the call cost and brought, but for what came of it.
+    /// Counts of the call, without those that follow from `check`.
     pub(super) counters: Counters,
 }
 
 impl Checked {
-    /// No call was made, and nothing is to be decided.
+    /// No call was made, and there is nothing to decide.
     pub(super) fn not_made(order: Order, why: NoCall) -> Self {
         let check = Check::NotMade(why);
         Self { order, check, check_result: None, counters: Counters::default() }
     }
 
-    /// No call was made, but the deadline and the time to be overdue count all the same.
+    /// No call was made, but poll deadline and overdue reviews are decided all the same.
     pub(super) fn time_passed(order: Order, now: Timestamp, why: NoCall) -> Self {
         let check_result = Some(CheckResult { asked_at: now, observation: Observation::NotAsked });
         Self { check_result, ..Self::not_made(order, why) }
@@ -44,7 +44,7 @@ impl Checked {
     }
 }
 
-/// A permit for one call, and the key that it is for.
+/// A permit for one call, and the key that it belongs to.
 #[derive(Clone, Copy)]
 pub(super) struct Permitted<'a> {
     pub(super) key: &'a VendorKey,
@@ -52,7 +52,7 @@ pub(super) struct Permitted<'a> {
 }
 
 impl Tracker {
-    /// Checks an order that was just loaded, if it is time and the rate limiter permits it.
+    /// Checks an order that was just loaded, if its check is due and the rate limiter permits it.
     ///
     /// # Errors
     /// If the table fails. A vendor that fails is no error: see [`Check::Failed`].
@@ -67,7 +67,7 @@ impl Tracker {
             return Ok(Checked::time_passed(order, now, why));
         }
         if !self.claim(&order, trigger, now).await? {
-            // A poller comes back at its order's next attempt, and not at once.
+            // With `asked_at` set, the poller waits until the order's next attempt.
             let order = Order { asked_at: Some(now), ..order };
             return Ok(Checked::not_made(order, NoCall::ClaimedElsewhere));
         }
@@ -86,7 +86,7 @@ impl Tracker {
         self.check_claimed(order, trigger, Permitted { key: &key, permit: &permit }, now).await
     }
 
-    /// Claims the check of `now`; false: another process was faster.
+    /// Claims the order's check at `now`; false: another process has claimed it.
     pub(super) async fn claim(
         &self,
         order: &Order,
@@ -97,13 +97,14 @@ impl Tracker {
         self.store.claim(order, now, due_at).await
     }
 
-    /// Gives the claim of `now` back, since no call is made; what was due is due still. `order` is as it was before the claim.
+    /// Gives back the claim of `now`, since no call is made, and restores `due_at`. `order` is as it was before the
+    /// claim.
     async fn unclaim(&self, order: &Order, trigger: Trigger, now: Timestamp) -> Result<(), StoreError> {
         let due_at = (trigger == Trigger::Recheck).then(|| self.schedule.due_at(order, now));
         self.store.unclaim(order, now, due_at).await
     }
 
-    /// The call itself. `order` is as it was before it was claimed at `now`.
+    /// Makes the call. `order` is as it was before it was claimed at `now`.
     pub(super) async fn check_claimed(
         &self,
         order: Order,
@@ -127,14 +128,14 @@ impl Tracker {
         Ok(checked)
     }
 
-    /// What an answer shows. A failure is logged here, once, and goes on as an observation.
+    /// Converts an answer into an observation. Logs a failure, once.
     async fn read(
         &self,
         order: &Order,
         trigger: Trigger,
         answer: Result<crate::vendor::Answer, VendorError>,
     ) -> (Observation, Check) {
-        let seen = match answer {
+        let result = match answer {
             Ok(answer) => {
                 note_odd(&order.key, &answer.odd);
                 let observation = match answer.order {
@@ -146,11 +147,11 @@ impl Tracker {
             }
             Err(error) => Err(error.into()),
         };
-        match seen {
+        match result {
             Ok((observation, request_id)) => {
                 let status = match &observation {
-                    Observation::Order(seen) => {
-                        seen.facts.status.as_ref().map_or("", |status| status.as_str())
+                    Observation::Order(snapshot) => {
+                        snapshot.facts.status.as_ref().map_or("", |status| status.as_str())
                     }
                     _ => "NOT_FOUND",
                 };
@@ -164,7 +165,7 @@ impl Tracker {
         }
     }
 
-    /// An order as it was shown, its card code encrypted before anything else is done with it.
+    /// The observation of an order as the vendor shows it. Encrypts its card code first.
     pub(super) async fn observe(
         &self,
         order: &Order,
@@ -178,23 +179,24 @@ impl Tracker {
         Ok(Observation::Order(Box::new(Snapshot { facts: shown.facts, card, place })))
     }
 
-    /// Takes in what an answer says about the key; `error`: why there is none. What goes wrong here costs no order its check.
+    /// Updates the key's state from an answer; `error`: the call's error, if any. A failure here is logged only: it
+    /// must not lose the order's check.
     pub(super) async fn learn(&self, permit: &Permit, error: Option<&VendorError>) {
         let verdict = error.map_or(Verdict::Accepted, VendorError::verdict);
         let key = permit.key();
         let is_replaced = matches!(verdict, Verdict::Refused(_))
             && self.vault.read_again(self.clock.now()).await.vendor_key.fingerprint() != key;
-        let told = if is_replaced {
-            // It was refused because it is not in use any more.
+        let noted = if is_replaced {
+            // The key was refused because it is no longer in use.
             self.permits.replaced(key).await
         } else {
             self.permits.learn(permit, &verdict).await
         };
-        self.tell(key, told).await;
+        self.publish_noted(key, noted).await;
     }
 }
 
-/// Says once for an answer which of its fields could not be taken as they came.
+/// Logs once per answer which fields could not be read as documented.
 pub(super) fn note_odd(key: &OrderKey, odd: &Oddities) {
     if odd.count() > 0 {
         tracing::warn!(order = %key, odd_fields = odd.count(), fields = %odd, "the vendor's answer has odd fields");

@@ -8,20 +8,21 @@ use crate::{
     store::{Commit, StoreError},
 };
 
-/// An order on the way from its commit to the bus.
+/// An order between its commit and publishing.
 pub(super) struct Committed {
     pub(super) order: Order,
-    /// The events that were committed with it.
+    /// The events that were committed with the order.
     pub(super) events: Vec<Event>,
     pub(super) check: Check,
     pub(super) counters: Counters,
 }
 
 impl Tracker {
-    /// Decides what a check means for its order, and commits that.
+    /// Decides the result of a check and commits the decision.
     ///
     /// # Errors
-    /// If the table fails. What the table refuses is no error once it could be noted that it does: see [`Check::Failed`].
+    /// If the table fails. If the table refuses the result and that could be noted in the record, it is no error: see
+    /// [`Check::Failed`].
     pub(super) async fn decide_and_commit(&self, checked: Checked) -> Result<Committed, StoreError> {
         let Checked { order, mut check, check_result, mut counters } = checked;
         let Some(check_result) = check_result else {
@@ -30,7 +31,7 @@ impl Tracker {
         let (before, asked_at) = (Before::from(&order), check_result.asked_at);
         let (order, events) = match self.commit(&order, &check_result).await {
             Err(error @ StoreError::Refused { .. }) => {
-                tracing::error!(order = %order.key, %error, "what a check showed cannot be stored");
+                tracing::error!(order = %order.key, %error, "the result of a check cannot be stored");
                 let noted = self.commit_that_refused(&order, asked_at).await?;
                 check = Check::Failed(error.into());
                 noted
@@ -41,7 +42,7 @@ impl Tracker {
         Ok(Committed { order, events, check, counters })
     }
 
-    /// Notes that the table refuses what a check showed: deadline, waits and reviews count on.
+    /// Commits that the table refuses the result, so that deadline, waits and reviews go on.
     async fn commit_that_refused(
         &self,
         order: &Order,
@@ -51,14 +52,15 @@ impl Tracker {
         let noted = self.commit(order, &check_result).await;
         if let Err(StoreError::Refused { .. }) = noted {
             let stored = self.store.load(&order.key).await?.ok_or_else(|| deleted(&order.key))?;
-            // What was to be published before does not wait for room in the record.
+            // Earlier events are published first: they need no room in the record.
             let stored = self.publish(stored, &[]).await.order;
             self.check_seldom(&stored).await;
         }
         noted
     }
 
-    /// Decides and commits until the commit holds; a process that commits every time gives up, and the next check decides anew.
+    /// Decides and commits, again after each conflicting write. Gives up after [`MAX_RACES`]; the next check decides
+    /// again.
     async fn commit(
         &self,
         order: &Order,
@@ -87,11 +89,11 @@ impl Tracker {
         Ok((order, Vec::new()))
     }
 
-    /// Not even a note fits into the record: all that is left is to make the order due seldom. The caller tells of the error.
+    /// Makes the order due seldom, when not even the note fits into the record. The caller logs the refusal.
     async fn check_seldom(&self, order: &Order) {
         let due_at = self.clock.now().checked_add(self.schedule.recheck_failing).ok();
         if let Err(error) = self.store.reschedule_if_unchanged(order, due_at).await {
-            tracing::error!(order = %order.key, %error, "nor can it be made due later");
+            tracing::error!(order = %order.key, %error, "an order that cannot be stored could not be rescheduled");
         }
     }
 }

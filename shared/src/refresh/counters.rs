@@ -1,4 +1,4 @@
-//! What all functions count, for their summary lines and metrics (docs/logging.md).
+//! The counts in summary lines and metrics (docs/logging.md).
 
 use std::ops::AddAssign;
 
@@ -12,14 +12,14 @@ use crate::{
     vendor::VendorError,
 };
 
-/// One list for the struct, its sums and its summary line: a new count is one line here. Those under `metrics` are also emitted as
-/// metrics of their name; CloudWatch bills each name.
+/// One list for the struct, its sums and its summary line: a new count is one line here. Those under `metrics` are
+/// also emitted as metrics of the same name; CloudWatch bills each name.
 macro_rules! counters {
     (
         metrics { $($(#[$metric_doc:meta])* $metric:ident,)* }
         fields { $($(#[$field_doc:meta])* $field:ident,)* }
     ) => {
-        /// Counts of one invocation. Two of them add up.
+        /// Counts of one invocation, added up with `+=`.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
         pub struct Counters {
             $($(#[$metric_doc])* pub $metric: usize,)*
@@ -40,9 +40,9 @@ macro_rules! counters {
         }
 
         impl Counters {
-            /// The names of those that are metrics.
+            /// Names of the counts that are also metrics.
             pub const METRICS: &[&str] = &[$(stringify!($metric)),*];
-            /// The names of those that are only fields of summary lines.
+            /// Names of the counts that are only fields of summary lines.
             pub const FIELDS: &[&str] = &[$(stringify!($field)),*];
 
             /// Adds all counts to a summary line.
@@ -60,7 +60,7 @@ counters! {
     metrics {
         /// Requests that the API answered.
         requests,
-        /// Orders that were tracked without the ref that came with them.
+        /// Orders that were tracked without the ref that came with them, since it was invalid.
         refs_ignored,
         /// Runs of the recheck.
         rechecks,
@@ -68,23 +68,23 @@ counters! {
         failed,
         /// Calls to the vendor, of any kind.
         vendor_calls,
-        /// Orders that were checked, also in vain: one list check checks many.
+        /// Orders that were checked, also if the check failed. One list check checks many.
         checks,
-        /// Orders that the rate limiter denied a call.
+        /// Orders for which the rate limiter denied the call.
         not_permitted,
-        /// Outcomes.
+        /// Orders that became final.
         became_final,
         /// Reviews because an order is overdue.
         overdue_reviews,
         /// Reviews because a status is not known.
         unrecognised_statuses,
-        /// Reviews because checks go on failing: unreadable, rejected, vanished, refused by the table.
+        /// Reviews because checks keep failing: unreadable, rejected, vanished, refused by the table.
         failing_reviews,
-        /// Fields of the vendor's answers that could not be taken as they came.
+        /// Fields of the vendor's answers that could not be read as documented.
         odd_fields,
-        /// Failed checks, whatever the reason.
+        /// Failed checks: the sum of the `failed_…` counts below.
         failed_checks,
-        /// Failed checks: the vendor was not there, or not well.
+        /// Failed checks: the vendor was not reached, or answered with an error of its own.
         failed_unavailable,
         /// Failed checks: the vendor asked for a pause.
         failed_throttled,
@@ -98,7 +98,7 @@ counters! {
         failed_vanished,
         /// Failed checks: a card code could not be encrypted.
         failed_card,
-        /// Failed checks: the table failed, or did not take what was shown.
+        /// Failed checks: the table failed, or refused the result.
         failed_store,
     }
     fields {
@@ -106,7 +106,7 @@ counters! {
         due,
         /// Orders of a recheck that were checked and are still parked.
         still_parked,
-        /// Orders of a recheck that are left for the next.
+        /// Orders of a recheck that remain for the next one.
         remaining,
         /// Events that were published.
         published,
@@ -114,14 +114,14 @@ counters! {
 }
 
 impl Counters {
-    /// Both.
+    /// The sum of both.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self += other;
         self
     }
 
-    /// Of what came of one order's check.
+    /// The counts of one order's check.
     #[must_use]
     pub fn of(check: &Check) -> Self {
         let mut counters = Self::default();
@@ -136,7 +136,7 @@ impl Counters {
         counters
     }
 
-    /// Of a list check that failed: a call, and no order.
+    /// The counts of a list check that failed: one call, no orders.
     #[must_use]
     pub fn of_failed_list_check(error: &CheckError) -> Self {
         let mut counters = Self { vendor_calls: 1, ..Self::default() };
@@ -144,7 +144,7 @@ impl Counters {
         counters
     }
 
-    /// Of what a commit made of an order.
+    /// The counts of a commit: what it changed between `before` and `after`.
     #[must_use]
     pub(super) fn of_change(before: &Before, after: &Order) -> Self {
         let reviews = |reasons: &[ReviewReason]| {
@@ -165,7 +165,7 @@ impl Counters {
         }
     }
 
-    /// Counts a failed check by its reason.
+    /// Counts a failed check under its reason.
     pub fn failed(&mut self, error: &CheckError) {
         let count = match error {
             CheckError::Vendor(VendorError::Unavailable { .. }) => &mut self.failed_unavailable,
@@ -197,7 +197,7 @@ impl Counters {
     }
 }
 
-/// What is remembered of an order to tell what a commit changed.
+/// The fields of an order before a commit that its counts compare.
 pub(super) struct Before {
     is_final: bool,
     reviewed: std::collections::BTreeSet<String>,

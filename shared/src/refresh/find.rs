@@ -1,4 +1,4 @@
-//! Looking an order up by the merchant's reference.
+//! Finds an order by the merchant's reference.
 
 use super::{Check, Checked, Counters, Refreshed, Tracker, check::note_odd};
 use crate::{
@@ -8,22 +8,22 @@ use crate::{
     vendor::{Answer, VendorError, without_prefix},
 };
 
-/// What became of a lookup by reference.
+/// The result of a lookup by reference.
 #[derive(Debug)]
 pub enum Found {
-    /// The vendor knows it, and it is tracked now.
+    /// The vendor knows the order; it is tracked now.
     Order(Registration, Box<Refreshed>),
-    /// The vendor does not know it. That is no proof that nothing was sent.
+    /// The vendor does not know the reference. This does not prove that nothing was sent.
     Unknown,
     /// The rate limiter denies the call.
     Denied(Denied),
-    /// The vendor did not say.
+    /// The call failed.
     Failed(VendorError),
 }
 
 impl Tracker {
-    /// Checks an order up by the merchant's reference, with the vendor's prefix or without, and tracks what is found. The counters are of
-    /// all calls that were made.
+    /// Looks an order up by the merchant's reference, as given and without the vendor's prefix, and tracks it if
+    /// found. The counters cover all calls made.
     ///
     /// # Errors
     /// If the table fails.
@@ -38,7 +38,7 @@ impl Tracker {
         Ok((Found::Unknown, counters))
     }
 
-    /// One question: is there an order whose reference is `asked`?
+    /// Makes one `check-ref` call for `asked`. The order found must name `wanted`.
     async fn find_as(
         &self,
         product: Product,
@@ -61,7 +61,7 @@ impl Tracker {
         let Answer { order, odd, .. } = match answer {
             Ok(answer) => answer,
             Err(error) => {
-                tracing::warn!(%product, kind = error.name(), %error, "check-up failed");
+                tracing::warn!(%product, kind = error.name(), %error, "lookup by ref failed");
                 return Ok(Found::Failed(error));
             }
         };

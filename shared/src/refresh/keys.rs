@@ -1,4 +1,4 @@
-//! The vendor's keys: what the rate limiter denies, and keys that are not in use any more.
+//! The vendor's keys: denials, events, and keys that are no longer in use.
 
 use jiff::Timestamp;
 
@@ -10,7 +10,8 @@ use crate::{
 };
 
 impl Tracker {
-    /// What a denial of a call with `key` comes to. A suspended key may have been replaced: the other is permitted a call at once.
+    /// The denial to report for a call with `key`. If a suspended key has been replaced in the secret, the new key
+    /// gets a permit at once.
     pub(super) async fn denied(&self, key: &VendorKey, denied: Denied) -> Denied {
         if denied.reason == DenyReason::Suspended {
             let now = self.clock.now();
@@ -21,25 +22,26 @@ impl Tracker {
         denied
     }
 
-    /// Publishes what was just noted about a key, if it is an event. What goes wrong here costs no order its check.
-    pub(super) async fn tell(&self, key: &Fingerprint, noted: Result<bool, StoreError>) {
-        let told = match noted {
+    /// Publishes the event of a change of the key's state, if `noted` says there is one. A failure is logged only: it
+    /// must not lose the order's check.
+    pub(super) async fn publish_noted(&self, key: &Fingerprint, noted: Result<bool, StoreError>) {
+        let published = match noted {
             Ok(true) => self.publish_key(key).await.map(drop),
             Ok(false) => Ok(()),
             Err(error) => Err(error),
         };
-        if let Err(error) = told {
-            tracing::error!(%key, %error, "what the vendor said about the key or its lists could not be kept");
+        if let Err(error) = published {
+            tracing::error!(%key, %error, "the state of the key or its lists could not be stored or published");
         }
     }
 
-    /// Processes a key of the vendor's that the due index lists: publishes what there is to say about it. If there is nothing, everything
-    /// was said at least a minute ago; a suspended key that is not in use any more is then forgotten, and its suspension ended, with an
-    /// event: perhaps no process will probe it again. Answers how many events went out, and when
-    /// the first happened that did not.
+    /// Processes a key that the due index lists: publishes its pending events. Without pending events, a suspended
+    /// key that is no longer in the secret is removed, and its suspension ends with an event, since no process may
+    /// probe it again. Returns how many events were published, and the time of the first that was not.
     ///
-    /// The secret is read again if what is known of it is older than a minute. So it was read after the key was suspended, and a key that
-    /// it does not hold is an older one, not one that this process has not heard of yet. Where the secret cannot be read, nothing is ended.
+    /// The secret is read again if it was read more than 60 s ago. So it was read after the key was suspended, and a
+    /// key that it does not contain is an old one, not a new one that this process does not know yet. If the secret
+    /// cannot be read, no suspension ends.
     ///
     /// # Errors
     /// If the table fails.
@@ -54,7 +56,7 @@ impl Tracker {
         }
         let published = self.publish_key(key).await?;
         if is_gone {
-            // Not before its event is out: until then the table does not take it.
+            // Only after its event is published: until then the table refuses.
             self.store.forget_key(key, self.clock.now()).await?;
         }
         Ok(published)

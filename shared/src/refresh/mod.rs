@@ -1,8 +1,8 @@
-//! The path of an order: load, claim, permit, check, decide, commit, publish. A status request, a poller tick and a recheck differ only
-//! in how they pick the order and in what they answer.
+//! The path of an order: load, claim, permit, check, decide, commit, publish. A status request, a poller tick and a
+//! recheck take the same path; they differ in how they pick the order and what they return.
 //!
-//! [`Tracker::refresh`] is the path. Its steps, in their order: [`check`], [`commit`], [`publish`]. [`batch`] checks many orders with one
-//! call, and takes each down the same path.
+//! [`Tracker::refresh`] is the path. Its steps, in order: [`check`], [`commit`], [`publish`]. [`batch`] checks many
+//! orders with one call and takes each down the same path.
 
 mod batch;
 mod card;
@@ -39,33 +39,33 @@ use crate::{
     vendor::{Vendor, VendorError},
 };
 
-/// Everything that is needed to process an order.
+/// The clients and settings for processing an order. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Tracker {
     /// The table.
     pub store: Store,
-    /// The vendor's key and the merchants' tokens.
+    /// The vendor's key and the API tokens.
     pub vault: Vault,
-    /// Permits to call with the key.
+    /// Permits for calls with the vendor's key.
     pub permits: Permits,
-    /// OneClickDz.
+    /// The client of OneClickDz.
     pub vendor: Vendor,
-    /// The key that seals card codes.
+    /// Encrypts and decrypts card codes.
     pub cards: CardSafe,
-    /// The bus.
+    /// The event bus.
     pub publisher: Publisher,
-    /// The time.
+    /// The clock.
     pub clock: Clock,
     /// Retry schedules and limits.
     pub schedule: Schedule,
-    /// The vendor's lists; `None`: each order is checked by itself.
+    /// What is known of the vendor's lists; `None`: list checks are off, each order is checked alone.
     pub lists: Option<Lists>,
 }
 
-/// What came of a status check.
+/// The result of a status check.
 #[derive(Debug)]
 pub enum Check {
-    /// No call was made: what is stored is the best there is.
+    /// No call was made: the stored order is the latest that is known.
     NotMade(NoCall),
     /// The vendor answered.
     Answered,
@@ -74,7 +74,8 @@ pub enum Check {
 }
 
 impl Check {
-    /// When it is of use to try again, where the rate limiter or a list check of other orders stood before the call.
+    /// When to try again, if the rate limiter or a list check for other orders prevented the call; `None`: at the
+    /// order's own next check.
     pub fn retry_at(&self) -> Option<Timestamp> {
         match self {
             Self::NotMade(NoCall::Denied(denied)) => Some(denied.retry_at),
@@ -85,7 +86,7 @@ impl Check {
         }
     }
 
-    /// Why no call was made: one of [`NoCall::REASONS`].
+    /// Why no call was made: one of [`NoCall::REASONS`]; `None` if one was made.
     pub fn no_call_reason(&self) -> Option<&'static str> {
         match self {
             Self::NotMade(why) => Some(why.reason()),
@@ -93,7 +94,7 @@ impl Check {
         }
     }
 
-    /// Whether the order was checked, also in vain.
+    /// Whether the order was checked, also if the check failed.
     pub fn is_made(&self) -> bool {
         matches!(self, Self::Answered | Self::Failed(_))
     }
@@ -102,21 +103,21 @@ impl Check {
 /// Why no call was made for an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoCall {
-    /// It is not time for its next check.
+    /// The order's next check is not due yet.
     NotDue,
-    /// Another process claimed the check.
+    /// Another process has claimed the check.
     ClaimedElsewhere,
-    /// A list check was made instead that serves more orders, or another process is making one that shows this order.
+    /// A list check was made that serves more orders, or another process is making one that shows this order.
     CoveredByPage {
-        /// When the rate limiter permits the next call; `None`: this order's own next check is soon enough.
+        /// When the rate limiter permits the next call; `None`: try again at this order's own next check.
         retry_at: Option<Timestamp>,
     },
-    /// The rate limiter denies it.
+    /// The rate limiter denies the call.
     Denied(Denied),
 }
 
 impl NoCall {
-    /// As in logs (`no_call_reason`).
+    /// The values of the log field `no_call_reason` (docs/logging.md).
     pub const REASONS: [&'static str; 6] =
         ["not_due", "claimed_elsewhere", "covered_by_page", "rate_limited", "paused", "suspended"];
 
@@ -130,32 +131,33 @@ impl NoCall {
                 DenyReason::RateLimited => "rate_limited",
                 DenyReason::Paused => "paused",
                 DenyReason::Suspended => "suspended",
-                // Another process has just asked for a page.
+                // Another process has just requested a page.
                 DenyReason::PlanOutdated => "covered_by_page",
             },
         }
     }
 }
 
-/// Why a check showed nothing.
+/// Why a check failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
-    /// The vendor.
+    /// The call to the vendor failed.
     #[error(transparent)]
     Vendor(#[from] VendorError),
-    /// Its card could not be encrypted, and what cannot be encrypted is not stored: the vendor still has it.
+    /// The card code could not be encrypted. It is not stored then; the vendor still has it.
     #[error(transparent)]
     Card(#[from] CardError),
-    /// The vendor has shown this order before, and does not know it now.
+    /// The vendor has shown this order before and does not know it now.
     #[error("the vendor does not know an order that it has shown before")]
     Vanished,
-    /// The table does not take what the check showed.
+    /// The table does not accept the result of the check.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl CheckError {
-    /// A stable name for logs.
+    /// A stable name for the log field `kind`: `card_not_sealed`, `vanished`, `store_refuses`, or see
+    /// [`VendorError::name`].
     pub fn name(&self) -> &'static str {
         match self {
             Self::Vendor(error) => error.name(),
@@ -165,7 +167,7 @@ impl CheckError {
         }
     }
 
-    /// What it means for the order.
+    /// The observation to decide on: nothing for errors that pass by themselves, else the trouble.
     fn observation(&self) -> Observation {
         let trouble = match self {
             Self::Vendor(error) => error.trouble(),
@@ -177,24 +179,25 @@ impl CheckError {
     }
 }
 
-/// An order at the end of the path.
+/// An order that was taken down the path.
 #[derive(Debug)]
 pub struct Refreshed {
-    /// As it is stored now.
+    /// The order as stored now.
     pub order: Order,
-    /// What came of the check.
+    /// The result of its check.
     pub check: Check,
-    /// What it cost and brought.
+    /// The counts of this order.
     pub counters: Counters,
-    /// When the oldest event happened that could not be published just now; `None`: all are out, or it was not tried.
+    /// Time of the oldest event that could not be published just now; `None`: all are published, or publishing was
+    /// not tried.
     pub unpublished_since: Option<Timestamp>,
 }
 
-/// So many conflicting writes in a row end a commit. The next check decides anew.
+/// Conflicting writes in a row after which a commit gives up. The next check decides again.
 const MAX_RACES: usize = 8;
 
 impl Tracker {
-    /// Takes one order down the path; `None` if it is not tracked.
+    /// Takes one order down the path. `None` if it is not tracked.
     ///
     /// # Errors
     /// If the table fails. A vendor that fails is no error: see [`Check::Failed`].
@@ -203,7 +206,7 @@ impl Tracker {
         self.refresh_loaded(order, trigger).await.map(Some)
     }
 
-    /// The path of an order that was just loaded.
+    /// Takes an order that was just loaded down the path.
     async fn refresh_loaded(&self, order: Order, trigger: Trigger) -> Result<Refreshed, StoreError> {
         let checked = self.check(order, trigger).await?;
         if trigger != Trigger::Recheck && checked.check_result.is_none() {
@@ -225,13 +228,13 @@ impl Tracker {
         Ok(Refreshed { order, check, counters, unpublished_since })
     }
 
-    /// An order that is due but wants nothing is due when it says so itself: a race can leave it due too early, and the recheck would find
-    /// it every minute.
+    /// Sets `due_at` of an order for which nothing is due. A race can leave `due_at` too early; without this, every
+    /// recheck would load the order.
     async fn reschedule(&self, order: &Order) -> Result<(), StoreError> {
         self.store.reschedule_if_unchanged(order, self.schedule.due_at(order, self.clock.now())).await
     }
 
-    /// What is known of the vendor's key that is in use.
+    /// What is known of the vendor's key in use, read from the table.
     ///
     /// # Errors
     /// If the table fails.
@@ -241,7 +244,7 @@ impl Tracker {
 }
 
 impl Refreshed {
-    /// Nothing was decided and nothing is to be published.
+    /// An order for which nothing was decided and nothing is to be published.
     fn unchanged(checked: Checked) -> Self {
         let Checked { order, check, counters, .. } = checked;
         Self { order, counters: counters.and(Counters::of(&check)), check, unpublished_since: None }
@@ -252,7 +255,7 @@ fn too_many_races(what: &'static str) -> StoreError {
     StoreError::Unavailable { what, why: format!("gave up after {MAX_RACES} conflicting writes") }
 }
 
-/// The tracker never deletes orders.
+/// A record disappeared between two reads. The tracker never deletes orders.
 fn deleted(key: &OrderKey) -> StoreError {
-    StoreError::Corrupt { key: key.clone(), why: "it was deleted meanwhile".to_owned() }
+    StoreError::Corrupt { key: key.clone(), why: "the record was deleted".to_owned() }
 }

@@ -1,4 +1,4 @@
-//! Publishing what is in the outbox: events about an order, and events about a key of the vendor's.
+//! Publishes the outbox: events about an order, and events about a vendor key.
 
 use jiff::Timestamp;
 
@@ -9,18 +9,18 @@ use crate::{
     store::{StoreError, VendorOutbox},
 };
 
-/// What became of an order's outbox.
+/// The result of publishing an order's outbox.
 pub(super) struct Published {
     pub(super) order: Order,
-    /// How many events went out.
+    /// How many events were published.
     pub(super) count: usize,
-    /// When the first event happened that did not go out.
+    /// Time of the first event that was not published.
     pub(super) unpublished_since: Option<Timestamp>,
 }
 
 impl Tracker {
-    /// Publishes what is in the outbox, then tracks the orders that this one lives on under. `fresh` are the events just
-    /// committed; others are read from the history. What fails is due soon, so it is logged and no error.
+    /// Publishes the order's outbox, then tracks its linked orders. `fresh`: the events just committed; earlier ones
+    /// are read from the history. A failure is logged and is no error: the order is due again soon.
     pub(super) async fn publish(&self, mut order: Order, fresh: &[Event]) -> Published {
         let (count, unpublished_since) =
             self.publish_outbox(&mut order, fresh).await.unwrap_or_else(|error| {
@@ -31,7 +31,7 @@ impl Tracker {
         Published { order, count, unpublished_since }
     }
 
-    /// Answers how many events went out, and when the first happened that did not.
+    /// Returns how many events were published, and the time of the first that was not.
     async fn publish_outbox(
         &self,
         order: &mut Order,
@@ -58,15 +58,15 @@ impl Tracker {
         let before = std::mem::replace(&mut order.published, up_to);
         let due_at = self.schedule.due_at(order, self.clock.now());
         if let Err(error) = self.store.mark_published(order, up_to, due_at).await {
-            // The events are out, but the record does not say so: they go out again.
+            // The events are published, but the record does not say so: they are published again.
             order.published = before;
             return Err(error);
         }
         Ok((result.count, unpublished_since))
     }
 
-    /// Publishes what there is to say about a key; answers how many events went out, and when the first happened that did not. A key that
-    /// is suspended is due again soon.
+    /// Publishes the pending events of a key. Returns how many were published, and the time of the first that was
+    /// not. A suspended key is due again after 60 s.
     ///
     /// # Errors
     /// If the table fails.

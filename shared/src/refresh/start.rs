@@ -1,4 +1,4 @@
-//! Wiring: everything that a function needs, made of its settings.
+//! Builds the clients of a function from its settings.
 
 use tokio::time::timeout;
 
@@ -16,34 +16,34 @@ use crate::{
     vendor::Vendor,
 };
 
-/// A function could not start.
+/// Why a function could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// No HTTP client.
+    /// TLS cannot be set up.
     #[error("TLS cannot be set up")]
     Tls(#[from] rustls::Error),
-    /// No secrets.
+    /// The secrets cannot be read.
     #[error(transparent)]
     Secrets(#[from] SecretError),
 }
 
 impl Tracker {
-    /// Wires all clients, reads the secrets, and asks the table a first question. That question makes the connection to the table that
-    /// the first call needs: init has a whole CPU, and the first call of a small function a few percent of one.
+    /// Builds all clients, reads the secrets, and reads the key's state once. That opens the connection to the table
+    /// during init, which has a whole CPU; a small function's first call has a few percent of one.
     ///
     /// # Errors
-    /// If TLS cannot be set up or the secrets cannot be had.
+    /// If TLS cannot be set up or the secrets cannot be read.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         let tracker = Self::open(config).await?;
-        // What the table says of the key is of use too. Without it, the first call finds out.
+        // The first call reads the state again if this fails or times out.
         let _ = timeout(config.connect_ahead_timeout, tracker.usage()).await;
         Ok(tracker)
     }
 
-    /// Wires all clients, and reads the secrets.
+    /// Builds all clients, and reads the secrets.
     ///
     /// # Errors
-    /// If TLS cannot be set up or the secrets cannot be had.
+    /// If TLS cannot be set up or the secrets cannot be read.
     pub async fn open(config: &Config) -> Result<Self, StartError> {
         let http = Http::new(&config.extra_roots)?;
         let aws = sdk_config(&config.aws, http.clone());
@@ -70,7 +70,7 @@ impl Tracker {
         })
     }
 
-    /// The same with another clock (tests move it).
+    /// The same tracker with another clock, for tests.
     #[must_use]
     pub fn with_clock(self, clock: Clock) -> Self {
         Self { permits: self.permits.with_clock(clock.clone()), clock, ..self }

@@ -1,4 +1,4 @@
-//! Tracking: an order is known from now on, and so are the orders that it lives on under.
+//! Registers orders and their linked orders.
 
 use jiff::Timestamp;
 
@@ -9,7 +9,8 @@ use crate::{
 };
 
 impl Tracker {
-    /// Tracks an order from now on, unless it is tracked already; answers the order either way.
+    /// Registers an order unless it is tracked already. Returns the stored order in both cases, with `reference`
+    /// filled in if it had none.
     ///
     /// # Errors
     /// If the table fails.
@@ -40,7 +41,7 @@ impl Tracker {
             if self.store.register(&order, &event, due_at).await? == Registration::Tracked {
                 return Ok((Registration::Tracked, self.publish(order, &[event]).await.order));
             }
-            // Nothing is there yet if the process that won is not done, or lost too: try again.
+            // No record yet: the competing write is not finished, or failed too. Try again.
             if let Some(known) = self.store.load(key).await? {
                 return Ok((Registration::AlreadyTracked, known));
             }
@@ -48,7 +49,7 @@ impl Tracker {
         Err(too_many_races("store a new order"))
     }
 
-    /// Keeps a reference that comes after the order was tracked without one; answers the order as it is stored.
+    /// Adds a reference to an order that was tracked without one. Returns the order as stored.
     ///
     /// # Errors
     /// If the table fails.
@@ -64,18 +65,18 @@ impl Tracker {
         Err(too_many_races("keep a reference"))
     }
 
-    /// Tracks the orders that `order` lives on under, and notes in both that they belong together. What fails is due soon, so it is logged
-    /// and no error.
+    /// Registers the orders that continue `order`, and links both records. A failure is logged and is no error: the
+    /// order is due again soon.
     pub(super) async fn track_links(&self, order: &mut Order) {
         for link in order.links_to_track() {
-            // Boxed: the order that is tracked is published in its turn, though it has no links yet.
+            // Boxed because publishing a new linked order calls this again; a new order has no links.
             if let Err(error) = Box::pin(self.track_link(order, link)).await {
                 tracing::warn!(order = %order.key, %error, "a linked order is tracked later");
             }
         }
     }
 
-    /// Any step may be repeated.
+    /// Registers one linked order. Each step may be repeated.
     async fn track_link(&self, order: &mut Order, link: OrderId) -> Result<(), StoreError> {
         let linked = OrderKey { product: order.key.product, id: link.clone() };
         let from = order.key.id.clone();

@@ -1,4 +1,4 @@
-//! The one call that is worth most: planned, permitted and made.
+//! Plans the most valuable call, acquires its permit and makes it.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -15,17 +15,17 @@ use crate::{
     time::later,
 };
 
-/// Plans in a row that were outdated when their permit was asked for, after which a call is left to the next tick.
+/// Outdated plans in a row after which the call is postponed …
 const MAX_PLANS: usize = 10;
-/// … which comes so much later.
+/// … by this long.
 const PLAN_AGAIN: Duration = Duration::from_secs(1);
 
 impl Tracker {
-    /// Makes the one call that is worth most to `orders`, if the rate limiter permits it.
+    /// Makes the most valuable call for `orders`, if the rate limiter permits it.
     ///
     /// # Errors
-    /// If the rate limiter cannot be asked. Neither a vendor that fails nor an order whose record cannot be read or written is an error:
-    /// see [`BatchOutcome::Stuck`].
+    /// If the key's state cannot be read or written. A failed call is [`BatchOutcome::Failed`]; an order whose record
+    /// cannot be read or written is [`BatchOutcome::Stuck`].
     pub async fn check_best(
         &self,
         lists: &Lists,
@@ -55,8 +55,8 @@ impl Tracker {
         }
     }
 
-    /// Plans the call that is worth most, and acquires a permit for it; `None`: no call is worth making. Where another process has asked
-    /// for a page meanwhile, the call is planned again.
+    /// Plans the most valuable call and acquires a permit for it; `None`: no call is worth making. Plans again if
+    /// another process has requested a page meanwhile.
     async fn acquire_for_best(
         &self,
         lists: &Lists,
@@ -86,7 +86,7 @@ impl Tracker {
         Ok(Err(Denied { reason: DenyReason::RateLimited, retry_at: later(self.clock.now(), PLAN_AGAIN) }))
     }
 
-    /// What the planner needs of these orders.
+    /// The planner's input for these orders.
     fn candidates(&self, lists: &Lists, orders: &[Order], trigger: Trigger) -> Vec<Candidate> {
         let now = self.clock.now();
         let healthy = orders.iter().filter(|order| !lists.is_stuck(&order.key, now));
@@ -98,7 +98,7 @@ impl Tracker {
         healthy.filter_map(candidate).collect()
     }
 
-    /// Claims one order and checks it. A permit that no call is made for is given back.
+    /// Claims one order and checks it. Gives the permit back if no call is made.
     async fn check_one(
         &self,
         lists: &Lists,

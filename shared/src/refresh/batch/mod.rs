@@ -1,5 +1,5 @@
-//! List checks: above a third of the budget, one call refreshes many orders. The process that gets a permit makes the call that is worth
-//! most to all orders that await a check, and takes every order that it shows down the rest of the path.
+//! List checks: above a third of the budget, one list call refreshes many orders. The process with the permit makes
+//! the most valuable call for all orders that await a check, and takes each order shown down the rest of the path.
 
 mod best;
 mod health;
@@ -17,35 +17,37 @@ use crate::{
     store::StoreError,
 };
 
-/// A poller's list check shows so many orders along with its own that are due for the recheck: what it shows, the recheck need not ask for.
+/// How many due orders a poller's plan includes besides its own: the recheck need not check those that the page
+/// shows.
 const MAX_DUE: usize = 150;
-/// After so many orders in a row whose records could not be read or written, a tick leaves planning to the next.
+/// Orders in a row whose records could not be read or written, after which a tick stops planning.
 const MAX_STUCK: usize = 3;
 
-/// What came of the one call that is worth most.
+/// The result of the most valuable call.
 #[derive(Debug)]
 pub enum BatchOutcome {
-    /// The call was made, and these orders were processed.
+    /// The call succeeded, and these orders were processed.
     Made {
-        /// The orders that it showed.
+        /// The orders it showed.
         orders: Vec<Refreshed>,
-        /// What the call cost and brought beside them.
+        /// Counts of the call itself, besides those of the orders.
         call: Counters,
     },
-    /// A list check was made, and failed.
+    /// The list check failed.
     Failed(CheckError),
     /// The rate limiter denies the call.
     Denied(Denied),
-    /// The call was to be about this order alone, and its record could not be read or written. That concerns no other order that waits.
+    /// The call was a single check of this order, whose record could not be read or written. Other orders are not
+    /// affected.
     Stuck(OrderKey, StoreError),
-    /// Everything was just checked.
+    /// No call is worth making: all orders were just checked, or are being checked.
     NotWorthIt,
 }
 
 impl Tracker {
-    /// A tick of the wait loop: takes one order down the path, and where calls are scarce, makes the call that is worth most to all orders
-    /// in flight. `None` if the order is not tracked. (Apart from [`Tracker::refresh`], so that the function that answers status requests
-    /// carries none of it.)
+    /// One tick of the wait loop. Takes one order down the path; above a third of the budget, makes the most valuable
+    /// call for all orders in flight. `None` if the order is not tracked. Separate from [`Tracker::refresh`], so that
+    /// the binary of the function `status` does not contain list checks.
     ///
     /// # Errors
     /// If the table fails. A vendor that fails is no error.
@@ -67,17 +69,17 @@ impl Tracker {
         order: &Order,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        // An order whose record cannot be written is checked by itself: others do not wait for it.
+        // An order whose record cannot be written is checked alone: others must not wait for it.
         if lists.is_stuck(&order.key, now) || !order.wants_check(Trigger::Poller, now, &self.schedule) {
             return Ok(false);
         }
         let key = self.vault.secrets().vendor_key.fingerprint().clone();
         let denied = || self.permits.denied(&key, Class::Poller).is_some();
-        // Others may have used the key since this process last heard of it.
+        // Other processes may have used the key since this one last read its state.
         Ok(!denied() && self.permits.is_busy(&self.permits.fresh_usage(&key).await?) && !denied())
     }
 
-    /// The best call over all orders in flight. Answers what became of `order`.
+    /// Makes the most valuable call for all orders in flight. Returns the result for `order`.
     async fn poll_together(
         &self,
         lists: &Lists,
@@ -87,7 +89,7 @@ impl Tracker {
         let mut orders = match self.others(&order.key, now).await {
             Ok(orders) => orders,
             Err(error) => {
-                tracing::warn!(order = %order.key, %error, "the other orders in flight are not known: one order is checked by itself");
+                tracing::warn!(order = %order.key, %error, "the other orders in flight could not be read: the order is checked alone");
                 return self.refresh_loaded(order, Trigger::Poller).await;
             }
         };
@@ -113,7 +115,7 @@ impl Tracker {
                 let why = NoCall::Denied(self.denied(&key, denied).await);
                 (self.finish(Checked::time_passed(order, now, why)).await?, Counters::default())
             }
-            // Another process is just asking for it: the poller comes back at the order's next attempt, and not at once.
+            // Another process is requesting a page with this order: the poller comes back at its next attempt.
             BatchOutcome::NotWorthIt => {
                 let order = Order { asked_at: Some(now), ..order };
                 let why = NoCall::CoveredByPage { retry_at: None };
@@ -123,7 +125,7 @@ impl Tracker {
         Ok(Refreshed { counters: refreshed.counters.and(counters), ..refreshed })
     }
 
-    /// All orders in flight, and some that are due, but this one.
+    /// All other orders in flight, and up to [`MAX_DUE`] that are due.
     async fn others(&self, key: &OrderKey, now: Timestamp) -> Result<Vec<Order>, StoreError> {
         let (mut keys, due) = try_join(self.store.in_flight(now), self.store.due(now, MAX_DUE)).await?;
         keys.extend(due.keys);
@@ -131,7 +133,7 @@ impl Tracker {
         self.store.load_many(&keys).await
     }
 
-    /// The best call, planned again without each other order whose record cannot be read or written.
+    /// The most valuable call. Plans again without each other order whose record cannot be read or written.
     async fn best_of_healthy(
         &self,
         lists: &Lists,
@@ -150,7 +152,7 @@ impl Tracker {
         Ok(outcome)
     }
 
-    /// The call was another order's: this one waits for the next.
+    /// The call did not show this order: it waits for the next.
     async fn call_went_to_others(&self, order: Order, now: Timestamp) -> Result<Refreshed, StoreError> {
         let key = self.vault.secrets().vendor_key.fingerprint().clone();
         let denied = self.permits.denied(&key, Class::Poller);
@@ -158,7 +160,7 @@ impl Tracker {
         self.finish(Checked::time_passed(order, now, NoCall::CoveredByPage { retry_at })).await
     }
 
-    /// There was no call for this order: deadline and overdue count all the same.
+    /// Decides poll deadline and overdue review of an order for which no call was made.
     ///
     /// # Errors
     /// If the table fails.
@@ -171,8 +173,8 @@ impl Tracker {
         self.finish(Checked::time_passed(order, now, why)).await
     }
 
-    /// Reschedules an order that was only to be checked along with others: it is due again later if a page might have been `worth_it`,
-    /// and else when it is its own turn, since windows are over creation times and those do not change.
+    /// Reschedules an order that was due only for a list check. With `worth_it`, for the next list recheck; else for
+    /// its own next check: windows cover creation times, which do not change.
     ///
     /// # Errors
     /// If the table fails.

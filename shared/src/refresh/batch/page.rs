@@ -1,4 +1,4 @@
-//! One list check: a page over a window of creation times, and what it shows.
+//! One list check: requests a page of a creation-time window, and processes the orders it shows.
 
 use std::collections::{HashMap, HashSet};
 
@@ -17,20 +17,20 @@ use crate::{
 /// Rows of a page that are processed concurrently.
 const CONCURRENCY: usize = 8;
 
-/// A list check, and what it was planned from.
+/// A list check and its plan.
 pub(super) struct PageCheck<'a> {
     pub(super) lists: &'a Lists,
     pub(super) page: &'a Page,
-    /// The orders that it is to show.
+    /// The orders that the page should show.
     pub(super) about: HashSet<&'a OrderKey>,
     /// All orders that await a check.
     pub(super) orders: &'a [Order],
     pub(super) trigger: Trigger,
-    /// For the log.
+    /// The plan's score, for the log line.
     pub(super) worth: f64,
 }
 
-/// An order, and how the page shows it; `None`: it does not, though it should.
+/// An order and its row on the page; `None`: the page should show it and does not.
 type Row = (Order, Option<VendorOrder>);
 
 impl Tracker {
@@ -66,7 +66,7 @@ impl Tracker {
         BatchOutcome::Made { orders, call }
     }
 
-    /// Notes what an answer says about the list: how dense it is, and whether it can be trusted.
+    /// Records what a response says about the list: its density, and whether the list is usable.
     async fn note_health(
         &self,
         check: &PageCheck<'_>,
@@ -86,14 +86,14 @@ impl Tracker {
         }
         if *outside > 0 {
             let noted = self.permits.distrust_list(permit.key(), product, ListTrouble::FilterIgnored).await;
-            self.tell(permit.key(), noted).await;
+            self.publish_noted(permit.key(), noted).await;
         } else if let Err(error) = self.permits.trust_list(permit.key(), product).await {
-            tracing::warn!(%product, %error, "that the list is well could not be noted");
+            tracing::warn!(%product, %error, "the recovery of a list could not be stored");
         }
     }
 
-    /// The orders that the page shows, and those that it should and does not. Those that have changed come first: a customer waits for
-    /// them.
+    /// The orders that the page shows, and those that it should show and does not. Orders whose status changed come
+    /// first, since customers wait for them.
     async fn rows(&self, check: &PageCheck<'_>, listing: Listing) -> Vec<Row> {
         let Listing { rows, complete, total, outside, request_id, .. } = listing;
         let product = check.page.product;
@@ -123,25 +123,25 @@ impl Tracker {
         found
     }
 
-    /// Other parked orders that a page shows. Those that are final have nothing to learn from it.
+    /// Other parked orders that the page shows. Final orders are left out: they cannot change.
     async fn others_on_page(&self, product: Product, mut by_key: HashMap<OrderKey, VendorOrder>) -> Vec<Row> {
         let keys: Vec<OrderKey> = by_key.keys().cloned().collect();
         let others = self.store.load_many(&keys).await.unwrap_or_else(|error| {
-            tracing::warn!(%product, %error, "what else a page shows is left out");
+            tracing::warn!(%product, %error, "other orders of a page could not be read and are skipped");
             Vec::new()
         });
         let parked = others.into_iter().filter(|order| matches!(order.phase, Phase::Parked { .. }));
         parked.filter_map(|order| by_key.remove(&order.key).map(|row| (order, Some(row)))).collect()
     }
 
-    /// Takes one order of a page down the rest of the path. What fails costs the others nothing.
+    /// Takes one order of a page down the rest of the path. A failure does not affect the other orders.
     async fn process_row(&self, lists: &Lists, (order, row): Row, asked_at: Timestamp) -> Option<Refreshed> {
         let (observation, check) = match row {
             None => (Observation::NotListed, Check::Answered),
             Some(row) => match self.observe(&order, row, Place::List).await {
                 Ok(observation) => (observation, Check::Answered),
                 Err(error) => {
-                    tracing::warn!(order = %order.key, kind = error.name(), %error, "a row of a list came to nothing");
+                    tracing::warn!(order = %order.key, kind = error.name(), %error, "a row of a list could not be processed");
                     (error.observation(), Check::Failed(error))
                 }
             },
@@ -157,29 +157,29 @@ impl Tracker {
                 Some(after)
             }
             Err(error) => {
-                tracing::error!(order = %key, %error, "a row of a list could not be kept");
+                tracing::error!(order = %key, %error, "a row of a list could not be stored");
                 lists.note_stuck(&key, self.clock.now());
                 None
             }
         }
     }
 
-    /// Whatever a list's answer would say about the key, it says it of the list: where only that is refused or limited, single checks go on.
+    /// Records a failed list check. The error counts for the list only, not for the key, so single checks go on.
     async fn list_failed(&self, permit: &Permit, product: Product, error: &VendorError) {
         let verdict = error.verdict();
         if matches!(verdict, Verdict::Refused(_)) {
-            // It may be the key all the same, and another may be in use by now.
+            // The key itself may be refused, and may have been replaced.
             self.vault.read_again(self.clock.now()).await;
         }
         let noted = self.permits.list_failed(permit, product, &verdict).await;
-        self.tell(permit.key(), noted).await;
+        self.publish_noted(permit.key(), noted).await;
         self.forget_page(permit).await;
     }
 
-    /// Orders that a page was to show and did not are planned again at once.
+    /// Removes the page from the record, so that orders it did not show are planned again at once.
     async fn forget_page(&self, permit: &Permit) {
         if let Err(error) = self.permits.forget_page(permit).await {
-            tracing::warn!(%error, "orders that a page did not show are planned again some seconds later");
+            tracing::warn!(%error, "a page could not be removed from the record; its missing orders are planned some seconds later");
         }
     }
 }
