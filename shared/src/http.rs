@@ -1,4 +1,5 @@
-//! The one HTTP client, for the vendor and for AWS: `reqwest` with our TLS. One TLS stack, one pool of connections.
+//! The HTTP client for the vendor and for AWS: `reqwest` with the tracker's TLS configuration. One TLS stack, one
+//! connection pool.
 
 use std::time::Duration;
 
@@ -15,42 +16,43 @@ mod coding;
 mod connections;
 mod tls;
 
-/// The longest time for a connection, with its TLS.
+/// Timeout of connecting, TLS handshake included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// The pool keeps an idle connection for this long.
+/// The pool closes a connection that was idle for this long.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A client, cheap to clone. Clones share their connections. It does not follow redirects: neither the vendor nor AWS documents one.
+/// The client. Cheap to clone; clones share their connections. It does not follow redirects: neither the vendor nor
+/// AWS documents one.
 #[derive(Clone, Debug)]
 pub struct Http {
     client: reqwest::Client,
-    /// Makes a connection for each call, and keeps none.
+    /// Opens a new connection for each call and keeps none.
     fresh: reqwest::Client,
     connections: Connections,
 }
 
-/// A call brought no answer. The error never says where the call went, or with what.
+/// Why a call returned no response. Never contains the URL or the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// A URL parser changes the path of the request (`.` and `..`), so the request is not sent.
+    /// URL parsing would change the path (`.` or `..`), so the request is not sent.
     #[error("no URL can be made")]
     NoUrl,
     /// Connection refused, or TLS verification failed.
     #[error("no connection")]
     NoConnection,
-    /// The call took too long.
+    /// The call exceeded its timeout.
     #[error("no answer in time")]
     TimedOut,
-    /// The connection broke before an answer began, or within its head.
+    /// The connection closed before the response, or within its head.
     #[error("connection broken")]
     Broken,
-    /// The connection broke within the body of an answer.
+    /// The connection closed within the response's body.
     #[error("answer cut off")]
     CutOff,
-    /// The answer is longer than the call allows.
+    /// The response's body is longer than the call allows.
     #[error("answer too long")]
     TooLong,
-    /// The body has a content coding that is not known, or is not in the coding that it names. The text says which.
+    /// The content coding is unknown, or the body is not valid in it. The text says which.
     #[error("answer cannot be decoded: {0}")]
     Undecodable(&'static str),
 }
@@ -65,7 +67,7 @@ impl Http {
         let connections = Connections::default();
         let client = |most_idle| {
             let noted = connections.clone();
-            #[allow(clippy::disallowed_methods, reason = "this is the functions' one client")]
+            #[allow(clippy::disallowed_methods, reason = "the one HTTP client of the functions")]
             reqwest::Client::builder()
                 .tls_backend_preconfigured(tls.clone())
                 .connector_layer(MapResponseLayer::new(move |made| noted.note(made)))
@@ -74,14 +76,14 @@ impl Http {
                 .pool_max_idle_per_host(most_idle)
                 .tcp_nodelay(true)
                 .http1_only()
-                // What browsers and curl read, the tracker reads.
+                // Accepts malformed headers that browsers and curl accept.
                 .http1_ignore_invalid_headers_in_responses(true)
                 .http1_allow_spaces_after_header_name_in_responses(true)
                 .http1_allow_obsolete_multiline_headers_in_responses(true)
                 .no_proxy()
                 .redirect(reqwest::redirect::Policy::none())
-                // reqwest repeats nothing, and keeps no copy of a request for it. hyper-util still repeats a request of which nothing
-                // was sent, because its connection of the pool turned out closed.
+                // No retries by reqwest, so it keeps no copy of a request. hyper-util still retries a request of
+                // which nothing was sent because a pooled connection was closed.
                 .retry(reqwest::retry::never().max_retries_per_request(0))
                 .build()
                 .map_err(|error| rustls::Error::General(error.to_string()))
@@ -89,18 +91,18 @@ impl Http {
         Ok(Self { client: client(usize::MAX)?, fresh: client(0)?, connections })
     }
 
-    /// One question without a body: an answer of at most `most` bytes, both as sent and decoded. `patience` is the limit for all of this
-    /// together.
+    /// Sends a request without a body. The response's body is at most `most` bytes, both as sent and decoded.
+    /// `timeout` covers the whole call, a repeat included.
     ///
-    /// The other side may have closed a connection of the pool meanwhile. If such a connection breaks before an answer has come, and the
-    /// method is a safe one, the question is asked once more, on a new connection. Nothing else is repeated: no break of a new
-    /// connection, no timeout, no refusal to connect, no break of a body.
+    /// The server may have closed a pooled connection meanwhile. If a reused connection breaks before a response and
+    /// the method is safe, the request is sent once more, on a new connection. Nothing else is repeated: not a break
+    /// of a new connection, a timeout, a refused connection, or a break within a body.
     ///
-    /// Compressed bodies (gzip, deflate) are decoded, though the request asks for none. If the status is no success, a body that cannot
-    /// be decoded is left out: the status says enough.
+    /// Compressed bodies (gzip, deflate) are decoded although the request asks for `identity`. With an error status,
+    /// a body that cannot be decoded is returned empty: the status is enough.
     ///
     /// # Errors
-    /// See [`CallError`]; any HTTP status is an answer.
+    /// See [`CallError`]. Any HTTP status is a response, not an error.
     pub async fn ask(
         &self,
         request: Request<()>,
@@ -129,7 +131,7 @@ impl Http {
         Ok(Response::from_parts(parts, body))
     }
 
-    /// One call, without a repeat.
+    /// Sends a request once.
     async fn call(
         &self,
         request: Request<Bytes>,
@@ -162,7 +164,7 @@ impl Http {
     }
 }
 
-/// reqwest's form of a request. reqwest normalises paths; a path that this would change is refused.
+/// Converts a request for reqwest. reqwest normalises paths; a path that this would change is refused.
 fn sendable(request: Request<Bytes>) -> Result<reqwest::Request, CallError> {
     let path = request.uri().path().to_owned();
     let request = reqwest::Request::try_from(request).map_err(|_| CallError::NoUrl)?;

@@ -1,4 +1,4 @@
-//! The same client, as the AWS SDKs want it.
+//! The HTTP client as the AWS SDKs' connector.
 
 use std::time::Duration;
 
@@ -20,9 +20,9 @@ use hyper::body::Bytes;
 
 use super::{CallError, Http};
 
-/// One attempt at an AWS call. The SDK repeats it, and has a limit for all attempts together.
+/// Timeout of one attempt. The SDK retries, and has a timeout for all attempts together.
 const AWS_TIMEOUT: Duration = Duration::from_millis(2500);
-/// A page of DynamoDB is 1 MB, and somewhat more as JSON.
+/// A page of DynamoDB is at most 1 MB of data; its JSON is somewhat longer.
 const MAX_AWS_BODY: usize = 16 * 1024 * 1024;
 
 impl From<Http> for SharedHttpClient {
@@ -41,10 +41,10 @@ impl HttpConnector for Http {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let http = self.clone();
         HttpConnectorFuture::new(async move {
-            let user = |what: &'static str| ConnectorError::user(what.into());
+            let user_error = |what: &'static str| ConnectorError::user(what.into());
             let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
             let (parts, body) = request.into_parts();
-            let body = body.bytes().ok_or_else(|| user("streaming bodies are not sent"))?;
+            let body = body.bytes().ok_or_else(|| user_error("streaming bodies are not supported"))?;
             let request = Request::from_parts(parts, Bytes::copy_from_slice(body));
             let answer =
                 Http::call(&http, request, AWS_TIMEOUT, MAX_AWS_BODY).await.map_err(connector_error)?;

@@ -1,4 +1,4 @@
-//! Content codings (RFC 9110, 8.4). None is asked for; some come all the same.
+//! Content codings (RFC 9110, section 8.4). Requests ask for `identity`, but some servers compress all the same.
 
 use std::io::Read;
 
@@ -8,18 +8,19 @@ use hyper::body::Bytes;
 
 use super::CallError;
 
-/// What a gzip body begins with.
+/// The first two bytes of a gzip member.
 const GZIP: &[u8] = &[0x1f, 0x8b];
-/// How much a decoder may add at a time.
+/// Output buffer growth of a decoder, in bytes.
 const STEP: usize = 16 * 1024;
 
-/// `body` without the codings that `headers` name, in at most `most` bytes after each of them.
+/// Removes the codings that `headers` name from `body`, last one first. The result of each step is at most `most`
+/// bytes.
 ///
-/// A label that is not true is passed over: a body that does not begin as gzip does is none, and a body that no other decoder takes is
-/// plain if it begins as a JSON document does.
+/// Wrong labels are ignored: a body labelled gzip without gzip's first bytes is returned as it is, and so is a body
+/// that cannot be decoded but begins like a JSON document.
 ///
 /// # Errors
-/// [`CallError::TooLong`], and nothing is decoded beyond that; [`CallError::Undecodable`].
+/// [`CallError::TooLong`], without decoding any further; [`CallError::Undecodable`].
 pub(super) fn decoded(headers: &HeaderMap, body: Bytes, most: usize) -> Result<Bytes, CallError> {
     if !headers.contains_key(header::CONTENT_ENCODING) {
         return Ok(body);
@@ -51,7 +52,7 @@ fn without(coding: &str, body: Bytes, most: usize) -> Result<Bytes, CallError> {
     }
 }
 
-/// All members; what follows them and is none is left, as browsers do.
+/// Decodes all gzip members. Bytes after the last member are ignored, as browsers do.
 fn gunzip(mut rest: &[u8], most: usize) -> Result<Vec<u8>, CallError> {
     let mut plain = Vec::new();
     while rest.starts_with(GZIP) {
@@ -67,7 +68,7 @@ fn gunzip(mut rest: &[u8], most: usize) -> Result<Vec<u8>, CallError> {
     Ok(plain)
 }
 
-/// `deflate` is zlib's format by the book, and the bare one by some servers.
+/// `deflate` is the zlib format by RFC 9110, but some servers send raw deflate.
 fn inflate(body: &[u8], most: usize) -> Result<Vec<u8>, CallError> {
     match inflated(Decompress::new(true), body, most) {
         Err(CallError::Undecodable(_)) => inflated(Decompress::new(false), body, most),
@@ -75,7 +76,7 @@ fn inflate(body: &[u8], most: usize) -> Result<Vec<u8>, CallError> {
     }
 }
 
-/// Not `flate2`'s readers: they take a stream that is cut off for one that has ended.
+/// `flate2`'s readers are not used: they accept a truncated stream as a complete one.
 fn inflated(mut stream: Decompress, body: &[u8], most: usize) -> Result<Vec<u8>, CallError> {
     let broken = CallError::Undecodable("broken deflate");
     let mut plain = Vec::new();
@@ -97,7 +98,7 @@ fn inflated(mut stream: Decompress, body: &[u8], most: usize) -> Result<Vec<u8>,
     }
 }
 
-/// It begins, after a byte order mark and space, with an object or a list.
+/// Whether the body begins with an object or an array, after an optional byte order mark and spaces.
 fn is_like_json(body: &[u8]) -> bool {
     let text = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
     matches!(text.trim_ascii_start().first(), Some(b'{' | b'['))

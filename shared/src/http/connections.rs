@@ -1,4 +1,5 @@
-//! Which connections are new. Neither reqwest nor hyper-util says it of the connection on which a call broke.
+//! Tracks which connections are new. Neither reqwest nor hyper-util reports this for the connection on which a call
+//! broke.
 
 use std::{
     collections::HashMap,
@@ -13,24 +14,24 @@ use hyper_util::client::legacy::{
     connect::{Connection, HttpInfo},
 };
 
-/// The connections of a client. Clones share them.
+/// The connections of a client. Clones share the state.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Connections(Arc<Mutex<Made>>);
 
 #[derive(Debug, Default)]
 struct Made {
-    /// How many connections were made.
+    /// Number of connections opened so far.
     count: u64,
-    /// Those that have not answered yet, with their numbers in the order in which they were made. Their addresses are their names, so
-    /// there are never more of them than local ports.
+    /// Connections without a response so far, with their numbers in the order of opening. The key is the pair of
+    /// addresses, so the map has at most as many entries as there are local ports.
     silent: HashMap<Addresses, u64>,
 }
 
-/// The local one and the remote one.
+/// Local and remote address.
 type Addresses = (SocketAddr, SocketAddr);
 
 impl Connections {
-    /// Passes on a connection that was just made.
+    /// Records a connection that was just opened, and returns it.
     pub(super) fn note<C: Connection>(&self, connection: C) -> C {
         let mut extras = Extensions::new();
         connection.connected().get_extras(&mut extras);
@@ -42,20 +43,20 @@ impl Connections {
         connection
     }
 
-    /// How many connections were made.
+    /// Number of connections opened so far.
     pub(super) fn made(&self) -> u64 {
         self.lock().count
     }
 
-    /// The connection of an answer with these extras is new no more.
+    /// Records that the connection with these extras has had a response: it is no longer new.
     pub(super) fn answered(&self, extras: &Extensions) {
         if let Some(addresses) = addresses(extras) {
             self.lock().silent.remove(&addresses);
         }
     }
 
-    /// Whether a call that began after `made` connections broke on one of these, or on one that has answered another call since. What
-    /// cannot be parsed is an answer, and no break.
+    /// Whether a call failed on a reused connection: one of the first `made`, or one that has had a response since. A
+    /// response that cannot be parsed is a response, not a broken connection.
     pub(super) fn broke_when_reused(&self, error: &reqwest::Error, made: u64) -> bool {
         let Some(error) = error.source().and_then(|source| source.downcast_ref::<legacy::Error>()) else {
             return false;

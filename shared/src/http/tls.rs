@@ -1,10 +1,11 @@
-//! The TLS of every client.
+//! The TLS configuration of every client.
 
 use std::sync::Arc;
 
 use rustls::{CipherSuite, pki_types::CertificateDer};
 
-/// ring (docs/decisions/2026-11-22-one-http-client.md has the figures), and no roots but Mozilla's and `extra_roots`.
+/// TLS by ring (figures: docs/decisions/2026-11-22-one-http-client.md). Trusts Mozilla's roots and `extra_roots`,
+/// nothing else.
 ///
 /// # Errors
 /// If a root cannot be read, or TLS cannot be set up.
@@ -14,7 +15,8 @@ pub fn tls(extra_roots: &[CertificateDer<'static>]) -> Result<rustls::ClientConf
         roots.add(root.clone())?;
     }
     let mut provider = rustls::crypto::ring::default_provider();
-    // SHA-256 costs a handshake half of what SHA-384 does, and AES of 128 bits is as good as that of 256 for years to come.
+    // The suite with SHA-256 comes first: in a handshake it costs half of what SHA-384 costs, and AES-128 is strong
+    // enough.
     provider.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
     Ok(rustls::ClientConfig::builder_with_provider(Arc::new(provider))
         .with_safe_default_protocol_versions()?
