@@ -1,4 +1,4 @@
-//! The vendor's key and the merchants' tokens: from Secrets Manager, or, for local runs, from the environment.
+//! The vendor's key and the API tokens: from Secrets Manager, or from the environment for local runs.
 
 mod vault;
 
@@ -13,13 +13,13 @@ pub use vault::Vault;
 
 use crate::aws::{Lazy, describe};
 
-/// What a token is good for.
+/// What a token permits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
-    /// Everything but card codes.
+    /// All calls except reading card codes.
     Orders,
-    /// Card codes.
+    /// Reading card codes.
     Cards,
 }
 
@@ -30,7 +30,7 @@ pub struct ApiToken {
     scopes: Vec<Scope>,
 }
 
-/// Which key of the vendor's: the beginning of its SHA-256, in hexadecimal. Tells keys apart and gives none away.
+/// Identifies a vendor key without revealing it: the first 8 bytes of its SHA-256, as 16 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Fingerprint(String);
 
@@ -40,7 +40,7 @@ impl Fingerprint {
         Self(digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
     }
 
-    /// One that was written to the table.
+    /// A fingerprint as the table stores it. Not validated.
     pub fn stored(text: &str) -> Self {
         Self(text.to_owned())
     }
@@ -52,7 +52,7 @@ impl fmt::Display for Fingerprint {
     }
 }
 
-/// The vendor's key (`X-Access-Token`).
+/// The vendor's key, sent as `X-Access-Token`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(from = "SecretString")]
 pub struct VendorKey {
@@ -67,7 +67,7 @@ impl From<SecretString> for VendorKey {
 }
 
 impl VendorKey {
-    /// Which one it is.
+    /// The fingerprint, for logs and the table.
     pub fn fingerprint(&self) -> &Fingerprint {
         &self.fingerprint
     }
@@ -79,18 +79,18 @@ impl ExposeSecret<str> for VendorKey {
     }
 }
 
-/// All secrets of a function.
+/// All secrets of a function; JSON, see [`SecretError::Unreadable`].
 #[derive(Clone, Debug, Deserialize)]
 pub struct Secrets {
     /// The vendor's key.
     #[serde(rename = "oneclickdz_api_key")]
     pub vendor_key: VendorKey,
-    /// Who may ask us. An entry that is no token is left out, and said: it costs the others nothing.
+    /// The API's tokens. An invalid entry is logged and left out; the others stay valid.
     #[serde(default, deserialize_with = "good_tokens")]
     api_tokens: Vec<ApiToken>,
 }
 
-/// The secret could not be read for so long that what is known of tokens is not believed any more.
+/// The secret could not be read for 5 min, so no token is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("tokens cannot be checked: the secret could not be read for five minutes")]
 pub struct TokensUnknown;
@@ -105,16 +105,16 @@ fn good_tokens<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<ApiToken>, D::E
                 "token: fewer than 16 characters".to_owned()
             }
             Ok(_) => return read.ok(),
-            // Never the library's own words: they repeat what stands there.
+            // Only the path: serde's message would repeat the value.
             Err(error) => error.path().to_string(),
         };
-        tracing::error!(entry = index, wrong, "an entry of api_tokens is no token, and is left out");
+        tracing::error!(entry = index, wrong, "an entry of api_tokens is invalid and is left out");
         None
     };
     Ok(entries.into_iter().enumerate().filter_map(token).collect())
 }
 
-/// Where the secrets are.
+/// Where the secrets are read from.
 #[derive(Clone, Debug)]
 pub enum SecretSource {
     /// `SECRET_ID`: a secret in Secrets Manager.
@@ -126,10 +126,10 @@ pub enum SecretSource {
     Environment(Secrets),
 }
 
-/// The secrets cannot be had. Never contains one.
+/// The secrets cannot be read. Never contains a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    /// Secrets Manager failed, refused, or has no value yet.
+    /// Secrets Manager failed or refused, or the secret has no value yet.
     #[error("Secrets Manager could not read {id}: {why}")]
     Unavailable {
         /// Name or ARN.
@@ -137,7 +137,7 @@ pub enum SecretError {
         /// Code and message.
         why: String,
     },
-    /// The secret's text is not what it should be.
+    /// The secret's text is not JSON of the expected form.
     #[error(
         "the secret {id} must be JSON such as {{\"oneclickdz_api_key\": \"…\", \
          \"api_tokens\": [{{\"token\": \"…\", \"scopes\": [\"orders\", \"cards\"]}}]}}: {path} is wrong"
@@ -151,7 +151,7 @@ pub enum SecretError {
 }
 
 impl Secrets {
-    /// For local runs: one vendor key, and tokens with all scopes.
+    /// Secrets for local runs: one vendor key, and tokens with all scopes.
     pub fn local(vendor_key: String, tokens: impl IntoIterator<Item = String>) -> Self {
         let all = |token: String| ApiToken { token: token.into(), scopes: vec![Scope::Orders, Scope::Cards] };
         Self {
@@ -160,7 +160,7 @@ impl Secrets {
         }
     }
 
-    /// The scopes of a token; `None` if nobody has it. Compares with every token, in constant time each.
+    /// The scopes of a token; `None` if no entry has it. Compares with every token, each in constant time.
     pub fn scopes_of(&self, presented: &str) -> Option<&[Scope]> {
         let mut found = None;
         for known in &self.api_tokens {

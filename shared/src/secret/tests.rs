@@ -5,7 +5,7 @@ const SECRET: &str = r#"{"oneclickdz_api_key":"vendor-key","api_tokens":[
     {"token":"everything-0123456789","scopes":["orders","cards"]}]}"#;
 
 #[test]
-fn a_token_has_its_scopes_and_nobody_elses() {
+fn a_token_has_exactly_its_own_scopes() {
     let secrets = Secrets::parse("s", SECRET).unwrap();
     assert_eq!(secrets.scopes_of("orders-only-0123456789"), Some([Scope::Orders].as_slice()));
     assert_eq!(secrets.scopes_of("everything-0123456789"), Some([Scope::Orders, Scope::Cards].as_slice()));
@@ -15,7 +15,7 @@ fn a_token_has_its_scopes_and_nobody_elses() {
 }
 
 #[test]
-fn secrets_do_not_print() {
+fn debug_output_hides_secrets() {
     let printed = format!("{:?}", Secrets::parse("s", SECRET).unwrap());
     for secret in ["vendor-key", "orders-only", "everything"] {
         assert!(!printed.contains(secret), "{printed}");
@@ -23,7 +23,7 @@ fn secrets_do_not_print() {
 }
 
 #[test]
-fn an_entry_that_is_no_token_costs_the_others_nothing() {
+fn an_invalid_token_entry_does_not_affect_the_others() {
     for bad in [
         r#"{"token":"too-short","scopes":["orders"]}"#,
         r#"{"token":"a-token-of-all-0123456789","scopes":["all"]}"#,
@@ -43,7 +43,7 @@ fn an_entry_that_is_no_token_costs_the_others_nothing() {
 }
 
 #[test]
-fn a_secret_in_another_form_is_refused_by_field_and_without_its_text() {
+fn an_invalid_secret_is_refused_with_the_field_but_not_the_value() {
     for (text, path) in [
         ("", "."),
         ("swordfish", "."),

@@ -1,4 +1,4 @@
-//! The secrets as last read, and when they are read again.
+//! The secrets as last read, and the rules for reading them again.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -10,19 +10,22 @@ use jiff::Timestamp;
 use super::{SecretError, SecretSource, Secrets, TokensUnknown};
 use crate::aws::Lazy;
 
-/// A secret is read again at most so often, whatever tokens are presented.
+/// Minimum interval between reads because of an unknown token or a refused key.
 const READ_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
-/// A token that was taken out of the secret is let in for so long at most: what was read longer ago says nothing about tokens.
+/// Tokens of a secret that was read longer ago than this are not accepted. So a removed token works for at most this
+/// long.
 const BELIEVED_FOR: Duration = Duration::from_secs(300);
 
-/// Tokens that were read so long ago are read again, so that a secret that cannot be read for a minute is not felt.
+/// Tokens older than this are read again. The margin to `BELIEVED_FOR` bridges an outage of Secrets Manager of up to
+/// 60 s.
 const FRESH_FOR: Duration = Duration::from_secs(240);
 
-/// While tokens are to be read again and cannot be, it is tried again so often.
+/// Minimum interval between reads while the tokens are older than `FRESH_FOR`.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
-/// The secrets as last read, and the way to read them again: a changed secret is taken up without a deployment.
+/// The secrets as last read, with the means to read them again: a changed secret takes effect without a deployment.
+/// Clones share them.
 #[derive(Clone, Debug)]
 pub struct Vault {
     source: SecretSource,
@@ -33,9 +36,9 @@ pub struct Vault {
 #[derive(Debug)]
 struct Held {
     secrets: Arc<Secrets>,
-    /// When reading was last tried.
+    /// Time of the last attempt to read.
     read_at: Timestamp,
-    /// When it last succeeded.
+    /// Time of the last successful read.
     known_at: Timestamp,
 }
 
@@ -43,7 +46,7 @@ impl Vault {
     /// Reads the secrets.
     ///
     /// # Errors
-    /// If Secrets Manager fails, or the secret is not in its form.
+    /// If Secrets Manager fails, or the secret has another form.
     pub async fn open(
         source: SecretSource,
         manager: impl Into<Lazy<aws_sdk_secretsmanager::Client>>,
@@ -63,11 +66,11 @@ impl Vault {
         self.held().secrets.clone()
     }
 
-    /// The secrets for checking a token. What was taken out of them is good for five minutes at most: if they cannot be read for so long,
-    /// no token is good. The vendor's key goes on being used: the vendor says whether it is good.
+    /// The secrets for checking a token, read again if they are older than 240 s. The vendor's key has no such limit:
+    /// the vendor itself rejects an invalid one.
     ///
     /// # Errors
-    /// [`TokensUnknown`].
+    /// [`TokensUnknown`] if the last successful read is 5 min old.
     pub async fn tokens(&self, now: Timestamp) -> Result<Arc<Secrets>, TokensUnknown> {
         if self.known_for(now) >= FRESH_FOR {
             self.read_unless_tried_within(RETRY_AFTER, now).await;
@@ -75,7 +78,7 @@ impl Vault {
         if self.known_for(now) < BELIEVED_FOR { Ok(self.secrets()) } else { Err(TokensUnknown) }
     }
 
-    /// How old what is held is. Secrets of the environment are never old.
+    /// Age of the secrets. Secrets from the environment never age.
     fn known_for(&self, now: Timestamp) -> Duration {
         match self.source {
             SecretSource::Environment(_) => Duration::ZERO,
@@ -83,17 +86,17 @@ impl Vault {
         }
     }
 
-    /// Reads the secrets again, unless they were read within the last minute: for a key that is refused, or a token that is not known.
-    /// Where they cannot be had, the old ones stay.
+    /// Reads the secrets again for a refused key or an unknown token, unless they were read within the last 60 s. If
+    /// reading fails, returns the old ones.
     pub async fn read_again(&self, now: Timestamp) -> Arc<Secrets> {
         self.read_unless_tried_within(READ_AGAIN_AFTER, now).await
     }
 
     async fn read_unless_tried_within(&self, gap: Duration, now: Timestamp) -> Arc<Secrets> {
-        let wait = |held: &Held| now.duration_since(held.read_at).unsigned_abs() < gap;
+        let is_too_soon = |held: &Held| now.duration_since(held.read_at).unsigned_abs() < gap;
         {
             let mut held = self.held();
-            if wait(&held) {
+            if is_too_soon(&held) {
                 return held.secrets.clone();
             }
             held.read_at = now;
@@ -112,8 +115,8 @@ impl Vault {
         }
     }
 
-    /// The secrets as they were within the last minute, read again if need be; `None` where they cannot be had: what is held may have
-    /// been replaced since.
+    /// The secrets as of the last 60 s, read again if needed. `None` if reading fails: the key may have been replaced
+    /// since the last read.
     pub async fn of_this_minute(&self, now: Timestamp) -> Option<Arc<Secrets>> {
         self.read_again(now).await;
         let held = self.held();
