@@ -1,7 +1,7 @@
-//! The AWS clients' configuration, from the environment that Lambda makes.
+//! The configuration of the AWS clients, from Lambda's environment.
 //!
-//! Without `aws-config`: a function needs neither profiles nor metadata services, and Lambda's credentials are static
-//! for the life of a process.
+//! `aws-config` is not used: a function needs neither profiles nor metadata services, and Lambda's credentials do not
+//! change during the life of a process.
 
 use std::{
     collections::BTreeMap,
@@ -23,7 +23,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::http::Http;
 
-/// What the environment says about AWS.
+/// The AWS settings of the environment.
 #[derive(Clone, Debug)]
 pub struct AwsEnvironment {
     /// `AWS_REGION`.
@@ -34,30 +34,30 @@ pub struct AwsEnvironment {
     pub secret_access_key: SecretString,
     /// `AWS_SESSION_TOKEN`.
     pub session_token: Option<SecretString>,
-    /// `AWS_ENDPOINT_URL`: the local AWS.
+    /// `AWS_ENDPOINT_URL`: the local stack's endpoint.
     pub endpoint_url: Option<String>,
-    /// Where single services are instead (the AWS SDKs' own names for it): see [`Service::endpoint_setting`].
+    /// Endpoints of single services, which override `endpoint_url`: see [`Service::endpoint_setting`].
     pub endpoint_urls: BTreeMap<Service, String>,
 }
 
-/// A service that we call.
+/// An AWS service that the tracker calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Service {
     /// The table.
     DynamoDb,
     /// The bus.
     EventBridge,
-    /// Card codes.
+    /// The key that encrypts card codes.
     Kms,
-    /// The vendor's key and the tokens.
+    /// The vendor's key and the API tokens.
     SecretsManager,
 }
 
 impl Service {
-    /// All of them.
+    /// All services.
     pub const ALL: [Self; 4] = [Self::DynamoDb, Self::EventBridge, Self::Kms, Self::SecretsManager];
 
-    /// `AWS_ENDPOINT_URL_…`, as the AWS SDKs spell it.
+    /// The name of the setting, as the AWS SDKs spell it.
     pub fn endpoint_setting(self) -> &'static str {
         match self {
             Self::DynamoDb => "AWS_ENDPOINT_URL_DYNAMODB",
@@ -68,7 +68,8 @@ impl Service {
     }
 }
 
-/// One configuration for all clients: behaviour pinned, three attempts, and no call longer than 5 s.
+/// The configuration of all clients: pinned behaviour version, three attempts, at most 5 s for a call with its
+/// attempts.
 pub fn sdk_config(environment: &AwsEnvironment, http: Http) -> SdkConfig {
     let credentials = Credentials::new(
         &environment.access_key_id,
@@ -77,7 +78,7 @@ pub fn sdk_config(environment: &AwsEnvironment, http: Http) -> SdkConfig {
         None,
         "environment",
     );
-    // The limit of one attempt is the HTTP client's own.
+    // The timeout of one attempt is in the HTTP client.
     let timeouts = TimeoutConfig::builder().operation_timeout(Duration::from_secs(5)).build();
     let mut config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
@@ -87,15 +88,15 @@ pub fn sdk_config(environment: &AwsEnvironment, http: Http) -> SdkConfig {
         .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
         .retry_config(RetryConfig::standard().with_max_attempts(3))
         .timeout_config(timeouts)
-        // For the life of a process: nothing to keep, and nothing to refresh.
+        // The credentials are static, so a cache brings nothing.
         .identity_cache(IdentityCache::no_cache())
-        // No answer is a stream: the timeouts see to it.
+        // No response is a stream: the timeouts are enough.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
     config.set_endpoint_url(environment.endpoint_url.clone());
     config.build()
 }
 
-/// The same for one service, which may be elsewhere.
+/// `config` with the endpoint of `service`, if the environment sets one.
 pub fn of_service(environment: &AwsEnvironment, config: &SdkConfig, service: Service) -> SdkConfig {
     let config = config.clone();
     match environment.endpoint_urls.get(&service) {
@@ -104,18 +105,18 @@ pub fn of_service(environment: &AwsEnvironment, config: &SdkConfig, service: Ser
     }
 }
 
-/// A client that is made when it is first needed: each costs half a million instructions of a start.
+/// A client that is created on first use: creating one costs half a million instructions of a cold start.
 pub struct Lazy<C>(Arc<LazyLock<C, Make<C>>>);
 
 type Make<C> = Box<dyn FnOnce() -> C + Send>;
 
 impl<C> Lazy<C> {
-    /// Made by `make`.
+    /// A client that `make` creates on first use.
     pub fn new(make: impl FnOnce() -> C + Send + 'static) -> Self {
         Self(Arc::new(LazyLock::new(Box::new(make))))
     }
 
-    /// The client.
+    /// The client; creates it if needed.
     pub fn get(&self) -> &C {
         &self.0
     }
@@ -139,7 +140,7 @@ impl<C> fmt::Debug for Lazy<C> {
     }
 }
 
-/// An AWS error in one line: its code and message, or what broke on the way. Never the request.
+/// An AWS error in one line: code and message, or the kind of transport failure. Never contains the request.
 pub fn describe<E, R>(error: &SdkError<E, R>) -> String
 where
     E: ProvideErrorMetadata,
@@ -159,7 +160,7 @@ where
 
 #[cfg(test)]
 impl AwsEnvironment {
-    /// Any credentials, at this endpoint.
+    /// Dummy credentials and `endpoint` for all services.
     pub(crate) fn for_tests(endpoint: &str) -> Self {
         Self {
             region: "eu-west-3".to_owned(),

@@ -1,4 +1,4 @@
-//! Card codes, encrypted with KMS before they reach the table and decrypted for `/card` alone.
+//! Card codes: encrypted with KMS before they are stored, decrypted only for `/card`.
 
 use aws_sdk_kms::primitives::Blob;
 use secrecy::{ExposeSecret, SecretString};
@@ -8,15 +8,15 @@ use crate::{
     order::{OrderKey, SealedCard},
 };
 
-/// The KMS key that seals card codes. Encryption context: product and id, so that a ciphertext is of use for no other
-/// order.
+/// The KMS key for card codes. The encryption context is product and id, so a ciphertext cannot be decrypted for
+/// another order.
 #[derive(Clone, Debug)]
 pub struct CardSafe {
     kms: Lazy<aws_sdk_kms::Client>,
     key_id: String,
 }
 
-/// KMS did not do it.
+/// A KMS call failed.
 #[derive(Debug, thiserror::Error)]
 #[error("KMS could not {what}: {why}")]
 pub struct CardError {
@@ -30,7 +30,7 @@ impl CardSafe {
         Self { kms: kms.into(), key_id }
     }
 
-    /// Encrypts a code.
+    /// Encrypts a card code. KMS takes at most 4 KB.
     ///
     /// # Errors
     /// If KMS fails or refuses.
@@ -54,10 +54,10 @@ impl CardSafe {
         Ok(SealedCard { ciphertext, masked: SealedCard::mask(code) })
     }
 
-    /// Decrypts a code.
+    /// Decrypts a card code.
     ///
     /// # Errors
-    /// If KMS fails or refuses: only the role of `status` may.
+    /// If KMS fails or refuses: only the role of the function `status` may decrypt.
     pub async fn open(&self, order: &OrderKey, card: &SealedCard) -> Result<SecretString, CardError> {
         let opened = self
             .kms
@@ -70,7 +70,8 @@ impl CardSafe {
             .send()
             .await
             .map_err(|error| CardError { what: "decrypt a card code", why: describe(&error) })?;
-        let unreadable = || CardError { what: "decrypt a card code", why: "no text came out".to_owned() };
+        let unreadable =
+            || CardError { what: "decrypt a card code", why: "the plaintext is not UTF-8".to_owned() };
         let text = String::from_utf8(opened.plaintext.ok_or_else(unreadable)?.into_inner());
         text.map(SecretString::from).map_err(|_| unreadable())
     }

@@ -1,5 +1,6 @@
-//! What the functions of the top-up tracker share. Start at [`refresh`]: the one path that every trigger takes.
-#![cfg_attr(test, allow(clippy::too_many_lines, reason = "tables and stories of tests"))]
+//! The crate that all functions of the top-up tracker share. Start at [`refresh`]: the path of an order, which every
+//! trigger uses.
+#![cfg_attr(test, allow(clippy::too_many_lines, reason = "tests hold long tables"))]
 
 pub mod aws;
 pub mod cards;

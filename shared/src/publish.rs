@@ -1,4 +1,4 @@
-//! Publishing events on the bus, lowest `seq` first.
+//! Publishes events on the EventBridge bus, lowest `seq` first.
 
 use aws_sdk_eventbridge::{
     Client,
@@ -14,30 +14,30 @@ use crate::{
     rate_limiter::VendorEvent,
 };
 
-/// One `PutEvents` takes ten entries (EventBridge quotas) …
+/// `PutEvents` takes at most 10 entries (EventBridge quota) …
 const MAX_ENTRIES: usize = 10;
-/// … and 256 KiB in all; this leaves room for what is not the detail.
+/// … and 256 KiB in total. This counts details only, and leaves room for the other fields.
 const MAX_BYTES: usize = 240 * 1024;
 
-/// Puts events on the bus.
+/// A client of one event bus.
 #[derive(Clone, Debug)]
 pub struct Publisher {
     client: Lazy<Client>,
     bus: String,
 }
 
-/// How far publishing came. What is not out stays in the outbox.
+/// The result of publishing. Events that were not published stay in the outbox.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Published {
-    /// Number of the last event that is out, and all before it.
+    /// `seq` of the last event that was published; all before it were published too. `None`: no event was.
     pub up_to: Option<u32>,
-    /// How many went out.
+    /// How many events were published.
     pub count: usize,
-    /// Why it stopped before the end.
+    /// Why publishing stopped before the last event; `None`: it did not.
     pub stopped: Option<String>,
 }
 
-/// What is put on the bus of an event, whatever it is about.
+/// The fields of an event that go on the bus, for events about orders and about keys.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
     seq: u32,
@@ -61,13 +61,13 @@ impl<'a> From<&'a VendorEvent> for Entry<'a> {
 }
 
 impl Publisher {
-    /// `bus`: the event bus by name.
+    /// `bus`: name of the event bus.
     pub fn new(client: impl Into<Lazy<Client>>, bus: String) -> Self {
         Self { client: client.into(), bus }
     }
 
-    /// Publishes `events`, which are ascending, and stops after the call in which one did not go out: what came after it in
-    /// that call may be heard before it, and again.
+    /// Publishes `events`, which must be in ascending order. Stops after the first call with a failed entry: later
+    /// entries of that call may have been delivered, and are published again.
     pub async fn publish<'a, E>(&self, events: &'a [E]) -> Published
     where
         Entry<'a>: From<&'a E>,
@@ -106,7 +106,7 @@ impl Publisher {
     }
 }
 
-/// Why an entry did not go out. A call that succeeds may still refuse entries, one by one.
+/// The error of one entry. `PutEvents` may succeed as a call and still refuse single entries.
 fn refused(result: Option<&PutEventsResultEntry>) -> Option<String> {
     let Some(result) = result else { return Some("EventBridge did not answer for this entry".to_owned()) };
     let code = result.error_code()?;

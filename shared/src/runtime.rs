@@ -1,14 +1,14 @@
-//! The async runtime of a function: one thread, since it answers one event at a time.
+//! The async runtime of a function. It has one thread, since a function handles one event at a time.
 
 use std::io;
 
 use tokio::runtime::{Builder, Runtime};
 
-/// One thread, and one more for checking names up, which blocks: otherwise a start makes three of them, each with memory of its
-/// own.
+/// A runtime with one worker thread and at most one blocking thread, for DNS lookups. Without that limit a start
+/// makes three blocking threads, each with its own stack.
 ///
 /// # Errors
-/// If the system has no more handles.
+/// If the system has no file handles left.
 pub fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().max_blocking_threads(1).build()
 }

@@ -1,7 +1,7 @@
-//! Logs: JSON lines with an RFC 3339 `timestamp` (without one, Lambda files every line as INFO), and one summary line
-//! per invocation that carries its metrics in CloudWatch's embedded metric format.
+//! Logs: JSON lines with an RFC 3339 `timestamp` (Lambda files lines without one as INFO), and one summary line per
+//! invocation with metrics in CloudWatch's embedded metric format.
 //!
-//! Never logged: keys, tokens, card codes, bodies of the vendor's, phone numbers.
+//! Never logged: keys, tokens, card codes, bodies of the vendor's answers, phone numbers.
 
 use std::{io::Write, sync::OnceLock};
 
@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 use tracing::Level;
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
-/// Installs the subscriber. Call once, at start. `level` is for our own lines; of libraries only warnings are heard, since
-/// what they say below that can hold whole requests, and a request to KMS holds a card code.
+/// Installs the subscriber. Call once, at start. `level` applies to the tracker's own lines. Libraries log warnings
+/// and errors only: their lower levels can contain whole requests, and a request to KMS contains a card code.
 pub fn init(level: Level) {
     let lines = tracing_subscriber::fmt::layer()
         .json()
@@ -21,27 +21,27 @@ pub fn init(level: Level) {
         .with_span_list(false)
         .with_target(false)
         .with_writer(std::io::stdout);
-    tracing_subscriber::registry().with(lines).with(heard(level)).init();
+    tracing_subscriber::registry().with(lines).with(log_targets(level)).init();
 }
 
-fn heard(level: Level) -> Targets {
+fn log_targets(level: Level) -> Targets {
     let ours = ["shared", "status", "poller", "recheck"].map(|name| (name, level));
     Targets::new().with_default(level.min(Level::WARN)).with_targets(ours)
 }
 
-/// What a metric counts.
+/// The unit of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Unit {
-    /// Things.
+    /// A number without a unit.
     Count,
-    /// Time.
+    /// Seconds.
     Seconds,
 }
 
-/// The line that ends an invocation.
+/// The summary line at the end of an invocation.
 ///
-/// Its metrics are in the namespace `TopupTracker` and have one dimension, `stack`, so that two stacks in one account do
-/// not mix. The function is a field and no dimension: each more would be paid for again, and names tell them apart.
+/// Its metrics are in the namespace `TopupTracker` with one dimension, `stack`, so that two stacks in one account do
+/// not mix. The function is a field, not a dimension: CloudWatch bills each combination of name and dimensions.
 #[derive(Debug)]
 pub struct Summary {
     function: &'static str,
@@ -50,31 +50,31 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Of a function, by name.
+    /// An empty summary of the function named `function`.
     pub fn new(function: &'static str) -> Self {
         Self { function, fields: Map::new(), metrics: Vec::new() }
     }
 
-    /// Adds a field.
+    /// Adds a field to the line.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.fields.insert(name.to_owned(), value.into());
         self
     }
 
-    /// Adds a count, also as a metric of that name. A count of 0 is left out: a sum loses nothing.
+    /// Adds a count, as a field and as a metric. A count of 0 is left out: it changes no sum.
     #[must_use]
     pub fn count(self, name: &'static str, value: usize) -> Self {
         if value == 0 { self } else { self.gauge(name, value as u64, Unit::Count) }
     }
 
-    /// Adds a count that is no metric. A count of 0 is left out.
+    /// Adds a count as a field only. A count of 0 is left out.
     #[must_use]
     pub fn field(self, name: &'static str, value: usize) -> Self {
         if value == 0 { self } else { self.with(name, value) }
     }
 
-    /// Adds what was measured, also as a metric of that name.
+    /// Adds a measured value, as a field and as a metric. 0 is kept.
     #[must_use]
     pub fn gauge(mut self, name: &'static str, value: u64, unit: Unit) -> Self {
         self.fields.insert(name.to_owned(), value.into());
@@ -82,11 +82,11 @@ impl Summary {
         self
     }
 
-    /// Writes it.
+    /// Writes the line to standard output.
     pub fn log(self, now: Timestamp) {
         let mut line = self.line(now, stack_name());
         line.push(b'\n');
-        // Nothing can be done about a standard output that is closed.
+        // An error is ignored: without a standard output there is nowhere to report it.
         let _ = std::io::stdout().write_all(&line);
     }
 
@@ -124,7 +124,7 @@ struct Line<'a> {
     aws: Option<Embedded<'a>>,
 }
 
-/// CloudWatch's embedded metric format.
+/// The `_aws` object of CloudWatch's embedded metric format.
 #[derive(Serialize)]
 struct Embedded<'a> {
     #[serde(rename = "Timestamp")]
@@ -148,13 +148,10 @@ struct Metric {
     unit: Unit,
 }
 
-/// `STACK_NAME`, which the template sets.
+/// `STACK_NAME`, which the template sets; `none` without it.
 fn stack_name() -> &'static str {
     static NAME: OnceLock<String> = OnceLock::new();
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "a name for metrics and no setting: nothing else depends on it"
-    )]
+    #[allow(clippy::disallowed_methods, reason = "names the metrics' dimension; no behaviour depends on it")]
     NAME.get_or_init(|| std::env::var("STACK_NAME").unwrap_or_else(|_| "none".to_owned()))
 }
 
@@ -165,9 +162,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn libraries_are_heard_when_they_warn_and_never_below() {
-        let targets = heard(Level::TRACE);
-        for (target, level, is_heard) in [
+    fn libraries_log_warnings_and_errors_only() {
+        let targets = log_targets(Level::TRACE);
+        for (target, level, is_logged) in [
             ("shared::refresh", Level::TRACE, true),
             ("poller", Level::DEBUG, true),
             ("aws_smithy_runtime::client::orchestrator", Level::TRACE, false),
@@ -175,13 +172,13 @@ mod tests {
             ("hyper_util", Level::INFO, false),
             ("lambda_runtime", Level::WARN, true),
         ] {
-            assert_eq!(targets.would_enable(target, &level), is_heard, "{target} {level}");
+            assert_eq!(targets.would_enable(target, &level), is_logged, "{target} {level}");
         }
-        assert!(!heard(Level::ERROR).would_enable("lambda_runtime", &Level::WARN));
+        assert!(!log_targets(Level::ERROR).would_enable("lambda_runtime", &Level::WARN));
     }
 
     #[test]
-    fn a_summary_is_one_line_of_embedded_metrics() {
+    fn a_summary_is_one_line_with_embedded_metrics() {
         let now = Timestamp::from_millisecond(1_700_000_000_000).unwrap();
         let summary = Summary::new("poller").with("order", "mobile/1").count("checks", 2).count("failed", 0);
         let line = summary.gauge("oldest_due_seconds", 61, Unit::Seconds).line(now, "tracker");
@@ -200,6 +197,6 @@ mod tests {
             }])
         );
         let quiet = Summary::new("poller").count("checks", 0).field("due", 0).line(now, "tracker");
-        assert!(!String::from_utf8(quiet).unwrap().contains("_aws"), "nothing to tell");
+        assert!(!String::from_utf8(quiet).unwrap().contains("_aws"), "without metrics there is no _aws");
     }
 }

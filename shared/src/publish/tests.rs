@@ -26,7 +26,7 @@ fn events(count: u32, bytes: usize) -> Vec<Event> {
     (1..=count).map(event).collect()
 }
 
-/// EventBridge that takes all entries but the one of this place in each call.
+/// An EventBridge that refuses the entry at index `refused` of each call.
 async fn eventbridge(refused: Option<usize>) -> MockServer {
     let server = MockServer::start().await;
     let answer = move |request: &wiremock::Request| {
@@ -53,7 +53,7 @@ async fn sizes_of_calls(server: &MockServer) -> Vec<usize> {
 }
 
 #[tokio::test]
-async fn events_go_out_in_calls_of_ten() {
+async fn publishes_at_most_ten_events_per_call() {
     let server = eventbridge(None).await;
     let published = publisher(&server).await.publish(&events(23, 10)).await;
     assert_eq!(published, Published { up_to: Some(23), count: 23, stopped: None });
@@ -68,7 +68,7 @@ async fn splits_batches_below_256_kib() {
 }
 
 #[tokio::test]
-async fn it_stops_before_an_entry_that_is_refused_though_the_call_succeeds() {
+async fn stops_at_a_refused_entry_of_a_successful_call() {
     for (refused, up_to) in [(0, None), (1, Some(1)), (4, Some(4))] {
         let server = eventbridge(Some(refused)).await;
         let published = publisher(&server).await.publish(&events(5, 10)).await;
