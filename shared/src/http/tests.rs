@@ -23,7 +23,8 @@ use super::*;
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
-/// Answers each request on each connection with `answer`, then keeps the connection, or closes it; counts the connections.
+/// A server that answers each request with `answer`, then keeps or closes the connection. Returns its address and the
+/// number of connections.
 async fn server(answer: &'static str, keep: bool) -> (Uri, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
@@ -60,7 +61,7 @@ async fn get_within(timeout: Duration, http: &Http, to: &Uri) -> Result<Bytes, C
 }
 
 #[tokio::test]
-async fn calls_one_after_the_other_share_a_connection() {
+async fn sequential_calls_share_a_connection() {
     let (to, connections) = server(OK, true).await;
     let http = Http::new(&[]).unwrap();
     for _ in 0..3 {
@@ -70,14 +71,14 @@ async fn calls_one_after_the_other_share_a_connection() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_reached_is_no_connection() {
-    let nobody = Uri::from_static("http://127.0.0.1:9/");
-    assert_eq!(get(&Http::new(&[]).unwrap(), &nobody).await, Err(CallError::NoConnection));
+async fn a_refused_connection_is_no_connection() {
+    let closed_port = Uri::from_static("http://127.0.0.1:9/");
+    assert_eq!(get(&Http::new(&[]).unwrap(), &closed_port).await, Err(CallError::NoConnection));
 }
 
-/// The URL of a request is sent as it is, or not at all.
+/// A request's path is sent unchanged or not at all.
 #[tokio::test]
-async fn a_path_that_would_change_is_not_asked() {
+async fn a_path_that_url_parsing_would_change_is_not_sent() {
     let (to, connections) = server(OK, true).await;
     let http = Http::new(&[]).unwrap();
     for path in ["v3/..", "v3/.", "v3/../v4", "v3/%2e%2E", "v3/a\"b"] {
@@ -92,9 +93,9 @@ async fn a_path_that_would_change_is_not_asked() {
     }
 }
 
-/// Each way in which there is no answer has a name, and none says where the call went.
+/// Each failure has its error, and no error contains the URL.
 #[tokio::test]
-async fn what_goes_wrong_has_a_name() {
+async fn each_failure_has_its_error() {
     let rows = [
         ("", true, CallError::TimedOut),
         ("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf", true, CallError::TimedOut),
@@ -111,7 +112,7 @@ async fn what_goes_wrong_has_a_name() {
     }
 }
 
-/// A server's TLS for `localhost`, and the root that vouches for it.
+/// TLS of a server for `localhost`, and the root certificate for it.
 fn localhost() -> (TlsAcceptor, CertificateDer<'static>) {
     let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let own_key = rustls::pki_types::PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
@@ -125,7 +126,7 @@ fn localhost() -> (TlsAcceptor, CertificateDer<'static>) {
 }
 
 #[tokio::test]
-async fn a_root_of_ones_own_is_trusted_and_only_when_named() {
+async fn an_extra_root_is_trusted_only_when_given() {
     let (acceptor, own) = localhost();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let to: Uri = format!("https://localhost:{}/", listener.local_addr().unwrap().port()).parse().unwrap();
@@ -146,44 +147,44 @@ async fn a_root_of_ones_own_is_trusted_and_only_when_named() {
     assert_eq!(get(&Http::new(&[own]).unwrap(), &to).await.unwrap(), "ok");
 }
 
-/// What a server does with a request, or with a connection before there is one.
+/// What a scripted server does with a request, or with a new connection.
 #[derive(Clone, Debug)]
 enum Act {
-    /// Answers, and keeps the connection.
+    /// Answers and keeps the connection.
     Answer(Vec<u8>),
-    /// Answers when it is told to, and keeps the connection.
-    AnswerWhenTold,
-    /// Answers, and does this when it is told to.
+    /// Answers on a signal and keeps the connection.
+    AnswerOnSignal,
+    /// Answers, then does this on a signal.
     AnswerThen(Box<Act>),
-    /// Answers with this and closes the connection.
+    /// Answers with this text and closes the connection.
     Last(&'static str),
     /// Closes with FIN.
     Close,
     /// Closes with RST.
     Reset,
-    /// Says nothing more.
+    /// Sends nothing more.
     Silence,
-    /// Resets when it is told to.
-    ResetWhenTold,
+    /// Closes with RST on a signal.
+    ResetOnSignal,
 }
 
 fn good() -> Act {
     Act::Answer(OK.into())
 }
 
-/// By number of the connection: what a server does with it at once.
+/// By connection number: what the server does when it accepts the connection.
 type Greeting = fn(usize) -> Option<Act>;
-/// By number of the connection and of the request on it: what a server does with the request.
+/// By connection number and request number: what the server does with the request.
 type Script = fn(usize, usize) -> Act;
 
-/// A server that follows a script. Connections and the requests on each are counted from 0.
+/// A server that follows a script. Connections, and requests on each, are numbered from 0.
 struct Scripted {
     to: Uri,
     requests: Arc<AtomicUsize>,
     connections: Arc<AtomicUsize>,
-    /// A word for each request that has come.
-    came: mpsc::UnboundedReceiver<()>,
-    told: Arc<Notify>,
+    /// One message per request received.
+    received: mpsc::UnboundedReceiver<()>,
+    signal: Arc<Notify>,
 }
 
 impl Scripted {
@@ -191,23 +192,29 @@ impl Scripted {
         Self::with_greeting(|_| None, script).await
     }
 
-    /// `greeting` is what it does with a connection at once.
+    /// `greeting`: what the server does when it accepts a connection.
     async fn with_greeting(greeting: Greeting, script: Script) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let to = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
-        let (came_in, came) = mpsc::unbounded_channel();
-        let server =
-            Self { to, requests: Arc::default(), connections: Arc::default(), came, told: Arc::default() };
-        let (requests, connections, told) =
-            (server.requests.clone(), server.connections.clone(), server.told.clone());
+        let (received_sender, received) = mpsc::unbounded_channel();
+        let server = Self {
+            to,
+            requests: Arc::default(),
+            connections: Arc::default(),
+            received,
+            signal: Arc::default(),
+        };
+        let (requests, connections, signal) =
+            (server.requests.clone(), server.connections.clone(), server.signal.clone());
         tokio::spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 let connection = connections.fetch_add(1, Ordering::SeqCst);
-                let (requests, told, came_in) = (requests.clone(), told.clone(), came_in.clone());
+                let (requests, signal, received_sender) =
+                    (requests.clone(), signal.clone(), received_sender.clone());
                 tokio::spawn(async move {
                     if let Some(act) = greeting(connection) {
-                        return done(stream, act, &told).await.map_or((), drop);
+                        return perform(stream, act, &signal).await.map_or((), drop);
                     }
                     for nth in 0.. {
                         let mut asked = Vec::new();
@@ -218,8 +225,10 @@ impl Scripted {
                             return;
                         }
                         requests.fetch_add(1, Ordering::SeqCst);
-                        let _ = came_in.send(());
-                        let Some(kept) = done(stream, script(connection, nth), &told).await else { return };
+                        let _ = received_sender.send(());
+                        let Some(kept) = perform(stream, script(connection, nth), &signal).await else {
+                            return;
+                        };
                         stream = kept;
                     }
                 });
@@ -237,46 +246,46 @@ impl Scripted {
     }
 }
 
-/// `None`: the connection is gone.
-async fn done(mut stream: TcpStream, act: Act, told: &Notify) -> Option<TcpStream> {
+/// Carries out `act`. `None`: the connection is closed.
+async fn perform(mut stream: TcpStream, act: Act, signal: &Notify) -> Option<TcpStream> {
     match act {
         Act::Answer(answer) => {
             stream.write_all(&answer).await.ok()?;
             return Some(stream);
         }
-        Act::AnswerWhenTold => {
-            told.notified().await;
+        Act::AnswerOnSignal => {
+            signal.notified().await;
             stream.write_all(OK.as_bytes()).await.ok()?;
             return Some(stream);
         }
         Act::AnswerThen(then) => {
             stream.write_all(OK.as_bytes()).await.ok()?;
-            told.notified().await;
-            return Box::pin(done(stream, *then, told)).await;
+            signal.notified().await;
+            return Box::pin(perform(stream, *then, signal)).await;
         }
         Act::Last(answer) => stream.write_all(answer.as_bytes()).await.ok()?,
         Act::Close => {}
         Act::Reset => stream.set_zero_linger().unwrap(),
         Act::Silence => std::future::pending().await,
-        Act::ResetWhenTold => {
-            told.notified().await;
+        Act::ResetOnSignal => {
+            signal.notified().await;
             stream.set_zero_linger().unwrap();
         }
     }
     None
 }
 
-fn question(to: &Uri) -> Request<()> {
+fn get_request(to: &Uri) -> Request<()> {
     Request::get(to).body(()).unwrap()
 }
 
 async fn ask(http: &Http, to: &Uri) -> Result<Bytes, CallError> {
-    http.ask(question(to), Duration::from_secs(30), 1000).await.map(Response::into_body)
+    http.ask(get_request(to), Duration::from_secs(30), 1000).await.map(Response::into_body)
 }
 
-/// Each connection answers once: whoever asks on it again finds it reset, or closed.
+/// Each connection answers once; a second request on it meets a reset or a close.
 #[tokio::test]
-async fn a_server_that_breaks_every_reused_connection_loses_no_call() {
+async fn a_break_of_a_reused_connection_loses_no_call() {
     let ways: [Script; 2] = [
         |_, nth| if nth == 0 { good() } else { Act::Reset },
         |_, nth| if nth == 0 { good() } else { Act::Close },
@@ -296,9 +305,9 @@ async fn a_server_that_breaks_every_reused_connection_loses_no_call() {
     }
 }
 
-/// Many calls at once leave connections in the pool, some of which were never asked anything; then all of them die.
+/// Concurrent calls leave connections in the pool, some of them never used; then all of them break.
 #[tokio::test]
-async fn calls_at_once_are_answered_too() {
+async fn concurrent_calls_are_answered_after_breaks() {
     let server = Scripted::start(|_, nth| if nth == 0 { good() } else { Act::Reset }).await;
     let http = Http::new(&[]).unwrap();
     for _ in 0..20 {
@@ -306,25 +315,25 @@ async fn calls_at_once_are_answered_too() {
         let answers = futures_util::future::join_all((0..8).map(|_| ask(&http, &server.to))).await;
         assert!(answers.iter().all(|answer| answer.as_ref().is_ok_and(|body| body == "ok")), "{answers:?}");
         assert!(server.requests() - before <= 16);
-        // One by one: what a question is asked on again is not the next dead connection of the pool.
+        // A single call: its repeat must not use the next broken connection of the pool.
         assert_eq!(ask(&http, &server.to).await.unwrap(), "ok");
     }
 }
 
 #[tokio::test]
-async fn it_is_asked_again_on_a_connection_that_is_new() {
+async fn a_request_is_repeated_on_a_new_connection() {
     let mut server = Scripted::start(|connection, nth| match (connection, nth) {
-        (0, 0) => Act::AnswerWhenTold,
+        (0, 0) => Act::AnswerOnSignal,
         (1 | 2, 0) => good(),
         _ => Act::Reset,
     })
     .await;
     let http = Http::new(&[]).unwrap();
-    // Two calls at once leave two connections in the pool.
+    // Two concurrent calls leave two connections in the pool.
     let (first, second) = tokio::join!(ask(&http, &server.to), async {
-        server.came.recv().await.unwrap();
+        server.received.recv().await.unwrap();
         let second = ask(&http, &server.to).await;
-        server.told.notify_one();
+        server.signal.notify_one();
         second
     });
     assert_eq!((first.unwrap(), second.unwrap()), (Bytes::from("ok"), Bytes::from("ok")));
@@ -333,9 +342,9 @@ async fn it_is_asked_again_on_a_connection_that_is_new() {
     assert_eq!((server.requests(), server.connections()), (4, 3));
 }
 
-/// Connections that end in each way while the pool keeps them.
+/// Pooled connections that close in each possible way.
 #[tokio::test]
-async fn a_kept_connection_that_is_gone_costs_no_call() {
+async fn a_closed_pooled_connection_loses_no_call() {
     const LATE: &str = "HTTP/1.1 408 Late\r\ncontent-length: 0\r\n\r\n";
     fn then(act: Act) -> Act {
         Act::AnswerThen(Box::new(act))
@@ -348,17 +357,17 @@ async fn a_kept_connection_that_is_gone_costs_no_call() {
         |connection, nth| if (connection, nth) == (0, 1) { Act::Reset } else { good() },
     ];
     for (row, script) in rows.into_iter().enumerate() {
-        // How much the client has noticed before it asks is chance; more or less turns make it differ.
+        // It is a race how much of the close the client has processed before the call; the number of turns varies it.
         for turns in 0..20 {
             let server = Scripted::start(script).await;
             let http = Http::new(&[]).unwrap();
             assert_eq!(ask(&http, &server.to).await.unwrap(), "ok");
-            server.told.notify_one();
+            server.signal.notify_one();
             for _ in 0..turns {
                 tokio::task::yield_now().await;
             }
             let answer = ask(&http, &server.to).await;
-            // The word that nobody asked for may be taken for the answer, by HTTP's own rules.
+            // The unrequested 408 may be taken for the answer, by HTTP's rules.
             let good = |body: &Bytes| body == "ok" || (row == 2 && body.is_empty());
             assert!(answer.as_ref().is_ok_and(good), "row {row}, {turns} turns: {answer:?}");
             assert!(server.requests() <= 3 && server.connections() <= 2, "row {row}, {turns} turns");
@@ -366,23 +375,25 @@ async fn a_kept_connection_that_is_gone_costs_no_call() {
     }
 }
 
-/// Two calls wait for connections of their own. The second takes the connection that the first has used, and its own goes to the pool
-/// unused. For the second call the one is not new any more; for later calls the other is not new either.
+/// Two calls each open a connection. The second call takes the connection that the first has used, and its own goes
+/// to the pool unused. For the second call the first connection is no longer new; for later calls the unused one is
+/// not new either.
 #[tokio::test]
-async fn a_connection_is_new_for_one_call() {
+async fn a_connection_is_new_for_one_call_only() {
     let (acceptor, own) = localhost();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let to: Uri = format!("https://localhost:{}/", listener.local_addr().unwrap().port()).parse().unwrap();
     let requests = Arc::new(Mutex::new(Vec::new()));
-    let (told, ready) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (seen, tell, is_ready) = (requests.clone(), told.clone(), ready.clone());
+    let (signal, ready) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (request_log, release, is_ready) = (requests.clone(), signal.clone(), ready.clone());
     tokio::spawn(async move {
         for number in 0.. {
             let (stream, _) = listener.accept().await.unwrap();
-            let (acceptor, seen, told, ready) = (acceptor.clone(), seen.clone(), told.clone(), ready.clone());
+            let (acceptor, request_log, signal, ready) =
+                (acceptor.clone(), request_log.clone(), signal.clone(), ready.clone());
             tokio::spawn(async move {
                 if number == 1 {
-                    told.notified().await;
+                    signal.notified().await;
                 }
                 let mut stream = acceptor.accept(stream).await.unwrap();
                 if number == 1 {
@@ -394,8 +405,8 @@ async fn a_connection_is_new_for_one_call() {
                         continue;
                     }
                     asked.clear();
-                    seen.lock().unwrap().push(number);
-                    let served = seen.lock().unwrap().iter().filter(|asked| **asked == number).count();
+                    request_log.lock().unwrap().push(number);
+                    let served = request_log.lock().unwrap().iter().filter(|asked| **asked == number).count();
                     // The first connection breaks at its second request, and the second at its first.
                     if number + served == 2 && number < 2 {
                         stream.get_ref().0.set_zero_linger().unwrap();
@@ -410,22 +421,22 @@ async fn a_connection_is_new_for_one_call() {
     let (first, second) = tokio::join!(ask(&http, &to), ask(&http, &to));
     assert_eq!((first.unwrap(), second.unwrap()), (Bytes::from("ok"), Bytes::from("ok")));
     assert_eq!(*requests.lock().unwrap(), [0, 0, 2]);
-    tell.notify_one();
+    release.notify_one();
     is_ready.notified().await;
-    // The client's side is ready before the server's; a moment, and the connection is in the pool.
+    // The client finishes its handshake before the server does; after this pause the connection is in the pool.
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(ask(&http, &to).await.unwrap(), "ok");
     assert_eq!(*requests.lock().unwrap(), [0, 0, 2, 1, 3]);
 }
 
 #[tokio::test]
-async fn what_breaks_on_a_new_connection_is_not_asked_again() {
+async fn a_break_of_a_new_connection_is_not_repeated() {
     for way in [(|_, _| Act::Close) as Script, |_, _| Act::Reset] {
         let server = Scripted::start(way).await;
         assert_eq!(ask(&Http::new(&[]).unwrap(), &server.to).await, Err(CallError::Broken));
         assert_eq!((server.requests(), server.connections()), (1, 1));
     }
-    // Not even if it was closed before anything was asked.
+    // Also if it was closed before a request was sent.
     for way in [(|_| Some(Act::Close)) as Greeting, |_| Some(Act::Reset)] {
         let server = Scripted::with_greeting(way, |_, _| good()).await;
         assert!(ask(&Http::new(&[]).unwrap(), &server.to).await.is_err());
@@ -433,9 +444,9 @@ async fn what_breaks_on_a_new_connection_is_not_asked_again() {
     }
 }
 
-/// The second time it breaks it was a new connection.
+/// The repeat uses a new connection, so its break is not repeated.
 #[tokio::test]
-async fn it_is_asked_twice_at_most() {
+async fn a_request_is_sent_at_most_twice() {
     let server = Scripted::start(|connection, nth| match (connection, nth) {
         (0, 0) => good(),
         _ => Act::Reset,
@@ -447,9 +458,9 @@ async fn it_is_asked_twice_at_most() {
     assert_eq!((server.requests(), server.connections()), (3, 2));
 }
 
-/// A whole head, and the answer has begun. What cannot be parsed is an answer too.
+/// After a complete head the answer has begun. An answer that cannot be parsed is an answer too.
 #[tokio::test]
-async fn half_an_answer_is_not_asked_for_again() {
+async fn a_truncated_answer_is_not_repeated() {
     let rows: [(Script, CallError); 3] = [
         (
             |_, nth| {
@@ -474,10 +485,10 @@ async fn half_an_answer_is_not_asked_for_again() {
     }
 }
 
-/// hyper reports a connection that ends within a head as it reports one that ends before it: on a reused connection the question is
-/// asked once more, on a new one it is not.
+/// hyper reports a close within a head like a close before it: a request on a reused connection is repeated, on a new
+/// one it is not.
 #[tokio::test]
-async fn half_a_head_is_no_answer() {
+async fn a_truncated_head_counts_as_no_answer() {
     const HALF: [Act; 2] = [Act::Last("H"), Act::Last("HTTP/1.1 200 OK\r\ncontent-le")];
     let rows: [(Script, Script); 2] = [
         (
@@ -502,9 +513,9 @@ async fn half_a_head_is_no_answer() {
     }
 }
 
-/// The AWS SDKs repeat by themselves; and what is not a question may have been done.
+/// AWS calls are retried by the SDKs, and an unsafe method may have taken effect.
 #[tokio::test]
-async fn nothing_else_is_repeated() {
+async fn aws_calls_and_unsafe_methods_are_not_repeated() {
     let script = |_, nth| if nth == 0 { good() } else { Act::Reset };
     let server = Scripted::start(script).await;
     let http = Http::new(&[]).unwrap();
@@ -522,28 +533,28 @@ async fn nothing_else_is_repeated() {
 }
 
 #[tokio::test]
-async fn the_limit_of_time_holds_for_both_attempts() {
+async fn one_timeout_covers_both_attempts() {
     let mut server = Scripted::start(|connection, nth| match (connection, nth) {
         (0, 0) => good(),
-        (0, _) => Act::ResetWhenTold,
+        (0, _) => Act::ResetOnSignal,
         _ => Act::Silence,
     })
     .await;
     let http = Http::new(&[]).unwrap();
     assert_eq!(ask(&http, &server.to).await.unwrap(), "ok");
-    server.came.recv().await.unwrap();
+    server.received.recv().await.unwrap();
 
-    // The clock moves by hand only: it would move by itself if there were no blocking task.
+    // Without a blocking task, tokio's paused clock would advance by itself.
     let (end, ended) = std::sync::mpsc::channel::<()>();
     let blocking = tokio::task::spawn_blocking(move || ended.recv());
     tokio::time::pause();
     let started = Instant::now();
-    let question = question(&server.to);
-    let call = tokio::spawn(async move { http.ask(question, Duration::from_secs(8), 10).await });
-    server.came.recv().await.unwrap();
+    let request = get_request(&server.to);
+    let call = tokio::spawn(async move { http.ask(request, Duration::from_secs(8), 10).await });
+    server.received.recv().await.unwrap();
     tokio::time::advance(Duration::from_secs(5)).await;
-    server.told.notify_one();
-    server.came.recv().await.unwrap();
+    server.signal.notify_one();
+    server.received.recv().await.unwrap();
     assert_eq!(server.requests(), 3);
     tokio::time::advance(Duration::from_millis(2900)).await;
     assert!(!call.is_finished());
@@ -554,7 +565,7 @@ async fn the_limit_of_time_holds_for_both_attempts() {
     assert!(blocking.await.unwrap().is_err());
 }
 
-/// An answer of 200 with these lines in its head.
+/// The client's result for a 200 with these header lines.
 async fn answer_with(lines: &[u8], body: &[u8], most: usize) -> Result<Response<Bytes>, CallError> {
     answer_of("200 OK", lines, body, most).await
 }
@@ -580,14 +591,14 @@ async fn answer_of(
         stream.write_all(&answer).await.unwrap();
         String::from_utf8(asked).unwrap()
     });
-    let got = Http::new(&[]).unwrap().ask(question(&to), Duration::from_secs(30), most).await;
+    let got = Http::new(&[]).unwrap().ask(get_request(&to), Duration::from_secs(30), most).await;
     assert!(server.await.unwrap().contains("accept-encoding: identity\r\n"));
     got
 }
 
-/// What browsers and curl pass over.
+/// Malformed headers that browsers and curl accept.
 #[tokio::test]
-async fn a_head_that_is_not_quite_right_is_read() {
+async fn malformed_headers_are_accepted() {
     let rows: [&[u8]; 12] = [
         b"Set-Cookie: a=b\x01c\r\n",
         b"X-Powered-By : PHP\r\n",
@@ -639,7 +650,7 @@ fn cut(mut coded: Vec<u8>, by: usize) -> Vec<u8> {
     coded
 }
 
-fn spoiled(mut coded: Vec<u8>, from_end: usize) -> Vec<u8> {
+fn corrupted(mut coded: Vec<u8>, from_end: usize) -> Vec<u8> {
     let at = coded.len() - from_end;
     coded[at] ^= 0x55;
     coded
@@ -649,9 +660,9 @@ fn joined(one: &[u8], other: &[u8]) -> Vec<u8> {
     [one, other].concat()
 }
 
-/// Codings, labels that are not true, and streams that are not whole.
+/// Codings, wrong labels, and truncated or corrupt streams.
 #[tokio::test]
-async fn a_body_is_decoded_though_it_was_not_asked_for() {
+async fn an_unrequested_content_coding_is_decoded() {
     const UNKNOWN: CallError = CallError::Undecodable("unknown content coding");
     const GZIP: CallError = CallError::Undecodable("broken gzip");
     const DEFLATE: CallError = CallError::Undecodable("broken deflate");
@@ -675,9 +686,9 @@ async fn a_body_is_decoded_though_it_was_not_asked_for() {
         ("Content-Encoding: gzip\r\n", gzip(b""), Ok(Vec::new())),
         ("Content-Encoding: gzip\r\n", Vec::new(), Ok(Vec::new())),
         ("Content-Encoding: zstd\r\n", Vec::new(), Ok(Vec::new())),
-        // Without a label nothing is guessed.
+        // Without a label, nothing is decoded.
         ("", gzip(JSON), Ok(gzip(JSON))),
-        // Labels that are not true.
+        // Wrong labels.
         ("Content-Encoding: gzip\r\n", JSON.to_vec(), plain()),
         ("Content-Encoding: gzip\r\n", with_mark.clone(), Ok(with_mark.clone())),
         ("Content-Encoding: gzip\r\n", b"\x1f".to_vec(), Ok(b"\x1f".to_vec())),
@@ -685,7 +696,7 @@ async fn a_body_is_decoded_though_it_was_not_asked_for() {
         ("Content-Encoding: deflate\r\n", JSON.to_vec(), plain()),
         ("Content-Encoding: br\r\n", with_mark.clone(), Ok(with_mark)),
         ("Content-Encoding: utf-8\r\n", JSON.to_vec(), plain()),
-        // What cannot be decoded.
+        // Bodies that cannot be decoded.
         ("Content-Encoding: zstd\r\n", zstd.clone(), Err(UNKNOWN)),
         ("Content-Encoding: br\r\n", b"\x0b\x02\x80ok\x03".to_vec(), Err(UNKNOWN)),
         ("Content-Encoding: zstd, gzip\r\n", gzip(&zstd), Err(UNKNOWN)),
@@ -693,11 +704,11 @@ async fn a_body_is_decoded_though_it_was_not_asked_for() {
         ("Content-Encoding: gzip\r\n", b"\x1f\x8b".to_vec(), Err(GZIP)),
         ("Content-Encoding: gzip\r\n", cut(gzip(JSON), 1), Err(GZIP)),
         ("Content-Encoding: gzip\r\n", cut(gzip(JSON), 12), Err(GZIP)),
-        ("Content-Encoding: gzip\r\n", spoiled(gzip(JSON), 5), Err(GZIP)),
+        ("Content-Encoding: gzip\r\n", corrupted(gzip(JSON), 5), Err(GZIP)),
         ("Content-Encoding: gzip\r\n", joined(&gzip(JSON), &cut(gzip(JSON), 9)), Err(GZIP)),
         ("Content-Encoding: deflate\r\n", cut(zlib(JSON), 1), Err(DEFLATE)),
         ("Content-Encoding: deflate\r\n", cut(zlib(JSON), 8), Err(DEFLATE)),
-        ("Content-Encoding: deflate\r\n", spoiled(zlib(JSON), 1), Err(DEFLATE)),
+        ("Content-Encoding: deflate\r\n", corrupted(zlib(JSON), 1), Err(DEFLATE)),
         ("Content-Encoding: deflate\r\n", cut(bare(JSON), 3), Err(DEFLATE)),
         ("Content-Encoding: deflate\r\n", b"no deflate".to_vec(), Err(DEFLATE)),
     ];
@@ -707,26 +718,27 @@ async fn a_body_is_decoded_though_it_was_not_asked_for() {
     }
 }
 
-/// The status says what is the matter, whatever became of the body.
+/// With an error status, an undecodable body is returned empty.
 #[tokio::test]
-async fn a_refusal_that_cannot_be_decoded_is_one_without_a_body() {
+async fn an_undecodable_error_response_has_an_empty_body() {
     let answer = answer_of("429 Slow down", b"Content-Encoding: zstd\r\nRetry-After: 7\r\n", b"\x28\xb5", 10);
     let answer = answer.await.unwrap();
     assert_eq!((answer.status().as_u16(), answer.body().len()), (429, 0));
     assert_eq!(answer.headers().get(header::RETRY_AFTER).unwrap(), "7");
 }
 
-/// What is allowed is allowed decoded, to the byte; and what would come after it is not even read: the ends of these are spoiled.
+/// The limit applies to the decoded body, to the byte. Nothing beyond it is decoded: the ends of these bodies are
+/// corrupt.
 #[tokio::test]
-async fn a_bomb_is_not_inflated() {
+async fn decoding_stops_at_the_limit() {
     const MANY: usize = 20_000_000;
     let long = vec![b' '; MANY];
-    let nested = gzip(&spoiled(gzip(&long), 5));
+    let nested = gzip(&corrupted(gzip(&long), 5));
     let rows: [(&str, Vec<u8>); 5] = [
-        ("gzip", spoiled(gzip(&long), 5)),
-        ("gzip", joined(&gzip(&long[..600]), &spoiled(gzip(&long), 5))),
+        ("gzip", corrupted(gzip(&long), 5)),
+        ("gzip", joined(&gzip(&long[..600]), &corrupted(gzip(&long), 5))),
         ("gzip, gzip", nested),
-        ("deflate", spoiled(zlib(&long), 1)),
+        ("deflate", corrupted(zlib(&long), 1)),
         ("deflate", cut(bare(&long), 3)),
     ];
     for (coding, bomb) in rows {
