@@ -1,4 +1,4 @@
-//! What the answers of calls say about the key: refusals, suspension, pause.
+//! Updates a key's state from the answers of calls: refusals, suspension, pause.
 
 use jiff::Timestamp;
 
@@ -14,7 +14,8 @@ use crate::{
 };
 
 impl Permits {
-    /// Takes in what the answer to a permitted call says about the key. True: the key's state flipped, and there is an event to publish.
+    /// Updates the key's state from the answer to a permitted call. True: the state changed and there is an event to
+    /// publish.
     ///
     /// # Errors
     /// If the table fails.
@@ -29,7 +30,7 @@ impl Permits {
             (Verdict::Throttled(retry_after), _) => {
                 let until = pause_until(*retry_after, now);
                 self.store.pause(key, until, unbelievable_pause(now)).await?;
-                tracing::warn!(%key, %until, "the vendor asks for a pause");
+                tracing::warn!(%key, %until, "the vendor asked for a pause");
             }
             (Verdict::Refused(_), Some(armed)) => {
                 let wait = doubled(self.store.usage(key).await?.probe_wait);
@@ -60,34 +61,34 @@ impl Permits {
         let until = later(now, FIRST_PROBE);
         let kind = VendorEventKind::Suspended { reason, suspended_until: until };
         let event = VendorEvent::new(key, usage.event_seq.saturating_add(1), kind, now);
-        let flipped = self.store.suspend(key, until, FIRST_PROBE, &event, now).await?;
-        if flipped {
-            tracing::error!(%key, reason, %until, "the vendor refuses the key: no calls until then");
+        let is_changed = self.store.suspend(key, until, FIRST_PROBE, &event, now).await?;
+        if is_changed {
+            tracing::error!(%key, reason, %until, "the key is suspended: the vendor refuses it");
         }
         self.refresh_memory(key).await?;
-        Ok(flipped)
+        Ok(is_changed)
     }
 
     async fn resume(&self, key: &Fingerprint, armed: Timestamp, now: Timestamp) -> Result<bool, StoreError> {
         let usage = self.store.usage(key).await?;
         let event = VendorEvent::new(key, usage.event_seq.saturating_add(1), VendorEventKind::Resumed, now);
-        let flipped = self.store.end_suspension(key, Some(armed), &event, now).await?;
-        if flipped {
-            tracing::warn!(%key, "the vendor takes the key again");
+        let is_changed = self.store.end_suspension(key, Some(armed), &event, now).await?;
+        if is_changed {
+            tracing::warn!(%key, "the key is in use again: the vendor accepts it");
         }
         self.refresh_memory(key).await?;
-        Ok(flipped)
+        Ok(is_changed)
     }
 
-    /// Forgets what was held against a key that is not in use any more: refusals that were counted, and a suspension, with an event that
-    /// says that it is over. True, for exactly one caller: there is an event to publish.
+    /// Ends the refusal count and the suspension of a key that is no longer in use. True, for exactly one caller: the
+    /// suspension ended and there is an event to publish.
     ///
     /// # Errors
     /// If the table fails.
     pub async fn replaced(&self, key: &Fingerprint) -> Result<bool, StoreError> {
         let now = self.clock.now();
         let usage = self.store.usage(key).await?;
-        let flipped = if usage.suspended_until.is_some() {
+        let is_changed = if usage.suspended_until.is_some() {
             let seq = usage.event_seq.saturating_add(1);
             let event = VendorEvent::new(key, seq, VendorEventKind::Replaced, now);
             self.store.end_suspension(key, None, &event, now).await?
@@ -97,10 +98,10 @@ impl Permits {
             }
             false
         };
-        if flipped {
-            tracing::warn!(%key, "a suspended key is not in use any more: its suspension is over");
+        if is_changed {
+            tracing::warn!(%key, "the suspension ended: the key is no longer in use");
         }
         self.refresh_memory(key).await?;
-        Ok(flipped)
+        Ok(is_changed)
     }
 }

@@ -1,4 +1,4 @@
-//! What the answers of list checks say about the lists.
+//! Updates the state of a key's lists from the answers of list checks.
 
 use jiff::Timestamp;
 
@@ -12,8 +12,8 @@ use crate::{
 };
 
 impl Permits {
-    /// Turns a product's list off for a while, for all processes. True: there is an event to publish; a trouble is published once, until
-    /// the list is well again.
+    /// Turns a product's list off for [`ListTrouble::off_for`], for all processes. True: there is an event to
+    /// publish. A trouble is published once, until the list has recovered.
     ///
     /// # Errors
     /// If the table fails.
@@ -36,7 +36,7 @@ impl Permits {
         let now = self.clock.now();
         let usage = self.usage(key).await?;
         let reason = trouble.as_str();
-        tracing::warn!(%key, %product, trouble = reason, %until, "the vendor's list is not asked until then");
+        tracing::warn!(%key, %product, trouble = reason, %until, "the vendor's list is turned off");
         let is_new = usage.list(product).said.as_deref() != Some(reason);
         let event = is_new.then(|| {
             let kind = VendorEventKind::ListDegraded { reason, product: product.as_str() };
@@ -47,10 +47,10 @@ impl Permits {
         Ok(done && is_new)
     }
 
-    /// Counts that a product's list has failed, refused the key or limited it, over all processes; `verdict` is what its answer would say
-    /// about the key. It says nothing about single checks: no refusal is counted and no pause begins. A limit turns the list off for as
-    /// long as the vendor says, within the bounds of a pause; [`MAX_LIST_FAILURES`] in a row turn it off for some minutes. True: there is
-    /// an event to publish.
+    /// Counts a failed list check of a product, over all processes; `verdict` is what the answer would say about the
+    /// key. It does not affect single checks: no refusal is counted and no pause begins. A limit (429) turns the list
+    /// off for as long as the vendor says, within the bounds of a pause. [`MAX_LIST_FAILURES`] failures in a row turn
+    /// it off for some minutes. True: there is an event to publish.
     ///
     /// # Errors
     /// If the table fails.
@@ -73,15 +73,15 @@ impl Permits {
             return self.turn_list_off(key, product, trouble, until).await;
         }
         if let Some(until) = limited_until {
-            tracing::warn!(%key, %product, %until, "the vendor limits its list: it is not asked until then");
+            tracing::warn!(%key, %product, %until, "the vendor's list is paused: the vendor limits it");
             self.store.pause_list(key, product, until).await?;
             self.refresh_memory(key).await?;
         }
         Ok(false)
     }
 
-    /// Forgets earlier failures of a product's list that has answered well, and what was published of them, unless it was turned off while
-    /// the answer was on its way.
+    /// Resets the failures and the published trouble of a product's list that has answered well, unless the list was
+    /// turned off meanwhile.
     ///
     /// # Errors
     /// If the table fails.

@@ -1,7 +1,7 @@
 //! Permits: each allows one call with the vendor's key, over all functions that share it.
 //!
-//! Rate (GCRA), pause (429) and suspension (a refused key) live in one item of the table per key. The rules are
-//! [`crate::rate_limiter`]'s; the store's conditional updates make them hold over all processes.
+//! Rate (GCRA), pause (429) and suspension (a refused key) are in one item per key. The rules are in
+//! [`crate::rate_limiter`]; conditional updates enforce them over all processes.
 
 mod learn;
 mod lists;
@@ -25,90 +25,93 @@ use crate::{
     time::later,
 };
 
-/// A permit that is older is not used but given back: the rate is counted from when it was given.
+/// A permit older than this must be given back instead of used: the rate counts the call from when the permit was
+/// given.
 const VALID: Duration = Duration::from_secs(1);
-/// What is known of a key is good for so long where a call is to be planned with it: other processes call too.
+/// Age up to which a key's state is used for planning without reading it again: other processes call too.
 const FRESH_FOR: Duration = Duration::from_millis(500);
-/// The answer to a suspended key's probe is known to one process only: what another remembers of the suspension is soon old.
+/// Age up to which a remembered suspension is used: another process may have ended it.
 const SUSPENSION_KNOWN_FOR: Duration = Duration::from_secs(30);
-/// Conflicting updates in a row, after which a permit is denied for a moment.
+/// Conflicting updates in a row after which a permit is denied for [`VALID`].
 const MAX_TRIES: usize = 10;
 
-/// Gives permits, and learns from the answers of the calls.
+/// Issues permits and updates the key's state from the answers. Clones share what is remembered.
 #[derive(Clone, Debug)]
 pub struct Permits {
     store: Store,
     clock: Clock,
     budget: Budget,
-    /// What this process last saw of each key, and when: what to begin with, and when not even to ask the table.
-    seen: Arc<Mutex<HashMap<Fingerprint, (Usage, Timestamp)>>>,
+    /// The last known state of each key and when it was read or written; used before the table is asked.
+    known_keys: Arc<Mutex<HashMap<Fingerprint, (Usage, Timestamp)>>>,
 }
 
-/// Allows one call, now, with the key that it was acquired for.
+/// Allows one call with the key that it was acquired for, within 1 s.
 #[derive(Clone, Debug)]
 pub struct Permit {
     key: Fingerprint,
-    /// The moment from which the rate counts the call.
+    /// The moment at which the rate counts the call.
     at: Timestamp,
     /// Refusals in a row before this call.
     refusals: u32,
-    /// If this is the probe of a suspended key: what it armed.
+    /// For the probe of a suspended key: the time of the next probe, which this one armed.
     probe: Option<Timestamp>,
-    /// How to give it back; a probe is not given back, since the next one is armed.
+    /// How to give it back; `None` for a probe, since the next one is armed already.
     give_back: Option<(Class, GiveBack)>,
-    /// The page that is on record with it.
+    /// For a list check: its page on record.
     page: Option<OnRecord>,
 }
 
 impl Permit {
-    /// The key that it was acquired for.
+    /// The key that the permit was acquired for.
     pub fn key(&self) -> &Fingerprint {
         &self.key
     }
 }
 
-/// A list check that a permit is to be for. Its page goes on record with the permit, so that no other process asks for it meanwhile.
+/// A list check to acquire a permit for. Its page goes on record with the permit, so that no other process requests
+/// it meanwhile.
 #[derive(Clone, Copy, Debug)]
 pub struct ListCheck {
     /// The page.
     pub page: Page,
-    /// [`Usage::page_turn`] of the usage that it was planned with.
+    /// [`Usage::page_turn`] of the state it was planned with.
     pub turn: i64,
 }
 
 impl ListCheck {
-    /// Whether what it was planned with has changed.
+    /// Whether the pages or the list have changed since it was planned.
     fn is_outdated(&self, usage: &Usage, now: Timestamp) -> bool {
         usage.page_turn != self.turn || !usage.may_ask_list(self.page.product, now)
     }
 }
 
-/// A page that is on record.
+/// A page on record.
 #[derive(Clone, Debug)]
 struct OnRecord {
     page: UnderWay,
-    /// The other pages that were on record with it, and the turn since then.
+    /// The other pages on record at that time, and the turn since then.
     others: Vec<UnderWay>,
     turn: i64,
 }
 
-/// A permit that the table has given, or what is known instead.
+/// A permit, or the key's state that prevented it.
 type Taken = Result<Permit, Usage>;
 
 impl Permits {
-    /// Permits from this table, within this budget.
+    /// Permits stored in this table, within this budget.
     pub fn new(store: Store, clock: Clock, budget: Budget) -> Self {
-        Self { store, clock, budget, seen: Arc::default() }
+        Self { store, clock, budget, known_keys: Arc::default() }
     }
 
-    /// The same with another clock (tests move it).
+    /// The same permits with another clock, for tests.
     #[must_use]
     pub fn with_clock(self, clock: Clock) -> Self {
         Self { clock, ..self }
     }
 
-    /// Acquires a permit for one call with `key`, to be used at once. A call that is not a list check passes `None`. A list check that was
-    /// planned with what has changed since is denied as [`DenyReason::PlanOutdated`]: plan it again with [`Permits::last_known`].
+    /// Acquires a permit for one call with `key`, to be used within 1 s. `list_check` is `None` for other calls. A
+    /// list check whose plan is outdated is denied with [`DenyReason::PlanOutdated`]: plan again with
+    /// [`Permits::last_known`].
     ///
     /// # Errors
     /// If the table fails.
@@ -193,9 +196,9 @@ impl Permits {
         Ok(Ok(Permit { key: key.clone(), at: now, refusals, probe, give_back: None, page: None }))
     }
 
-    /// What this process knows already: whether a permit would be denied, without asking the table. Pauses and theoretical arrival times
-    /// only move on, so what is known of them holds (a permit that another process gives back makes it a call's time too late); what is
-    /// known of a suspension holds for a while.
+    /// Whether a permit would be denied as far as this process knows, without reading the table. Pauses and
+    /// theoretical arrival times only move forward, so remembered ones are valid (if another process gave a permit
+    /// back, they are late by one call's interval). A remembered suspension is valid for 30 s.
     pub fn denied(&self, key: &Fingerprint, class: Class) -> Option<Denied> {
         match next_step(&self.last_known(key), class, self.clock.now(), self.budget) {
             Step::Deny(denied) => Some(denied),
@@ -203,14 +206,14 @@ impl Permits {
         }
     }
 
-    /// Gives a permit back that is too old to be used, and must not be used then. To be asked right before the call, whenever anything was
-    /// awaited since the permit was acquired. The probe of a suspended key is not given back: the next one is armed, and comes then.
+    /// Gives back a permit that is too old; it must not be used then. Call this right before the call if anything was
+    /// awaited since the permit was acquired. The probe of a suspended key is not given back: the next one is armed.
     pub async fn give_back_if_old(&self, permit: &Permit) -> Option<Denied> {
         let now = self.clock.now();
         if now.duration_since(permit.at) <= VALID.try_into().unwrap_or_default() {
             return None;
         }
-        tracing::warn!(key = %permit.key, "a permit came too late to be used");
+        tracing::warn!(key = %permit.key, "a permit expired before its call");
         if let Err(error) = self.give_back(permit).await {
             tracing::warn!(key = %permit.key, %error, "a permit could not be given back");
         }
@@ -220,11 +223,11 @@ impl Permits {
         })
     }
 
-    /// Gives a permit back that no call was made with, and the page that is on record with it: one call less of the rate is used up, if no
-    /// other permit was given since (see [`GiveBack`]).
+    /// Gives back a permit without a call, and its page on record. The rate gets the call back if no other permit was
+    /// given since (see [`GiveBack`]).
     ///
     /// # Errors
-    /// If the table fails; the call counts as made then.
+    /// If the table fails. The call counts as made then.
     pub async fn give_back(&self, permit: &Permit) -> Result<(), StoreError> {
         let Some((class, give_back)) = &permit.give_back else { return Ok(()) };
         let key = &permit.key;
@@ -235,7 +238,7 @@ impl Permits {
                 self.remember(key, after);
                 Ok(())
             }
-            // The call counts as made; its page is not on the way all the same.
+            // The call counts as made, but its page is no longer under way.
             KeyUpdate::Conflict(instead) => {
                 self.remember(key, instead);
                 self.forget_page(permit).await
@@ -243,10 +246,11 @@ impl Permits {
         }
     }
 
-    /// Takes a permit's page off the record before its time: it did not show what it was to show, which may be asked for again at once.
+    /// Removes a permit's page from the record early: it did not show what it should, so that may be requested again
+    /// at once.
     ///
     /// # Errors
-    /// If the table fails; the page is off the record after some seconds then.
+    /// If the table fails. The page expires after some seconds then.
     pub async fn forget_page(&self, permit: &Permit) -> Result<(), StoreError> {
         let Some(OnRecord { page, .. }) = &permit.page else { return Ok(()) };
         for _ in 0..MAX_TRIES {
@@ -266,12 +270,12 @@ impl Permits {
         Ok(())
     }
 
-    /// Whether more than a third of the rate is in use, so that each call is worth planning.
+    /// Whether more than a third of the rate is in use, so that planning each call pays.
     pub fn is_busy(&self, usage: &Usage) -> bool {
         self.budget.is_busy(usage, self.clock.now())
     }
 
-    /// What is known of a key, read from the table.
+    /// A key's state, read from the table.
     ///
     /// # Errors
     /// If the table fails.
@@ -279,21 +283,21 @@ impl Permits {
         Ok(self.remember(key, self.store.usage(key).await?))
     }
 
-    /// What is known of a key for planning a call: read from the table unless it was just seen.
+    /// A key's state for planning: read from the table unless it is less than 500 ms old.
     ///
     /// # Errors
     /// If the table fails.
     pub async fn fresh_usage(&self, key: &Fingerprint) -> Result<Usage, StoreError> {
-        let known = self.seen().get(key).cloned();
+        let known = self.known_keys().get(key).cloned();
         match known {
             Some((usage, at)) if self.clock.now().duration_since(at).unsigned_abs() < FRESH_FOR => Ok(usage),
             _ => self.usage(key).await,
         }
     }
 
-    /// What this process last saw of a key; nothing, if that is no longer good for anything.
+    /// The last known state of a key; the default if none is known, or if it holds a suspension older than 30 s.
     pub fn last_known(&self, key: &Fingerprint) -> Usage {
-        let Some((usage, at)) = self.seen().get(key).cloned() else { return Usage::default() };
+        let Some((usage, at)) = self.known_keys().get(key).cloned() else { return Usage::default() };
         let known_for = self.clock.now().duration_since(at).unsigned_abs();
         if usage.suspended_until.is_some() && known_for >= SUSPENSION_KNOWN_FOR {
             return Usage::default();
@@ -306,15 +310,15 @@ impl Permits {
     }
 
     fn remember(&self, key: &Fingerprint, usage: Usage) -> Usage {
-        self.seen().insert(key.clone(), (usage.clone(), self.clock.now()));
+        self.known_keys().insert(key.clone(), (usage.clone(), self.clock.now()));
         usage
     }
 
-    fn seen(&self) -> MutexGuard<'_, HashMap<Fingerprint, (Usage, Timestamp)>> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    fn known_keys(&self) -> MutexGuard<'_, HashMap<Fingerprint, (Usage, Timestamp)>> {
+        self.known_keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn without(pages: &[UnderWay], page: UnderWay) -> Vec<UnderWay> {
-    pages.iter().copied().filter(|asked| *asked != page).collect()
+    pages.iter().copied().filter(|other| *other != page).collect()
 }

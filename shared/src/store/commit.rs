@@ -1,4 +1,4 @@
-//! Committing a decision: the order under a version condition, with its events in the same transaction.
+//! Commits a decision: the order under a condition on its version, and its events in the same transaction.
 
 use aws_sdk_dynamodb::{
     error::{BuildError, SdkError},
@@ -16,19 +16,20 @@ use super::{
 };
 use crate::order::{Event, Order};
 
-/// What became of a commit. Losing is no error: another process was faster.
+/// The result of a commit. A lost race is no error: another process committed first.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Commit {
-    /// The order is now so.
+    /// Committed; the order as stored.
     Applied(Box<Order>),
-    /// It is final by now: load it, and see whether there is anything left to say.
+    /// The stored order is final: load it and check whether there is anything to publish.
     AlreadyFinal,
-    /// It has changed: load it, and decide again.
+    /// The stored order has changed: load it and decide again.
     LostRace,
 }
 
 impl Store {
-    /// Commits `after` with its new `events` if the order is still as it was in `before`.
+    /// Commits `after` with its new `events` if the stored version is that of `before`. A transaction holds at most
+    /// 100 items (DynamoDB).
     ///
     /// # Errors
     /// If DynamoDB fails.
@@ -99,7 +100,7 @@ impl Store {
         }
     }
 
-    /// A put that replaces nothing.
+    /// A put under the condition that the item does not exist.
     pub(super) fn put_new(&self, item: Item) -> Result<TransactWriteItem, StoreError> {
         let put = Put::builder()
             .table_name(&self.table)

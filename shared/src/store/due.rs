@@ -1,4 +1,4 @@
-//! The due index: which orders and keys are to be processed by now.
+//! The due index: orders and keys to process by now.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
@@ -6,21 +6,22 @@ use jiff::Timestamp;
 use super::{Item, Store, StoreError, item, permits};
 use crate::{order::OrderKey, secret::Fingerprint};
 
-/// What is due, the longest due first within each part of the index.
+/// What is due, the earliest first within each part of the index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Due {
-    /// The orders.
+    /// The orders that are due.
     pub keys: Vec<OrderKey>,
-    /// Keys of the vendor's about which there is something to publish.
+    /// Vendor keys with events to publish, or suspended.
     pub vendor_keys: Vec<Fingerprint>,
-    /// The moment of what has been due for longest.
+    /// The earliest `due_at` found.
     pub oldest: Option<Timestamp>,
-    /// Whether there are more than were asked for.
+    /// Whether more are due than were read.
     pub more: bool,
 }
 
 impl Store {
-    /// Up to `most` orders that are due at `now`. The index lags behind the table: read an order before doing anything.
+    /// About `most` orders and keys that are due at `now`, an equal share from each part. The index lags behind the
+    /// table: load an order before changing it.
     ///
     /// # Errors
     /// If DynamoDB fails.
@@ -55,7 +56,7 @@ impl Store {
                 .set_exclusive_start_key(next)
                 .send()
                 .await
-                .map_err(|error| StoreError::unavailable("ask what is due", &error))?;
+                .map_err(|error| StoreError::unavailable("query the due index", &error))?;
             found += page.items().len();
             due.keys.extend(page.items().iter().filter_map(read_key));
             due.vendor_keys.extend(page.items().iter().filter_map(read_vendor_key));
@@ -72,7 +73,7 @@ impl Store {
     }
 }
 
-/// What is neither an order nor a key is not ours to touch.
+/// The order key of an item; `None` for other items.
 pub(super) fn read_key(item: &Item) -> Option<OrderKey> {
     let (product, id) = item.get("pk")?.as_s().ok()?.split_once('#')?;
     Some(OrderKey { product: product.parse().ok()?, id: id.parse().ok()? })

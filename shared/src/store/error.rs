@@ -1,4 +1,4 @@
-//! What DynamoDB answers when it did not do what it was asked.
+//! Errors of the table, and how DynamoDB's errors map to them.
 
 use aws_sdk_dynamodb::{
     error::SdkError,
@@ -9,31 +9,31 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use super::Item;
 use crate::{aws::describe, order::OrderKey};
 
-/// The table did not do it.
+/// A failed request to the table.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// DynamoDB failed or refused; it may pass.
+    /// DynamoDB failed or refused; a retry may succeed.
     #[error("DynamoDB could not {what}: {why}")]
     Unavailable {
-        /// What was asked.
+        /// The operation.
         what: &'static str,
         /// Code and message.
         why: String,
     },
-    /// DynamoDB does not take what is to be written, now or later: an item is too large, say.
+    /// DynamoDB never accepts this write: an item above 400 KB, for example.
     #[error("DynamoDB refuses to {what}: {why}")]
     Refused {
-        /// What was asked.
+        /// The operation.
         what: &'static str,
         /// Code and message.
         why: String,
     },
-    /// What is stored cannot be read.
+    /// The stored record cannot be read.
     #[error("the record of {key} cannot be read: {why}")]
     Corrupt {
-        /// Which.
+        /// The order.
         key: OrderKey,
-        /// Where it breaks.
+        /// The attribute, never its value.
         why: String,
     },
 }
@@ -51,7 +51,7 @@ impl StoreError {
     }
 }
 
-/// Why a transaction failed, which names a reason for each of its parts.
+/// The error of a failed transaction, with the reason of each of its parts.
 pub(super) fn failed_transaction(
     what: &'static str,
     error: &SdkError<TransactWriteItemsError>,
@@ -71,16 +71,18 @@ pub(super) fn failed_transaction(
     }
 }
 
-/// Whether an update did not happen because another process was faster.
+/// Whether an update lost against another process.
 pub(super) fn lost_update(error: &SdkError<UpdateItemError>) -> bool {
-    // `TransactionConflict`: a transaction held the item. The condition may hold later, but not for what we knew.
+    // `TransactionConflict`: a transaction held the item. A retry with the same condition would compare outdated
+    // state.
     error.as_service_error().is_some_and(|error| {
         error.is_conditional_check_failed_exception()
             || error.meta().code() == Some("TransactionConflictException")
     })
 }
 
-/// The same for a transaction: the items as they were, where DynamoDB gave them.
+/// The stored items, as far as DynamoDB returned them, if a transaction lost against another process; `None` for
+/// other errors.
 pub(super) fn lost_transaction(error: &SdkError<TransactWriteItemsError>) -> Option<Vec<Item>> {
     let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error()
     else {

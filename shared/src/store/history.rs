@@ -1,4 +1,4 @@
-//! The history of an order: its events, numbered. Those after `published` are the outbox.
+//! The history of an order: its numbered events. Those after `published` are the outbox.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::{Timestamp, fmt::serde::timestamp::millisecond};
@@ -11,7 +11,7 @@ fn sort_key(seq: u32) -> String {
     format!("EVENT#{seq:06}")
 }
 
-/// An event as the table keeps it, beside its key.
+/// The attributes of an event, besides its key.
 #[derive(Debug, Serialize, Deserialize)]
 struct EventItem {
     event_id: String,
@@ -43,7 +43,7 @@ fn read_event(key: &OrderKey, item: &Item) -> Result<Event, StoreError> {
 }
 
 impl Store {
-    /// The events after number `after`, ascending; all of them for `after` 0.
+    /// All events after number `after`, ascending; 0 for all events.
     ///
     /// # Errors
     /// If DynamoDB fails, or an event cannot be read.
@@ -58,8 +58,8 @@ impl Store {
         Ok(events)
     }
 
-    /// A page of the events after number `after`: `limit` at most, and no more than DynamoDB reads at once (1 MB), ascending; with the
-    /// number to go on after, if there are more.
+    /// A page of the events after number `after`, ascending: at most `limit`, and at most 1 MB (DynamoDB). With the
+    /// number to continue after, if there are more.
     ///
     /// # Errors
     /// If DynamoDB fails, or an event cannot be read.

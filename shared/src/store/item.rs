@@ -1,4 +1,4 @@
-//! Items: the record as attributes, and changes to it as expressions.
+//! Items: converts an order's record to attributes and back, and changes to update expressions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,13 +16,15 @@ use crate::order::{
 /// The sort key of an order.
 const ORDER: &str = "ORDER";
 
-/// The due index is spread over so many partitions; a handful does for thousands of orders a second.
+/// The due index has this many partitions for orders that are not in flight: enough for thousands of orders per
+/// second.
 pub(super) const SHARDS: [&str; 4] = ["0", "1", "2", "3"];
-/// Orders in flight have parts of their own: a plan reads them without passing all that are parked.
+/// Partitions of the due index for orders in flight, so that a plan reads them without reading parked orders.
 pub(super) const IN_FLIGHT: [&str; 2] = ["f0", "f1"];
 
-/// The tracker's own attributes of an order; [`Facts`] has the vendor's. Times are milliseconds since 1970. An attribute with no value is
-/// absent. A stored name never changes: what the code calls otherwise by now is renamed here, so that every item of before is readable.
+/// The tracker's own attributes of an order; [`Facts`] has the vendor's. Times are milliseconds since 1970. An
+/// attribute without a value is absent. A stored name never changes: fields with a newer name in the code are renamed
+/// here, so that every old item stays readable.
 #[derive(Debug, Serialize, Deserialize)]
 struct OrderItem {
     pk: String,
@@ -112,12 +114,12 @@ pub(super) fn item_key(key: &OrderKey, sort: &str) -> Item {
     ])
 }
 
-/// Which part of the due index an order is in: the same for ever, spread evenly.
+/// The partition of the due index for an order that is not in flight. Constant for a key, and evenly distributed.
 pub(super) fn shard(key: &OrderKey) -> &'static str {
     spread(key, &SHARDS)
 }
 
-/// Where in the due index this order is.
+/// The partition of the due index for this order.
 pub(super) fn part(order: &Order) -> &'static str {
     match order.phase {
         Phase::InFlight { .. } => spread(&order.key, &IN_FLIGHT),
@@ -144,31 +146,31 @@ pub(super) fn text(value: impl Into<String>) -> AttributeValue {
     AttributeValue::S(value.into())
 }
 
-/// Sets when an order is due, in its part of the due index; `None` takes it out of the index.
+/// Sets `due_at` and the partition; `None` removes the order from the index.
 pub(super) fn set_due(change: Change, part: &str, due_at: Option<Timestamp>) -> Change {
     change.set_or_remove("due_at", due_at.map(millis)).set_or_remove("due_shard", due_at.map(|_| text(part)))
 }
 
-/// The item of an order, less when it is due.
+/// The item of an order, without `due_at` and `due_shard`.
 ///
 /// # Errors
-/// If it cannot be written as attributes.
+/// If the record cannot be serialised.
 pub fn write_order(order: &Order) -> Result<Item, StoreError> {
     let mut item = attributes(&order.key, &OrderItem::from(order))?;
     item.extend(attributes(&order.key, &order.facts)?);
     Ok(item)
 }
 
-/// A value as attributes.
+/// Serialises a value to attributes.
 pub(super) fn attributes(key: &OrderKey, value: &impl Serialize) -> Result<Item, StoreError> {
     serde_dynamo::to_item(value)
         .map_err(|error| StoreError::Corrupt { key: key.clone(), why: error.to_string() })
 }
 
-/// What turns the item of `before` into that of `after`: only attributes that differ are named.
+/// The change from the item of `before` to that of `after`. Names only attributes that differ.
 ///
 /// # Errors
-/// If one of them cannot be written as attributes.
+/// If one of the records cannot be serialised.
 pub(super) fn difference(before: &Order, after: &Order) -> Result<Change, StoreError> {
     let (old, new) = (write_order(before)?, write_order(after)?);
     let gone = old.keys().filter(|name| !new.contains_key(*name));
@@ -246,10 +248,10 @@ impl OrderItem {
     }
 }
 
-/// The order of an item; attributes that we do not know are passed over.
+/// Reads the order of an item. Unknown attributes are ignored.
 ///
 /// # Errors
-/// [`StoreError::Corrupt`] says at which attribute it breaks, and not what stands there.
+/// [`StoreError::Corrupt`] names the attribute, never its value.
 pub fn read_order(key: &OrderKey, mut stored: Item) -> Result<Order, StoreError> {
     let corrupt = |why: &str| StoreError::Corrupt { key: key.clone(), why: why.to_owned() };
     let facts = Facts::STORED.iter().filter_map(|name| stored.remove_entry(*name)).collect();
@@ -281,7 +283,7 @@ pub fn read_order(key: &OrderKey, mut stored: Item) -> Result<Order, StoreError>
     })
 }
 
-/// Reads a part of an order's record. An error names the path alone: serde's own words repeat the value that they stumble over.
+/// Reads a part of an order's record. An error contains only the path: serde's message would repeat the value.
 pub(super) fn read<T: DeserializeOwned>(key: &OrderKey, stored: Item) -> Result<T, StoreError> {
     let stored = serde_dynamo::Deserializer::from_attribute_value(AttributeValue::M(stored).into());
     serde_path_to_error::deserialize(stored)
@@ -294,7 +296,7 @@ fn write_first_parked(order: &Order) -> BTreeMap<String, i64> {
     order.first_parked.iter().map(entry).collect()
 }
 
-/// What a newer version parks an order as is passed over.
+/// Ignores values of `parked_as` that this version does not know.
 fn read_first_parked(stored: &BTreeMap<String, i64>) -> BTreeMap<ParkedAs, Timestamp> {
     let known = |name: &str| ParkedAs::ALL.into_iter().find(|parked_as| parked_as.as_str() == name);
     let entry = |(name, ms): (&String, &i64)| Some((known(name)?, Timestamp::from_millisecond(*ms).ok()?));

@@ -1,6 +1,8 @@
-//! DynamoDB: orders, their history, claims and commits, and the state of the vendor's keys. Only this module knows the table.
+//! DynamoDB: orders, their history, claims and commits, and the state of the vendor's keys. No other module knows the
+//! table.
 //!
-//! Every write is conditional and names the attributes it changes: an older deployed version must not drop what it does not know.
+//! Every write is conditional and names the attributes it changes, so that an older deployed version does not drop
+//! attributes it does not know.
 
 mod commit;
 mod due;
@@ -36,22 +38,22 @@ pub struct Store {
     table: String,
 }
 
-/// Whether an order was new.
+/// The result of registering an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Registration {
-    /// It is tracked from now on.
+    /// The order was new and is tracked now.
     Tracked,
-    /// It was tracked already.
+    /// The order was tracked already.
     AlreadyTracked,
 }
 
 impl Store {
-    /// The table by name.
+    /// `table`: name of the table.
     pub fn new(client: Client, table: String) -> Self {
         Self { client, table }
     }
 
-    /// An update of one item, to be sent.
+    /// Builds an update of one item.
     fn update_item(&self, key: Item, change: update::Change) -> UpdateItemFluentBuilder {
         let update::Expression { update, condition, names, values } = change.into_expression();
         self.client

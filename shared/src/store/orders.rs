@@ -1,4 +1,4 @@
-//! Orders: registering, claims, and notes beside commits.
+//! Orders: load, register, claim, and updates besides commits.
 
 use jiff::Timestamp;
 
@@ -12,7 +12,7 @@ use super::{
 use crate::order::{Event, Order, OrderId, OrderKey, Ref};
 
 impl Store {
-    /// The order, read consistently; `None` if it is not tracked.
+    /// Loads an order with a consistent read; `None` if it is not tracked.
     ///
     /// # Errors
     /// If DynamoDB fails, or the record cannot be read.
@@ -29,7 +29,7 @@ impl Store {
         found.item.map(|stored| item::read_order(key, stored)).transpose()
     }
 
-    /// Stores a new order with its first event, unless it is tracked already, or another process is storing it now.
+    /// Stores a new order with its first event, unless it exists, or another process is storing it now.
     ///
     /// # Errors
     /// If DynamoDB fails.
@@ -58,18 +58,18 @@ impl Store {
         }
     }
 
-    /// Keeps the merchant's reference if the order was tracked without one (a poller may have been first); false if it
-    /// has one by now, or a transaction held the order.
+    /// Stores the merchant's reference if the order has none (a poller may have registered it first). False if it has
+    /// one now, or a transaction held the order.
     ///
     /// # Errors
     /// If DynamoDB fails.
     pub async fn fill_reference(&self, key: &OrderKey, reference: &Ref) -> Result<bool, StoreError> {
         let change = Change::default().set("ref", text(reference.as_str())).only_if(absent("ref"));
-        self.update(key, "keep a reference", change).await
+        self.update(key, "store a reference", change).await
     }
 
-    /// Claims a check of the order: true for exactly one caller that loaded this version. A recheck also moves `due_at` on, so that an
-    /// order that cannot be checked does not block the others.
+    /// Claims a check of the order. Returns true for exactly one caller that loaded this version. A recheck also
+    /// moves `due_at` forward, so that an order that cannot be checked does not block the others.
     ///
     /// # Errors
     /// If DynamoDB fails.
@@ -91,8 +91,8 @@ impl Store {
         self.update(&order.key, "claim an order", change).await
     }
 
-    /// Gives the claim of `now` back: `order` is as it was loaded before. `due_at` is when it is due again, if the claim has moved
-    /// that. Nothing is to be done where the order was claimed or committed since.
+    /// Gives back the claim of `now`; `order` is as loaded before. `due_at`: the value to restore, if the claim moved
+    /// it. Does nothing if the order was claimed or committed since.
     ///
     /// # Errors
     /// If DynamoDB fails.
@@ -113,8 +113,8 @@ impl Store {
         self.update(&order.key, "give a claim back", change).await.map(drop)
     }
 
-    /// Notes that all events up to `published` are published; with the order unchanged since, it is due when `due_at` says. What another
-    /// process has published beyond that stays published.
+    /// Records that all events up to `published` are published, and sets `due_at` if the order is unchanged. Never
+    /// lowers the stored number: another process may have published more.
     ///
     /// # Errors
     /// If DynamoDB fails.
@@ -132,12 +132,12 @@ impl Store {
         if self.update(&order.key, WHAT, change).await? {
             return Ok(());
         }
-        // The order was committed since, and that commit set when it is due; what is out stays out.
+        // The order was committed since, and that commit set `due_at`. Only the number is recorded.
         let change = note().only_if(is("announced", "<", up_to.clone()));
         self.update(&order.key, WHAT, change).await.map(drop)
     }
 
-    /// Moves on when an order is due, with the order unchanged since, and nothing more of it published.
+    /// Sets `due_at` if the order is unchanged and no further events of it are published.
     ///
     /// # Errors
     /// If DynamoDB fails.
@@ -155,8 +155,7 @@ impl Store {
         self.update(&order.key, "reschedule an order", change).await.map(drop)
     }
 
-    /// Notes that the order that `order` lives on under is tracked; with the order unchanged since, it is due when `due_at`
-    /// says.
+    /// Records that the linked order `link` is tracked, and sets `due_at` if the order is unchanged.
     ///
     /// # Errors
     /// If DynamoDB fails.
@@ -172,11 +171,11 @@ impl Store {
         if self.update(&order.key, WHAT, change).await? {
             return Ok(());
         }
-        // The order was committed since, and that commit set when it is due; what is linked stays linked.
+        // The order was committed since, and that commit set `due_at`. Only the link is recorded.
         self.update(&order.key, WHAT, note().only_if(version(">", order))).await.map(drop)
     }
 
-    /// Notes that `from` lives on under the order `key`.
+    /// Records that the order `key` continues the order `from`.
     ///
     /// # Errors
     /// If DynamoDB fails.
@@ -189,7 +188,7 @@ impl Store {
         Err(StoreError::Unavailable { what: WHAT, why })
     }
 
-    /// Moves on when an order is due that cannot even be read.
+    /// Sets `due_at` of an order whose record cannot be read, if it is due.
     ///
     /// # Errors
     /// If DynamoDB fails.
@@ -204,7 +203,7 @@ impl Store {
         self.update(key, "reschedule an order that cannot be read", change).await.map(drop)
     }
 
-    /// Changes an order that is there; false if a condition did not hold.
+    /// Updates an existing order; false if a condition did not hold.
     async fn update(&self, key: &OrderKey, what: &'static str, change: Change) -> Result<bool, StoreError> {
         match self.update_item(item::order_key(key), change.only_if(exists("pk"))).send().await {
             Ok(_) => Ok(true),
@@ -214,7 +213,7 @@ impl Store {
     }
 }
 
-/// Compares the stored version with that of `order`.
+/// A condition on the stored version, compared with that of `order`.
 fn version(operator: &'static str, order: &Order) -> Condition {
     is("version", operator, number(order.version))
 }

@@ -1,4 +1,4 @@
-//! What planning calls needs of the table: the orders in flight, and many orders at once.
+//! Reads for planning calls: the orders in flight, and many orders at once.
 
 use std::collections::HashSet;
 
@@ -9,15 +9,16 @@ use jiff::Timestamp;
 use super::{Item, Store, StoreError, due::read_key, item};
 use crate::order::{Order, OrderKey};
 
-/// `BatchGetItem` takes so many keys.
+/// `BatchGetItem` takes at most 100 keys (DynamoDB).
 const MAX_KEYS: usize = 100;
-/// How often keys that DynamoDB left out are asked for again.
+/// Requests for keys that DynamoDB left unprocessed.
 const MAX_TRIES: usize = 4;
-/// So many orders in flight are planned over; of more, those in flight for longest.
+/// Orders in flight that a plan includes; if there are more, those in flight for longest.
 const MAX_IN_FLIGHT: usize = 4000;
 
 impl Store {
-    /// Orders in flight, but those that are due already: the recheck processes them. The index lags behind the table.
+    /// The orders in flight that are not due yet: the recheck processes those that are due. The index lags behind the
+    /// table.
     ///
     /// # Errors
     /// If DynamoDB fails.
@@ -39,12 +40,13 @@ impl Store {
             .limit(i32::try_from(most).unwrap_or(i32::MAX))
             .send()
             .await
-            .map_err(|error| StoreError::unavailable("ask who is in flight", &error))?;
+            .map_err(|error| StoreError::unavailable("query the orders in flight", &error))?;
         Ok(page.items().iter().filter_map(read_key).collect())
     }
 
-    /// These orders as they are or were a moment ago (an eventually consistent read: whoever commits finds out), in any order; one that
-    /// is not tracked or cannot be read is left out, and one that is named twice is there once (the index may show it in two parts).
+    /// Loads these orders with an eventually consistent read, in any order: a commit detects outdated ones. Orders
+    /// that are not tracked or cannot be read are left out. A key given twice is loaded once (the index may show an
+    /// order in two parts).
     ///
     /// # Errors
     /// If DynamoDB fails.
@@ -75,7 +77,7 @@ impl Store {
                 orders.extend(items.into_iter().filter_map(|stored| {
                     let key = read_key(&stored)?;
                     let order = item::read_order(&key, stored);
-                    order.inspect_err(|error| tracing::error!(order = %key, %error, "left out")).ok()
+                    order.inspect_err(|error| tracing::error!(order = %key, %error, "an order is left out of a plan: its record cannot be read")).ok()
                 }));
                 let left = found.unprocessed_keys.and_then(|mut by_table| by_table.remove(&self.table));
                 wanted = left.map(|left| left.keys).unwrap_or_default();

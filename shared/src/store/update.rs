@@ -1,6 +1,6 @@
-//! Updates of items: what is set, removed and added, and under which conditions.
+//! Builds update expressions: attributes to set, remove and add, and conditions.
 //!
-//! Every name and value is a placeholder: some of our names are DynamoDB's reserved words.
+//! Every name and value is a placeholder, since some names are DynamoDB's reserved words.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::{Item, item::number};
 
-/// An update in the making. An attribute that is not named stays as it is.
+/// An update under construction. Attributes that are not named stay unchanged.
 #[derive(Debug, Default)]
 pub(super) struct Change {
     sets: Vec<String>,
@@ -19,17 +19,17 @@ pub(super) struct Change {
     values: Item,
 }
 
-/// An update as DynamoDB takes it.
+/// An update in DynamoDB's form.
 #[derive(Debug)]
 pub(super) struct Expression {
     pub(super) update: String,
     pub(super) condition: Option<String>,
     pub(super) names: HashMap<String, String>,
-    /// `None`: there are none, and DynamoDB takes no empty map.
+    /// `None` if there are none: DynamoDB rejects an empty map.
     pub(super) values: Option<Item>,
 }
 
-/// What must hold of an item for an update to be applied.
+/// A condition on the stored item.
 #[derive(Debug)]
 pub(super) enum Condition {
     Exists(String),
@@ -46,7 +46,7 @@ pub(super) fn absent(name: impl Into<String>) -> Condition {
     Condition::Absent(name.into())
 }
 
-/// `is("version", "=", number(3))`.
+/// A comparison: `is("version", "=", number(3))`.
 pub(super) fn is(name: impl Into<String>, operator: &'static str, value: AttributeValue) -> Condition {
     Condition::Compare(name.into(), operator, value)
 }
@@ -70,7 +70,7 @@ impl Change {
         self
     }
 
-    /// Sets the attribute, or removes it if there is no value.
+    /// Sets the attribute, or removes it if `value` is `None`.
     pub(super) fn set_or_remove(self, name: &str, value: Option<AttributeValue>) -> Self {
         match value {
             Some(value) => self.set(name, value),
@@ -78,21 +78,21 @@ impl Change {
         }
     }
 
-    /// Adds to a number that is there.
+    /// Adds to a number, which must exist.
     pub(super) fn plus(mut self, name: impl Into<String>, by: i64) -> Self {
         let (name, by) = (self.name(name), self.value(number(by)));
         self.sets.push(format!("{name} = {name} + {by}"));
         self
     }
 
-    /// Adds one to a number, from 0 where there is none.
+    /// Adds 1 to a number; an absent one counts as 0.
     pub(super) fn count(mut self, name: impl Into<String>) -> Self {
         let (name, none, one) = (self.name(name), self.value(number(0)), self.value(number(1)));
         self.sets.push(format!("{name} = if_not_exists({name}, {none}) + {one}"));
         self
     }
 
-    /// Appends to a list, which need not be there.
+    /// Appends to a list; creates it if absent.
     pub(super) fn append(mut self, name: impl Into<String>, element: AttributeValue) -> Self {
         let (name, none) = (self.name(name), self.value(AttributeValue::L(Vec::new())));
         let element = self.value(AttributeValue::L(vec![element]));
@@ -100,7 +100,7 @@ impl Change {
         self
     }
 
-    /// Adds an element to a set of texts, which need not be there; once is enough.
+    /// Adds an element to a string set; creates it if absent.
     pub(super) fn add(mut self, name: impl Into<String>, element: impl Into<String>) -> Self {
         let (name, element) = (self.name(name), self.value(AttributeValue::Ss(vec![element.into()])));
         self.adds.push(format!("{name} {element}"));
@@ -113,7 +113,7 @@ impl Change {
         self
     }
 
-    /// One more condition; all must hold.
+    /// Adds a condition; all must hold.
     pub(super) fn only_if(mut self, condition: Condition) -> Self {
         let condition = self.condition(condition);
         self.conditions.push(condition);

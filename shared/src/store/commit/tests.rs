@@ -1,4 +1,4 @@
-//! What DynamoDB may answer to a commit. The local AWS never answers `TransactionConflict`, so it is answered here.
+//! DynamoDB's possible responses to a commit, from a mock: the local AWS never answers `TransactionConflict`.
 
 use serde_json::{Value, json};
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
@@ -82,7 +82,7 @@ async fn a_commit_with_events_is_one_transaction() {
 }
 
 #[tokio::test]
-async fn losing_a_race_is_no_error() {
+async fn a_lost_race_is_not_an_error() {
     let cancelled =
         |reasons: Value| refused("TransactionCanceledException", json!({"CancellationReasons": reasons}));
     let item = |phase: &str| json!({"phase": {"S": phase}});

@@ -37,7 +37,7 @@ fn order() -> Order {
 }
 
 #[test]
-fn an_order_comes_back_as_it_was_in_every_phase() {
+fn an_order_is_read_back_unchanged_in_every_phase() {
     let since = Timestamp::from_millisecond(1_760_000_000_123).unwrap();
     for phase in [
         Phase::InFlight { since },
@@ -50,7 +50,7 @@ fn an_order_comes_back_as_it_was_in_every_phase() {
 }
 
 #[test]
-fn an_attribute_of_a_newer_version_is_passed_over_and_stays() {
+fn an_unknown_attribute_is_ignored_and_kept() {
     let order = order();
     let mut stored = write_order(&order).unwrap();
     stored.insert("invented_later".into(), AttributeValue::S("x".into()));
@@ -62,7 +62,7 @@ fn an_attribute_of_a_newer_version_is_passed_over_and_stays() {
 }
 
 #[test]
-fn a_change_names_what_is_set_and_what_is_removed() {
+fn a_change_names_only_what_differs() {
     let order = order();
     let since = Timestamp::from_millisecond(1_760_000_000_123).unwrap();
     let mut after = Order { phase: Phase::Parked { parked_as: ParkedAs::Queued, since }, ..order.clone() };
@@ -81,7 +81,7 @@ fn a_change_names_what_is_set_and_what_is_removed() {
 }
 
 #[test]
-fn a_record_that_cannot_be_read_says_why() {
+fn an_unreadable_record_names_the_attribute_but_not_the_value() {
     let order = order();
     for (name, value, why) in [
         ("phase", AttributeValue::S("asleep".into()), "phase"),
@@ -110,9 +110,9 @@ fn orders_are_spread_over_all_shards() {
     }
 }
 
-/// What is stored stays readable: an item as older versions wrote it, attribute by attribute.
+/// Stored items stay readable: the exact item that older versions wrote.
 #[test]
-fn an_item_is_written_as_it_always_was() {
+fn the_stored_form_of_an_item_does_not_change() {
     let mut order = order();
     order.links.insert("6901616fe9e88196b4eb64b3".parse().unwrap());
     order.unlisted = true;

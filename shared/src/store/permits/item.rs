@@ -1,4 +1,4 @@
-//! The item of a key (`pk = ADMISSION#{fingerprint}`), as it is stored.
+//! The item of a vendor key, as stored (`pk = ADMISSION#{fingerprint}`).
 
 use std::{borrow::Cow, time::Duration};
 
@@ -15,17 +15,17 @@ use crate::{
     secret::Fingerprint,
 };
 
-/// The partition key's beginning.
+/// The prefix of the partition key.
 pub(in crate::store) const PREFIX: &str = "ADMISSION#";
-/// The theoretical arrival time of the bucket of all calls.
+/// Attribute: theoretical arrival time of the bucket of all calls, in microseconds since 1970.
 pub(super) const TAT: &str = "slot";
 
-/// The theoretical arrival time of a class's reservation.
+/// Attribute: theoretical arrival time of a class's reservation.
 pub(super) fn reservation_tat(class: Class) -> String {
     format!("{TAT}_{}", class.as_str())
 }
 
-/// An attribute of a product's list: a field of [`ListTrust`].
+/// Attribute of a product's list; `field` is a field of [`ListTrust`].
 pub(super) fn of_list(product: Product, field: &str) -> String {
     format!("list_{product}_{field}")
 }
@@ -88,14 +88,14 @@ fn read_list(item: &Item, product: Product) -> ListTrust {
     read(Cow::Owned(item.iter().filter_map(field).collect()))
 }
 
-/// Events that are not published yet, ascending; one that cannot be read is left out.
+/// Events that are not published yet, ascending. Unreadable ones are left out.
 pub(super) fn read_events(item: &Item) -> Vec<VendorEvent> {
     let events = item.get("events").and_then(|events| events.as_l().ok());
     let event = |event: &AttributeValue| serde_dynamo::from_attribute_value(event.clone()).ok();
     events.into_iter().flatten().filter_map(event).collect()
 }
 
-/// What cannot be read counts as absent: a bucket then starts anew, and the next update writes it whole.
+/// Unreadable attributes count as absent: a bucket then starts empty, and the next update writes it anew.
 fn read<T: DeserializeOwned + Default>(mut item: Cow<'_, Item>) -> T {
     loop {
         let whole = AttributeValue::M(item.as_ref().clone());
@@ -111,7 +111,7 @@ fn read<T: DeserializeOwned + Default>(mut item: Cow<'_, Item>) -> T {
     }
 }
 
-/// `product from to at`, times in milliseconds, one after the other: short, since every permit writes the whole item.
+/// `product from to at;…`, times in milliseconds. Compact, since every permit writes the whole item.
 pub(super) fn write_pages(pages: &[UnderWay]) -> String {
     let page = |UnderWay { page, at }: &UnderWay| {
         let (from, to) = (page.from.as_millisecond(), page.to.as_millisecond());
@@ -120,7 +120,7 @@ pub(super) fn write_pages(pages: &[UnderWay]) -> String {
     pages.iter().map(page).collect::<Vec<_>>().join(";")
 }
 
-/// A page that cannot be read is left out: it is then asked for twice.
+/// Unreadable pages are left out; they may be requested twice then.
 fn read_pages<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<UnderWay>, D::Error> {
     let page = |text: &str| {
         let mut words = text.split(' ');
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stored_of_a_key_is_read() {
+    fn the_stored_state_of_a_key_is_read() {
         let at = |ms| Timestamp::from_millisecond(ms).unwrap();
         let page = UnderWay { page: Page { product: Product::Internet, from: at(1), to: at(2) }, at: at(3) };
         let mut item = item_key(&Fingerprint::stored("k"));
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_counts_as_absent_and_the_rest_is_read() {
+    fn an_unreadable_attribute_counts_as_absent() {
         let mut item = Item::from([("slot".to_owned(), number(5)), ("event_seq".to_owned(), number(9))]);
         for name in ["slot_poller", "paused_until", "refusals", "pages", "list_mobile_failures"] {
             item.insert(name.to_owned(), AttributeValue::Bool(true));
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_cannot_be_read_is_left_out() {
+    fn an_unreadable_event_is_left_out() {
         let event = VendorEvent {
             seq: 3,
             detail_type: "Vendor Resumed".to_owned(),

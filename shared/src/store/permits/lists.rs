@@ -1,4 +1,4 @@
-//! How far a product's list is trusted.
+//! The state of a product's list.
 
 use jiff::Timestamp;
 
@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl Store {
-    /// Turns a product's list off until then, with the event that says so, if there is one; false if another process was faster.
+    /// Turns a product's list off until `until`, with `event` if given. False if another process was faster.
     ///
     /// # Errors
     /// If DynamoDB fails.
@@ -38,7 +38,7 @@ impl Store {
         }
     }
 
-    /// Turns a product's list off until then; never shortens that.
+    /// Turns a product's list off until `until`; never shortens the time.
     ///
     /// # Errors
     /// If DynamoDB fails.
@@ -51,7 +51,7 @@ impl Store {
         self.change_key(key, "pause a list", off_until(product, until)).await.map(drop)
     }
 
-    /// Counts a failure of a product's list; answers what is known then.
+    /// Counts a failure of a product's list. Returns the key's new state.
     ///
     /// # Errors
     /// If DynamoDB fails.
@@ -62,7 +62,7 @@ impl Store {
         }
     }
 
-    /// Forgets what was held against a product's list, unless it is turned off at `now`.
+    /// Resets the failures and the trouble of a product's list, unless it is off at `now`.
     ///
     /// # Errors
     /// If DynamoDB fails.
@@ -83,7 +83,7 @@ impl Store {
     }
 }
 
-/// Off until then, if that is later than what is stored.
+/// Sets `off_until`, if it is later than the stored one.
 fn off_until(product: Product, until: Timestamp) -> Change {
     let name = of_list(product, "off_until");
     let is_later = absent(&name).or(is(&name, "<", millis(until)));

@@ -1,4 +1,4 @@
-//! Permits: one item per key, changed by conditional updates only.
+//! Permits: one item per vendor key, changed by conditional updates only.
 
 mod item;
 mod lists;
@@ -28,17 +28,17 @@ use crate::{
 pub(super) use item::PREFIX;
 pub use state::VendorOutbox;
 
-/// What became of an update of a key's item.
+/// The result of an update of a key's item.
 #[derive(Clone, Debug)]
 pub enum KeyUpdate {
-    /// It was applied; this is known now.
+    /// Applied; the new state.
     Applied(Usage),
-    /// Its condition did not hold; this is known instead.
+    /// The condition did not hold; the stored state.
     Conflict(Usage),
 }
 
 impl Store {
-    /// What is known of a key's use.
+    /// A key's state, read consistently; the default if there is none.
     ///
     /// # Errors
     /// If DynamoDB fails.
@@ -46,8 +46,9 @@ impl Store {
         Ok(self.key_item(key).await?.map(|item| item::read_usage(&item)).unwrap_or_default())
     }
 
-    /// Moves the buckets on, unless they are used up, or the key is paused or suspended by now. `pages` are the pages under way with the
-    /// new one, and the turn at which they were known: a list check is planned with all pages before it.
+    /// Takes one call from the buckets, unless they are used up or the key is paused or suspended. `pages`: the pages
+    /// under way with the new one, and the turn at which they were read, so that a list check is planned with all
+    /// earlier pages known.
     ///
     /// # Errors
     /// If DynamoDB fails.
@@ -76,8 +77,8 @@ impl Store {
         self.change_key(key, "take a permit", with_pages(change, pages)).await
     }
 
-    /// Sets the buckets back that a permit of `class` has moved, unless they have been moved since; with it the pages on record, if given:
-    /// those that are left, and the turn at which they were known.
+    /// Restores the buckets that a permit of `class` moved, unless they have moved since. `pages`, if given: the
+    /// remaining pages on record, and the turn at which they were read.
     ///
     /// # Errors
     /// If DynamoDB fails.
@@ -100,7 +101,7 @@ impl Store {
         self.change_key(key, "give a permit back", with_pages(change, pages)).await
     }
 
-    /// Keeps only these pages on record, if they are known as of this turn.
+    /// Keeps only these pages on record, if the stored turn is `turn`.
     ///
     /// # Errors
     /// If DynamoDB fails.
@@ -123,7 +124,7 @@ impl Store {
             .consistent_read(true)
             .send()
             .await
-            .map_err(|error| StoreError::unavailable("read a key's use", &error))?;
+            .map_err(|error| StoreError::unavailable("read a key's state", &error))?;
         Ok(found.item)
     }
 
@@ -148,7 +149,8 @@ impl Store {
         }
     }
 
-    /// What stood in the way: DynamoDB says it with a failed condition, not with a conflict.
+    /// The state that prevented an update. DynamoDB returns it with a failed condition, but not with a transaction
+    /// conflict.
     async fn instead(
         &self,
         key: &Fingerprint,
@@ -163,7 +165,7 @@ impl Store {
     }
 }
 
-/// Moves a theoretical arrival time on, under the condition that belongs to it.
+/// Moves a theoretical arrival time forward, under its condition.
 fn advance(change: Change, name: &str, how: Move, now: Timestamp) -> Change {
     let now = number(now.as_microsecond());
     match how {
@@ -177,7 +179,7 @@ fn advance(change: Change, name: &str, how: Move, now: Timestamp) -> Change {
     }
 }
 
-/// Puts these pages on record, if those that were known at this turn are still all there are.
+/// Sets the pages on record, if the stored turn is still this one.
 fn with_pages(change: Change, pages: Option<(&[UnderWay], i64)>) -> Change {
     let Some((pages, turn)) = pages else { return change };
     change

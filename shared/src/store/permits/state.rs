@@ -1,4 +1,4 @@
-//! The state of a key: refusals, pause, suspension, and the events about it.
+//! The state of a vendor key: refusals, pause, suspension, and the events about it.
 
 use std::time::Duration;
 
@@ -18,23 +18,23 @@ use crate::{
     time::later,
 };
 
-/// Where in the due index a key with events to publish is found.
+/// The partition of the due index for keys.
 const SHARD: &str = "0";
-/// A suspended key whose events are all published stays in the due index, so that its end can be published even if it is not used again:
-/// it is due again after so long.
+/// A suspended key is due again this long after its events are published. It stays in the due index so that its end
+/// can be published even if the key is not used again.
 const SUSPENDED_DUE: Duration = Duration::from_secs(60);
 
-/// What is known of a key, with the events about it that are not published yet.
+/// A key's state, with its events that are not published yet.
 #[derive(Clone, Debug, Default)]
 pub struct VendorOutbox {
-    /// Its events, ascending.
+    /// The events, ascending.
     pub events: Vec<VendorEvent>,
-    /// Its use.
+    /// The state.
     pub usage: Usage,
 }
 
 impl Store {
-    /// Takes the one probe of a suspended key, and arms the next in the same update.
+    /// Takes the probe of a suspended key and arms the next one in the same update.
     ///
     /// # Errors
     /// If DynamoDB fails.
@@ -52,7 +52,7 @@ impl Store {
         self.change_key(key, "take a probe", change).await
     }
 
-    /// Puts the next probe off after one that was refused.
+    /// Postpones the next probe after one that was refused.
     ///
     /// # Errors
     /// If DynamoDB fails.
@@ -67,10 +67,10 @@ impl Store {
             .set("suspended_until", millis(next))
             .set("probe_wait", seconds(wait))
             .only_if(is("suspended_until", "=", millis(armed)));
-        self.change_key(key, "put a probe off", change).await.map(drop)
+        self.change_key(key, "postpone a probe", change).await.map(drop)
     }
 
-    /// Counts a refusal of a key that is not suspended; answers what is known then.
+    /// Counts a refusal of a key that is not suspended. Returns the new state; `None` if it is suspended.
     ///
     /// # Errors
     /// If DynamoDB fails.
@@ -82,7 +82,7 @@ impl Store {
         }
     }
 
-    /// Forgets the refusals of a key that the vendor has taken again before it was suspended.
+    /// Resets the refusals of a key that the vendor accepted again before it was suspended.
     ///
     /// # Errors
     /// If DynamoDB fails.
@@ -92,19 +92,19 @@ impl Store {
             "<",
             number(MAX_REFUSALS),
         ));
-        self.change_key(key, "forget refusals", change).await.map(drop)
+        self.change_key(key, "reset refusals", change).await.map(drop)
     }
 
-    /// Drops the refusals of a key that is not in use any more, unless it is suspended.
+    /// Resets the refusals of a key that is no longer in use, unless it is suspended.
     ///
     /// # Errors
     /// If DynamoDB fails.
     pub async fn drop_refusals(&self, key: &Fingerprint) -> Result<(), StoreError> {
         let change = Change::default().remove("refusals").only_if(absent("suspended_until"));
-        self.change_key(key, "drop refusals", change).await.map(drop)
+        self.change_key(key, "reset the refusals of an old key", change).await.map(drop)
     }
 
-    /// Pauses all calls; never shortens a pause.
+    /// Pauses all calls until `until`; never shortens a pause. A stored pause after `unbelievable` is overwritten.
     ///
     /// # Errors
     /// If DynamoDB fails.
@@ -124,7 +124,7 @@ impl Store {
         self.change_key(key, "pause calls", change).await.map(drop)
     }
 
-    /// Suspends a key that was refused often enough, with the event that says so; true for exactly one caller.
+    /// Suspends a key that was refused [`MAX_REFUSALS`] times, with its event. True for exactly one caller.
     ///
     /// # Errors
     /// If DynamoDB fails.
@@ -144,8 +144,8 @@ impl Store {
         self.change_with_event(key, "suspend a key", change, event, now).await
     }
 
-    /// Ends a suspension, with the event that says so: with `armed`, the one whose probe was answered; without, that of a key that is not
-    /// in use any more. True for exactly one caller.
+    /// Ends a suspension, with its event. `armed`: only the suspension whose probe was armed for then; `None`: any,
+    /// for a key that is no longer in use. True for exactly one caller.
     ///
     /// # Errors
     /// If DynamoDB fails.
@@ -168,9 +168,9 @@ impl Store {
         self.change_with_event(key, "end a suspension", change, event, now).await
     }
 
-    /// Removes what is known of a key that is not in use any more, if it is not suspended, has nothing to publish, and would be given a
-    /// permit at once all the same: no pause is on, and its theoretical arrival time has passed. The number of its last event stays, so
-    /// that no number comes twice should the key come back.
+    /// Removes the state of a key that is no longer in use, if it is not suspended, has no events to publish, is not
+    /// paused, and its theoretical arrival time has passed, so that a permit would be given at once anyway. The
+    /// number of its last event stays, so that numbers do not repeat if the key is used again.
     ///
     /// # Errors
     /// If DynamoDB fails.
@@ -208,7 +208,7 @@ impl Store {
         Ok(self.vendor_outbox(key).await?.events)
     }
 
-    /// The same, with what is known of the key at that moment.
+    /// The unpublished events about a key, with its state at that moment.
     ///
     /// # Errors
     /// If DynamoDB fails.
@@ -217,8 +217,9 @@ impl Store {
         Ok(VendorOutbox { events: item::read_events(&item), usage: item::read_usage(&item) })
     }
 
-    /// Notes that the events up to number `seq` are published, unless another has come since: then they are published again. A key that
-    /// is suspended (which no update changes without an event) is due again soon, any other leaves the due index.
+    /// Records that the events up to number `seq` are published, unless there is a newer one: then they are published
+    /// again. A suspended key is due again after 60 s; any other is removed from the due index. `is_suspended` is as
+    /// of `seq`: a suspension changes only together with an event.
     ///
     /// # Errors
     /// If DynamoDB fails.
@@ -238,7 +239,7 @@ impl Store {
         self.change_key(key, "mark events about the key", change).await.map(drop)
     }
 
-    /// A change of the key's state, with its event, in one update.
+    /// Changes the key's state and adds the event, in one update. False if a condition did not hold.
     pub(super) async fn change_with_event(
         &self,
         key: &Fingerprint,
