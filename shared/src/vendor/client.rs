@@ -1,4 +1,4 @@
-//! One check: a call, and what it showed.
+//! Calls to the vendor about one order: `check-id` and `check-ref`.
 
 use std::time::Duration;
 
@@ -21,43 +21,44 @@ use crate::{
     secret::VendorKey,
 };
 
-/// A whole call: connect, ask, read. The functions' own limits are longer.
+/// Timeout of a call: connecting, sending and reading. The functions' own timeouts are longer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(8);
-/// Who asks, for the vendor's logs.
+/// Identifies the tracker in the vendor's logs.
 const USER_AGENT: &str = concat!("topup-tracker/", env!("CARGO_PKG_VERSION"));
-/// An order's answer is a few hundred bytes; nothing longer than this is read to its end.
+/// Limit of a body, in bytes. An order's answer is a few hundred bytes; a longer body is not read to its end.
 const MAX_BODY: usize = 1024 * 1024;
-/// Everything but letters, digits and what RFC 3986 leaves alone: a `ref` comes back with `+`.
+/// Percent-encodes everything but RFC 3986's unreserved characters: the vendor's prefix of a `ref` contains `+`.
 const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// The vendor.
+/// The client of OneClickDz. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Vendor {
     http: Http,
     base_url: Uri,
 }
 
-/// What a check showed.
+/// The answer to a check.
 #[derive(Debug)]
 pub struct Answer {
-    /// The order; `None`: the vendor said that it does not know it.
+    /// The order; `None`: the vendor does not know it.
     pub order: Option<VendorOrder>,
-    /// `requestId`, the vendor's own number of the call, if there was one.
+    /// `requestId`, the vendor's number of the call, if there was one.
     pub request_id: Option<String>,
-    /// Fields that could not be taken as they came.
+    /// Fields that could not be read as documented.
     pub odd: Oddities,
 }
 
 impl Vendor {
-    /// `base_url` is up to and including the version: `https://api.oneclickdz.com/v3`.
+    /// `base_url` includes the version: `https://api.oneclickdz.com/v3`.
     pub fn new(http: Http, base_url: Uri) -> Self {
         Self { http, base_url }
     }
 
-    /// `GET /{product}/check-id/{id}`: one check.
+    /// `GET /{product}/check-id/{id}`: checks one order by its id.
     ///
     /// # Errors
-    /// See [`VendorError`]; "not found" is an answer. An answer that does not name this order is none.
+    /// See [`VendorError`]. "Not found" is an answer, not an error. An answer with another order's id is
+    /// [`VendorError::Unreadable`].
     pub async fn check_id(&self, token: &VendorKey, key: &OrderKey) -> Result<Answer, VendorError> {
         let answer = self.check(token, key.product, "check-id", key.id.as_str()).await?;
         if answer.order.as_ref().is_some_and(|shown| shown.id != key.id) {
@@ -66,10 +67,12 @@ impl Vendor {
         Ok(answer)
     }
 
-    /// `GET /{product}/check-ref/{asked}`: one check. What is shown names `wanted`, the reference as the merchant has it.
+    /// `GET /{product}/check-ref/{asked}`: looks one order up by reference. The order shown must name `wanted`, the
+    /// reference as the merchant gave it.
     ///
     /// # Errors
-    /// See [`VendorError`]; "not found" is an answer. An answer that does not name this reference is none.
+    /// See [`VendorError`]. "Not found" is an answer, not an error. An answer with another or no reference is
+    /// [`VendorError::Unreadable`].
     pub async fn check_ref(
         &self,
         token: &VendorKey,
@@ -99,7 +102,7 @@ impl Vendor {
         read_answer(product, answer.status(), retry_after(answer.headers()), answer.body())
     }
 
-    /// One call, which is asked once more only if a reused connection turned out closed; `path` is below the base address.
+    /// Makes one call; `path` is relative to the base URL. Repeated once only if a reused connection broke.
     pub(super) async fn get(
         &self,
         token: &VendorKey,
@@ -108,8 +111,9 @@ impl Vendor {
     ) -> Result<Response<Bytes>, VendorError> {
         let base = self.base_url.to_string();
         let url = format!("{}/{path}", base.trim_end_matches('/'));
-        let mut token = header::HeaderValue::from_str(token.expose_secret())
-            .map_err(|_| VendorError::KeyRefused { code: "the key is no header value".to_owned() })?;
+        let mut token = header::HeaderValue::from_str(token.expose_secret()).map_err(|_| {
+            VendorError::KeyRefused { code: "the key is not a valid header value".to_owned() }
+        })?;
         token.set_sensitive(true);
         let request = Request::get(url)
             .header(header::ACCEPT, "application/json")
@@ -120,14 +124,17 @@ impl Vendor {
                 what: "no URL can be made".to_owned(),
                 retry_after: None,
             })?;
-        self.http.ask(request, CALL_TIMEOUT, most_body).await.map_err(|error| on_the_way(error, most_body))
+        self.http
+            .ask(request, CALL_TIMEOUT, most_body)
+            .await
+            .map_err(|error| transport_error(error, most_body))
     }
 }
 
-/// Reads an answer about one order of `product`. Which order it is about is for the caller to compare.
+/// Reads an answer about one order of `product`. The caller must compare the order's id or reference.
 ///
 /// # Errors
-/// See [`VendorError`]; "not found" is an answer.
+/// See [`VendorError`]. "Not found" is an answer, not an error.
 pub fn read_answer(
     product: Product,
     http: StatusCode,
@@ -145,7 +152,7 @@ pub fn read_answer(
     }
 }
 
-fn on_the_way(error: CallError, most_body: usize) -> VendorError {
+fn transport_error(error: CallError, most_body: usize) -> VendorError {
     match error {
         CallError::TooLong => VendorError::unreadable(".", &format!("longer than {} KiB", most_body / 1024)),
         CallError::Undecodable(what) => VendorError::unreadable(".", what),
@@ -153,8 +160,8 @@ fn on_the_way(error: CallError, most_body: usize) -> VendorError {
     }
 }
 
-/// `Retry-After` (RFC 9110, 10.2.3): seconds, also as a decimal, or a date, which counts from the answer's own `Date`. What is beyond any
-/// duration is the longest one; nothing that can be read is none.
+/// `Retry-After` (RFC 9110, section 10.2.3): seconds, also with decimals, or a date, compared with the answer's
+/// `Date`. A value beyond any duration is `Duration::MAX`; an unreadable one is `None`.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).map(str::trim);
     let wait = text(header::RETRY_AFTER)?;

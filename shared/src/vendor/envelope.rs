@@ -1,5 +1,5 @@
-//! What stands around the data: `{success, data, meta?, requestId?}` or `{success: false, error: {code, message, details?}, requestId?}`.
-//! Gateways answer `{message, error, statusCode}`, or something that is not JSON.
+//! The envelope around the data: `{success, data, meta?, requestId?}` or `{success: false, error: {code, message,
+//! details?}, requestId?}`. Gateways answer `{message, error, statusCode}`, or something that is not JSON.
 
 use std::time::Duration;
 
@@ -11,19 +11,19 @@ use super::{
     meaning::{self, Meaning},
 };
 
-/// Longer ids of calls are cut.
+/// Limit of `requestId`, in bytes as JSON; longer ones are cut.
 const MAX_REQUEST_ID: usize = 200;
-/// The longest documented code has 21 characters.
+/// Limit of a code, in bytes as JSON. The longest documented code has 21 characters.
 const MAX_CODE: usize = 64;
 
-/// The head of an answer, whatever its HTTP status.
+/// The head of an answer with any HTTP status.
 #[derive(Debug)]
 pub(super) struct Head {
     pub(super) http: StatusCode,
     pub(super) retry_after: Option<Duration>,
 }
 
-/// An answer that was read as far as it is not about an order.
+/// A parsed answer whose `data` is not read yet.
 #[derive(Debug)]
 pub(super) struct Envelope<'a> {
     document: Object<'a>,
@@ -31,10 +31,10 @@ pub(super) struct Envelope<'a> {
     pub(super) request_id: Option<String>,
 }
 
-/// What an answer brought.
+/// A parsed answer.
 #[derive(Debug)]
 pub(super) enum Opened<'a> {
-    /// Data, to be read.
+    /// It has data, to be read.
     Data(Envelope<'a>),
     /// The vendor does not know the order.
     UnknownOrder {
@@ -43,7 +43,7 @@ pub(super) enum Opened<'a> {
     },
 }
 
-/// Reads an envelope: the one place that says what an answer means.
+/// Parses an answer and applies the table in [`meaning`].
 ///
 /// # Errors
 /// See [`VendorError`].
@@ -69,12 +69,12 @@ pub(super) fn open<'a>(head: &Head, text: &'a str, odd: &mut Oddities) -> Result
         Meaning::SlowDown => Err(VendorError::Throttled { retry_after }),
         Meaning::TryAgain => {
             let what = format!("HTTP {http} {}", code_text());
-            // Only where the vendor, or what stands before it, says that it is down for a while.
+            // Only 503 says that the vendor, or a gateway, is down for a while.
             let retry_after = retry_after.filter(|_| head.http == StatusCode::SERVICE_UNAVAILABLE);
             Err(VendorError::Unavailable { what: what.trim_end().to_owned(), retry_after })
         }
         Meaning::Unreadable => {
-            Err(VendorError::unreadable("error.code", "a code that is not documented, with a success"))
+            Err(VendorError::unreadable("error.code", "an undocumented code with a success status"))
         }
     }
 }
@@ -83,7 +83,7 @@ impl<'a> Envelope<'a> {
     /// `data`.
     ///
     /// # Errors
-    /// [`VendorError::Unreadable`]: there is none, or it is no object.
+    /// [`VendorError::Unreadable`] if it is missing or not an object.
     pub(super) fn data(&self) -> Result<Object<'a>, VendorError> {
         let value = self.document.get("data").ok_or_else(|| VendorError::unreadable("data", "missing"))?;
         Object::at("data".to_owned(), value)
@@ -96,7 +96,7 @@ impl<'a> Envelope<'a> {
     }
 }
 
-/// The code of the vendor's envelope: `error.code`; or, where an answer has another form, `code` or `error` if it is a documented one.
+/// The code of an answer: `error.code`; else `code` or `error`, if its value is a documented code.
 fn code_of(document: &Object<'_>) -> Option<String> {
     let mut nothing = Oddities::default();
     let text = |object: &Object<'_>, name: &str| {

@@ -1,7 +1,7 @@
-//! The vendor's JSON, read field by field.
+//! Reads the vendor's JSON field by field.
 //!
-//! A document is taken apart into fields whose values stay as the vendor wrote them. Each field is then read by itself: one of an odd
-//! type is left out and noted, and costs no other field anything. What decides (an order's id and its status) is read strictly.
+//! A document is split into fields whose values stay raw text. Each field is then read by itself: a field of an
+//! unexpected type is left out and noted, and does not affect the others. An order's id and status are read strictly.
 
 use std::{borrow::Cow, fmt};
 
@@ -10,12 +10,12 @@ use serde_json::{error::Category, value::RawValue};
 
 use super::VendorError;
 
-/// What is noted of one answer at most; the rest is only counted.
+/// Fields noted per answer; further ones are only counted.
 const MAX_NOTED: usize = 16;
-/// What stands at the end of a text that was cut.
+/// The end of a text that was cut.
 pub(super) const CUT_MARK: &str = "… [cut]";
 
-/// The documented fields of an answer that could not be taken as they came: where they stand and what was found there. Never the value.
+/// The documented fields of an answer that could not be read as documented: path and type found, never the value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Oddities {
     noted: Vec<String>,
@@ -30,7 +30,7 @@ impl Oddities {
         }
     }
 
-    /// How many fields.
+    /// Number of fields, including those that are not noted.
     pub fn count(&self) -> usize {
         self.count
     }
@@ -47,18 +47,19 @@ impl fmt::Display for Oddities {
     }
 }
 
-/// The text of a body: without a byte order mark, what is no UTF-8 and each half of a surrogate pair replaced by U+FFFD.
+/// The text of a body, without a byte order mark. Invalid UTF-8 and unpaired surrogate escapes become U+FFFD.
 pub(super) fn text_of(body: &[u8]) -> Cow<'_, str> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     match String::from_utf8_lossy(body) {
-        Cow::Borrowed(text) => without_half_surrogates(text),
-        Cow::Owned(text) => Cow::Owned(without_half_surrogates(&text).into_owned()),
+        Cow::Borrowed(text) => replace_unpaired_surrogates(text),
+        Cow::Owned(text) => Cow::Owned(replace_unpaired_surrogates(&text).into_owned()),
     }
 }
 
-/// JSON writes U+1F600 as `\ud83d\ude00`. A text that was cut between the two holds a half, which is no character.
-fn without_half_surrogates(text: &str) -> Cow<'_, str> {
-    let mut mended: Option<String> = None;
+/// Replaces unpaired surrogate escapes. JSON writes U+1F600 as `\ud83d\ude00`; a text that was cut between the two
+/// has an unpaired one, which is not a character.
+fn replace_unpaired_surrogates(text: &str) -> Cow<'_, str> {
+    let mut replaced: Option<String> = None;
     let mut copied = 0;
     let mut at = 0;
     while let Some(found) = text.get(at..).and_then(|rest| rest.find('\\')) {
@@ -69,18 +70,18 @@ fn without_half_surrogates(text: &str) -> Cow<'_, str> {
             None => at += 2,
             Some(0xd800..0xdc00) if matches!(second, Some(0xdc00..0xe000)) => at += 12,
             Some(0xd800..0xe000) => {
-                let mended = mended.get_or_insert_with(String::new);
-                mended.push_str(text.get(copied..at).unwrap_or_default());
-                mended.push_str("\\ufffd");
+                let replaced = replaced.get_or_insert_with(String::new);
+                replaced.push_str(text.get(copied..at).unwrap_or_default());
+                replaced.push_str("\\ufffd");
                 at += 6;
                 copied = at;
             }
             Some(_) => at += 6,
         }
     }
-    match mended {
+    match replaced {
         None => Cow::Borrowed(text),
-        Some(mended) => Cow::Owned(mended + text.get(copied..).unwrap_or_default()),
+        Some(replaced) => Cow::Owned(replaced + text.get(copied..).unwrap_or_default()),
     }
 }
 
@@ -90,7 +91,7 @@ fn escaped_unit(text: &str, at: usize) -> Option<u16> {
     u16::from_str_radix(digits, 16).ok()
 }
 
-/// The fields of an object in the vendor's order, each value as it was written.
+/// The fields of an object in the vendor's order, with raw values.
 #[derive(Debug)]
 pub(super) struct Object<'a> {
     path: String,
@@ -98,33 +99,33 @@ pub(super) struct Object<'a> {
 }
 
 impl<'a> Object<'a> {
-    /// A whole document.
+    /// Parses a whole document.
     ///
     /// # Errors
-    /// [`VendorError::Unreadable`] if it is no JSON, or no object.
+    /// [`VendorError::Unreadable`] if it is not JSON, or not an object.
     pub(super) fn document(text: &'a str) -> Result<Self, VendorError> {
-        let Fields(fields) = serde_json::from_str(text).map_err(|error| no_object(&error))?;
+        let Fields(fields) = serde_json::from_str(text).map_err(|error| not_an_object(&error))?;
         Ok(Self { path: String::new(), fields })
     }
 
-    /// The object `value`, which stands at `path`; `None` if it is none.
+    /// Parses `value`, found at `path`; `None` if it is not an object.
     pub(super) fn at(path: String, value: &'a RawValue) -> Option<Self> {
         let Fields(fields) = serde_json::from_str(value.get()).ok()?;
         Some(Self { path, fields })
     }
 
-    /// Where the field `name` of this object stands.
+    /// The path of the field `name`.
     pub(super) fn path_of(&self, name: &str) -> String {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
-    /// The value of `name`, the last where there are several; `null` is none.
+    /// The value of `name`: the last if there are several; `None` if missing or `null`.
     pub(super) fn get(&self, name: &str) -> Option<&'a RawValue> {
         let (_, value) = self.fields.iter().rev().find(|(field, _)| field == name)?;
         Some(*value).filter(|value| value.get() != "null")
     }
 
-    /// The object at `name`; what is there and is none is noted.
+    /// The object at `name`; another type is noted.
     pub(super) fn object(&self, name: &str, odd: &mut Oddities) -> Option<Self> {
         let value = self.get(name)?;
         let object = Self::at(self.path_of(name), value);
@@ -134,8 +135,8 @@ impl<'a> Object<'a> {
         object
     }
 
-    /// The text at `name`; a number is taken with its own digits, anything else is noted. What takes more than `max_bytes` as JSON is cut,
-    /// marked and noted.
+    /// The text at `name`. A number is returned with its own digits; another type is noted. A text above `max_bytes`
+    /// as JSON is cut, marked and noted.
     pub(super) fn text(&self, name: &str, max_bytes: usize, odd: &mut Oddities) -> Option<String> {
         let value = self.get(name)?;
         let text = match Kind::of(value) {
@@ -154,10 +155,10 @@ impl<'a> Object<'a> {
         text
     }
 
-    /// What decides: the text at `name`. Nothing else is taken for it, and several that differ are none.
+    /// The text at `name`, strictly: no other type, and no differing duplicates.
     ///
     /// # Errors
-    /// [`VendorError::Unreadable`] says what stands there instead.
+    /// [`VendorError::Unreadable`] names the type found, `missing`, or differing duplicates.
     pub(super) fn strict_text(&self, name: &str) -> Result<String, VendorError> {
         let unreadable = |what: &str| VendorError::unreadable(&self.path_of(name), what);
         let mut found: Option<String> = None;
@@ -167,18 +168,18 @@ impl<'a> Object<'a> {
                 _ => return Err(unreadable(kind(value))),
             };
             if found.as_ref().is_some_and(|before| *before != text) {
-                return Err(unreadable("several that differ"));
+                return Err(unreadable("duplicates that differ"));
             }
             found = Some(text);
         }
         found.ok_or_else(|| unreadable("missing"))
     }
 
-    /// A count at `name`, as a number or in digits; anything else is noted.
+    /// The count at `name`: a number, or a text of digits. Anything else is noted.
     pub(super) fn count(&self, name: &str, odd: &mut Oddities) -> Option<u64> {
         let value = self.get(name)?;
         let text = value.get().trim_matches('"');
-        // `12.0` is a count; what is beyond a u64 is none that anybody has.
+        // `12.0` is accepted; a number above `u64` is not.
         let count = text.parse().ok().or_else(|| text.strip_suffix(".0")?.parse().ok());
         if count.is_none() {
             odd.note(&self.path_of(name), kind(value));
@@ -186,7 +187,7 @@ impl<'a> Object<'a> {
         count
     }
 
-    /// `true` or `false` at `name`, also as a text; anything else is noted.
+    /// The boolean at `name`, also as text. Anything else is noted.
     pub(super) fn flag(&self, name: &str, odd: &mut Oddities) -> Option<bool> {
         let value = self.get(name)?;
         match value.get().trim_matches('"') {
@@ -199,7 +200,7 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// The elements of the array at `name`. `None`: there is none.
+    /// The elements of the array at `name`; `None` if missing. Another type is noted.
     pub(super) fn array(&self, name: &str, odd: &mut Oddities) -> Option<Vec<&'a RawValue>> {
         let value = self.get(name)?;
         let elements = elements(value);
@@ -210,12 +211,12 @@ impl<'a> Object<'a> {
     }
 }
 
-/// The elements of an array; `None` if it is none.
+/// The elements of an array; `None` if `value` is not one.
 pub(super) fn elements(value: &RawValue) -> Option<Vec<&RawValue>> {
     serde_json::from_str(value.get()).ok()
 }
 
-/// Fields in their order; a name may come twice.
+/// Fields in their order; names may repeat.
 struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Fields<'de> {
@@ -253,7 +254,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// Of a value that is not `null`.
+    /// The type of a value that is not `null`.
     pub(super) fn of(value: &RawValue) -> Self {
         match value.get().as_bytes().first() {
             Some(b'{') => Self::Object,
@@ -277,7 +278,7 @@ pub(super) fn kind(value: &RawValue) -> &'static str {
     }
 }
 
-/// Bytes of a text as JSON, without its quotes: what a control character takes there is six times what it takes here.
+/// Length of a text as JSON in bytes, without quotes. A control character takes 6 bytes in JSON.
 fn json_len(text: &str) -> usize {
     text.chars().map(json_char_len).sum()
 }
@@ -290,7 +291,7 @@ fn json_char_len(char: char) -> usize {
     }
 }
 
-/// The beginning of a text, with a mark: together at most `max_bytes` as JSON.
+/// Cuts a text and marks it: at most `max_bytes` as JSON, the mark included.
 fn cut(text: &str, max_bytes: usize) -> String {
     let mut room = max_bytes.saturating_sub(CUT_MARK.len());
     let fits = |char: &char| {
@@ -301,9 +302,9 @@ fn cut(text: &str, max_bytes: usize) -> String {
     text.chars().take_while(fits).chain(CUT_MARK.chars()).collect()
 }
 
-fn no_object(error: &serde_json::Error) -> VendorError {
+fn not_an_object(error: &serde_json::Error) -> VendorError {
     let what = match error.classify() {
-        Category::Data => "no object",
+        Category::Data => "not an object",
         Category::Eof => "cut off",
         Category::Syntax | Category::Io => "not JSON",
     };

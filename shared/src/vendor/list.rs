@@ -1,4 +1,4 @@
-//! A page of a list: a call, and the orders that it showed.
+//! Calls to the vendor for a page of a list.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -23,31 +23,32 @@ use crate::{
     secret::VendorKey,
 };
 
-/// A hundred rows, each of which may be as long as one order's answer is in practice; nothing longer than this is read to its end.
+/// Limit of a body, in bytes: 100 rows of up to 40 KiB. A longer body is not read to its end.
 const MAX_BODY: usize = 4 * 1024 * 1024;
-/// A row that was created so much before or after the window is none that was asked for: bounds may be taken to the second.
+/// Tolerance for a row's creation time outside the window, in milliseconds: the vendor may round the bounds to
+/// seconds.
 const SLACK_MILLIS: i64 = 2000;
 
-/// What a page showed.
+/// A page of a list.
 #[derive(Debug)]
 pub struct Listing {
-    /// The orders, each once, in the vendor's order (newest first, says the Arabic page of the mobile list); less those that cannot be read.
+    /// The readable orders, each once, in the vendor's order (newest first, by the Arabic page of the mobile list).
     pub rows: Vec<VendorOrder>,
-    /// Whether the window holds no more than was shown: then an order that is missing is not in it.
+    /// Whether the page shows all orders of the window, so that a missing order is not in the window.
     pub complete: bool,
-    /// How many orders the window holds, as the vendor says, or as many as were shown.
+    /// Number of orders in the window, as the vendor says; at least the number shown.
     pub total: u64,
-    /// How many rows were created at another time than was asked for.
+    /// Number of rows created outside the window.
     pub outside: usize,
     /// `requestId`, if there was one.
     pub request_id: Option<String>,
-    /// Fields and rows that could not be taken as they came.
+    /// Fields and rows that could not be read as documented.
     pub odd: Oddities,
 }
 
 impl Vendor {
-    /// `GET /{product}/list`: the first page of the window, one call, no repeat. There is no second page: windows are chosen so that one
-    /// is enough, since rows move from page to page while orders come in.
+    /// `GET /{product}/list`: requests the first page of a window, in one call. Windows are chosen so that one page
+    /// is enough: rows move between pages while orders come in.
     ///
     /// # Errors
     /// See [`VendorError`].
@@ -64,10 +65,10 @@ impl Vendor {
     }
 }
 
-/// Reads the answer to a page. A row that cannot be read is left out: its order is then checked by its id.
+/// Reads the answer to a page. Unreadable rows are left out: their orders are checked by id.
 ///
 /// # Errors
-/// See [`VendorError`]. "Not found" is no answer to a list.
+/// See [`VendorError`]. "Not found" is [`VendorError::Rejected`] here.
 pub fn read_list(
     page: &Page,
     http: StatusCode,
@@ -83,13 +84,13 @@ pub fn read_list(
         }
     };
     let data = envelope.data()?;
-    // Its own documented name for the rows, or that of another product: none means anything else in any list.
+    // The product's documented name for the rows, else another product's: neither has another meaning in any list.
     let own = page.product.rules().list_rows;
     let (name, items) = [own]
         .into_iter()
         .chain(Product::ALL.map(|product| product.rules().list_rows))
         .find_map(|name| Some((name, data.array(name, &mut odd)?)))
-        .ok_or_else(|| VendorError::unreadable(&data.path_of(own), "no array"))?;
+        .ok_or_else(|| VendorError::unreadable(&data.path_of(own), "not an array"))?;
     let shown = items.len() as u64;
     let pages = Pagination::read(&data, &envelope, &mut odd);
     let path = data.path_of(name);
@@ -105,7 +106,7 @@ pub fn read_list(
     })
 }
 
-/// `data.pagination` (mobile) or `meta.pagination` (internet), as far as it can be read.
+/// The readable fields of `data.pagination` (mobile) or `meta.pagination` (internet).
 #[derive(Default)]
 struct Pagination {
     total: Option<u64>,
@@ -122,29 +123,29 @@ impl Pagination {
         };
         let totals = ["totalResults", "totalItems"].map(|name| pages.count(name, odd));
         Self {
-            // Where they differ, the page may be one of several.
+            // If they differ, the larger one: the page may be one of several.
             total: totals.into_iter().flatten().max(),
             page_size: pages.count("pageSize", odd),
             has_next_page: pages.flag("hasNextPage", odd),
         }
     }
 
-    /// Whether a page of `shown` rows holds all that there is in its window.
+    /// Whether a page of `shown` rows shows the whole window.
     fn complete(&self, shown: u64) -> bool {
         let asked = u64::from(MAX_ROWS);
         let page_size = self.page_size.filter(|size| (1..=asked).contains(size)).unwrap_or(asked);
         match (self.has_next_page, self.total) {
             (Some(true), _) => false,
             (_, Some(total)) if total <= shown => true,
-            // A page that is not even half full has nothing behind it: this total is not of the window that was asked for.
+            // A page that is less than half full is the only one: its total ignores the window.
             (_, Some(_)) => shown * 2 < page_size,
-            // Without a total, a full page may have another after it.
+            // Without a total, a full page may be followed by another.
             (_, None) => shown < page_size,
         }
     }
 }
 
-/// The rows that can be read, each order once; rows of one order that contradict each other count as none.
+/// The readable rows, each order once. Orders with contradicting rows are left out.
 fn read_rows(product: Product, path: &str, items: &[&RawValue], odd: &mut Oddities) -> Vec<VendorOrder> {
     let mut rows: Vec<VendorOrder> = Vec::with_capacity(items.len());
     let mut places: HashMap<OrderId, usize> = HashMap::with_capacity(items.len());
@@ -166,7 +167,7 @@ fn read_rows(product: Product, path: &str, items: &[&RawValue], odd: &mut Odditi
                 continue;
             }
         };
-        // It differs from `check-id`'s for the same refund: what that says is kept.
+        // For a refund it differs from the value of `check-id`, which is kept.
         row.facts.balance_amount = None;
         match places.get(&row.id).and_then(|place| rows.get(*place)) {
             None => {
@@ -174,7 +175,7 @@ fn read_rows(product: Product, path: &str, items: &[&RawValue], odd: &mut Odditi
                 rows.push(row);
             }
             Some(first) if contradicts(first, &row) => {
-                odd.note(&path, "contradicts another row of its order");
+                odd.note(&path, "contradicts another row of the order");
                 contradicted.insert(row.id);
             }
             Some(_) => {}
@@ -189,7 +190,7 @@ fn contradicts(one: &VendorOrder, other: &VendorOrder) -> bool {
     one.facts.status != other.facts.status || code(one) != code(other)
 }
 
-/// Whether a row was created when it was asked for; one that does not say so counts as if.
+/// Whether a row was created within the window; true without a readable `created_at`.
 fn is_within(page: &Page, row: &VendorOrder) -> bool {
     let created: Option<Timestamp> = row.facts.created_at.as_deref().and_then(|text| text.parse().ok());
     created.is_none_or(|created| {

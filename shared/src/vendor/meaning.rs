@@ -1,25 +1,25 @@
-//! What an answer means for the caller: one table from HTTP status and code.
+//! The meaning of an answer: one table from HTTP status and code.
 
-/// What is to be done about an answer.
+/// How the caller handles an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Meaning {
-    /// It holds what was asked for.
+    /// It has the data.
     Data,
     /// The vendor does not know the order.
     UnknownOrder,
-    /// The call is rejected for good.
+    /// The call is rejected permanently.
     Rejected,
     /// The key, or the address it is used from, is refused.
     KeyRefused,
     /// Too many calls.
     SlowDown,
-    /// The vendor, or what stands before it, is not well.
+    /// The vendor or a gateway before it is unavailable.
     TryAgain,
-    /// Nothing that is documented.
+    /// The answer is undocumented.
     Unreadable,
 }
 
-/// What `code` means, wherever it stands; `None`: it is not documented (`oneclickdz-api.md`, "Envelope and errors").
+/// The meaning of `code`; `None` if it is undocumented (`oneclickdz-api.md`, "Envelope and errors").
 pub(super) fn of_code(code: &str) -> Option<Meaning> {
     Some(match code {
         "NOT_FOUND" => Meaning::UnknownOrder,
@@ -43,9 +43,10 @@ pub(super) fn of_code(code: &str) -> Option<Meaning> {
     })
 }
 
-/// What an answer with HTTP status `http` means. `code` is that of the vendor's envelope: `None` if there is no envelope, or it names none.
+/// The meaning of an answer with HTTP status `http`. `code`: see `envelope::code_of`; `None` if there is no envelope
+/// or no code in it.
 ///
-/// A documented code decides, wherever it stands. Of any other, and of an answer without one, the HTTP status decides.
+/// A documented code decides. Without one, the HTTP status decides.
 pub(super) fn of_answer(http: u16, code: Option<&str>) -> Meaning {
     let known = code.and_then(of_code);
     match (http, code) {
@@ -54,7 +55,8 @@ pub(super) fn of_answer(http: u16, code: Option<&str>) -> Meaning {
         (200..=299, Some(_)) => Meaning::Unreadable,
         (401, _) => Meaning::KeyRefused,
         (429, _) => Meaning::SlowDown,
-        // The vendor's own envelope, under another code: it is there, and does not know the order. A gateway's 404 says nothing of it.
+        // The vendor's own envelope with an undocumented code: the vendor was reached and does not know the order. A
+        // gateway's 404 says nothing about the order.
         (404, Some(_)) => Meaning::UnknownOrder,
         (404, None) | (408 | 425, _) => Meaning::TryAgain,
         (400 | 403, _) | (402..=499, Some(_)) => Meaning::Rejected,

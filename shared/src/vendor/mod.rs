@@ -1,4 +1,4 @@
-//! OneClickDz: the client, its errors, and how its answers are read. No other module knows the vendor's names.
+//! OneClickDz: the client, its errors, and reading its answers. No other module knows the vendor's field names.
 
 mod client;
 mod envelope;

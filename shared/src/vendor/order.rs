@@ -1,4 +1,4 @@
-//! An order as the vendor shows it: by itself (`check-id`, `check-ref`) or as a row of a list.
+//! Reads an order as the vendor shows it: alone (`check-id`, `check-ref`) or as a row of a list.
 
 use secrecy::SecretString;
 use serde_json::value::RawValue;
@@ -9,39 +9,40 @@ use super::{
 };
 use crate::order::{Amount, Facts, JsonText, OrderId, Product, VendorStatus};
 
-/// A documented text takes a few dozen bytes; `refund_message` is a sentence or two. All limits are bytes as JSON, so what is stored (the
-/// item's limit is 400 KB) and sent (an event's is 256 KiB) stays far below what DynamoDB and EventBridge take.
+/// Limits of texts, in bytes as JSON. A documented text takes a few dozen bytes, `refund_message` a sentence or two.
+/// The stored item stays far below DynamoDB's 400 KB, an event far below EventBridge's 256 KiB.
 const MAX_TEXT: usize = 1024;
 const MAX_MESSAGE: usize = 16 * 1024;
 const MAX_OFFERS: usize = 64 * 1024;
-/// The longest documented status has 13 characters. An event says it up to three times, and an order keeps those that it was reviewed for.
+/// Limit of a status. The longest documented status has 13 characters. An event contains the status up to three
+/// times, and an order keeps each status that it was reviewed for.
 const MAX_STATUS: usize = 200;
 
-/// An order as the vendor showed it, its card code still in clear.
+/// An order as the vendor showed it, with its card code in clear text.
 #[derive(Debug)]
 pub struct VendorOrder {
     /// `_id`.
     pub id: OrderId,
-    /// All but the card code; its status is there.
+    /// All fields except the card code. `status` is always set.
     pub facts: Facts,
-    /// `card_code`: worth money.
+    /// `card_code`: a secret, worth money.
     pub card_code: Option<SecretString>,
 }
 
-/// Reads an order. Its id and status are read strictly, every other field by itself.
+/// Reads an order: its id and status strictly, every other field leniently.
 ///
 /// # Errors
-/// [`VendorError::Unreadable`]: it has no id or no status.
+/// [`VendorError::Unreadable`] if it has no valid id or no status.
 pub(super) fn read(
     product: Product,
     order: &Object<'_>,
     odd: &mut Oddities,
 ) -> Result<VendorOrder, VendorError> {
     let id = order.strict_text("_id")?;
-    let id = id.parse().map_err(|_| VendorError::unreadable(&order.path_of("_id"), "no order's id"))?;
+    let id = id.parse().map_err(|_| VendorError::unreadable(&order.path_of("_id"), "not an order id"))?;
     let status = order.strict_text("status")?;
     let mut facts = Facts {
-        // A text that is cut is not a documented word, and so no outcome.
+        // A status that was cut is not a documented one, so it is no outcome.
         status: Some(VendorStatus::from(order.text("status", MAX_STATUS, odd).unwrap_or(status))),
         vendor_ref: order.text("ref", MAX_TEXT, odd),
         topup_amount: amount(order, "topup_amount", odd),
@@ -70,7 +71,7 @@ pub(super) fn read(
     Ok(VendorOrder { id, facts, card_code })
 }
 
-/// A number, or a text that is one, with the vendor's digits.
+/// A number, or a text of a number, with the vendor's digits.
 fn amount(order: &Object<'_>, name: &str, odd: &mut Oddities) -> Option<Amount> {
     let value = order.get(name)?;
     let amount = match Kind::of(value) {
@@ -86,7 +87,7 @@ fn amount(order: &Object<'_>, name: &str, odd: &mut Oddities) -> Option<Amount> 
     amount
 }
 
-/// The array of offers as it came; the first of them, where there are too many to be kept.
+/// The array of offers, unchanged. If it is above the limit, the first offers that fit.
 fn offers(order: &Object<'_>, odd: &mut Oddities) -> Option<JsonText> {
     const NAME: &str = "suggested_offers";
     let value = order.get(NAME)?;
@@ -94,9 +95,10 @@ fn offers(order: &Object<'_>, odd: &mut Oddities) -> Option<JsonText> {
         odd.note(&order.path_of(NAME), kind(value));
         return None;
     }
-    // An event that holds them must be read by any parser: no number beyond a double, nothing nested deeper than 128 levels.
+    // Any parser must be able to read an event with them: no number beyond a double, no nesting deeper than 128
+    // levels.
     if serde_json::from_str::<serde_json::Value>(value.get()).is_err() {
-        odd.note(&order.path_of(NAME), "array that parsers refuse");
+        odd.note(&order.path_of(NAME), "array beyond the limits of parsers");
         return None;
     }
     if value.get().len() <= MAX_OFFERS {
@@ -117,24 +119,25 @@ fn first_of(offers: &[&RawValue]) -> Option<JsonText> {
     JsonText::parse(format!("[{}]", kept.join(","))).ok()
 }
 
-/// The id of the order that this one lives on under; what cannot be an id, or is how programs write "none", is noted and none.
+/// The id of the linked order. An invalid id, or a text that stands for "none", is noted and left out.
 fn link(order: &Object<'_>, name: &str, odd: &mut Oddities) -> Option<String> {
     let text = order.text(name, MAX_TEXT, odd)?;
     if text.parse::<OrderId>().is_ok() && !says_none(&text) {
         return Some(text);
     }
-    odd.note(&order.path_of(name), "no order's id");
+    odd.note(&order.path_of(name), "not an order id");
     None
 }
 
-/// A text with something in it, or a whole number with its own digits. Anything else is no card: `card_missing` is reviewed then.
+/// A non-empty text, or a whole number with its own digits. Anything else is not a card; the order is then reviewed
+/// as `card_missing`.
 fn card(order: &Object<'_>, odd: &mut Oddities) -> Option<SecretString> {
     const NAME: &str = "card_code";
     let value = order.get(NAME)?;
     let found = match Kind::of(value) {
         Kind::Text => match serde_json::from_str::<String>(value.get()) {
             Ok(code) if code.len() > MAX_TEXT => "too long",
-            Ok(code) if says_none(&code) => "text with nothing in it",
+            Ok(code) if says_none(&code) => "empty text",
             Ok(code) => return Some(code.into()),
             Err(_) => "text",
         },
@@ -147,14 +150,14 @@ fn card(order: &Object<'_>, odd: &mut Oddities) -> Option<SecretString> {
                 return Some(value.get().to_owned().into());
             }
         }
-        Kind::Number => "number that is not whole",
+        Kind::Number => "not a whole number",
         Kind::Object | Kind::Array | Kind::Boolean => kind(value),
     };
     odd.note(&order.path_of(NAME), found);
     None
 }
 
-/// Whether a text is how a program writes that there is nothing.
+/// Whether a text stands for "none".
 fn says_none(text: &str) -> bool {
     let text =
         text.trim_matches(|char: char| char.is_whitespace() || char.is_control() || is_invisible(char));
@@ -163,7 +166,7 @@ fn says_none(text: &str) -> bool {
         .any(|none| text.eq_ignore_ascii_case(none))
 }
 
-/// Marks that take no room on a screen, and that a copied text may hold.
+/// Zero-width characters, which a copied text may contain.
 fn is_invisible(char: char) -> bool {
     matches!(char, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}')
 }

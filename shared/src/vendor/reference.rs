@@ -1,20 +1,20 @@
-//! The form in which the vendor gives a merchant's reference back: `abc` is sent, and may come back as `API-+213665983439-abc`.
+//! The vendor's form of a merchant's reference: `abc` is sent, and may come back as `API-+213665983439-abc`.
 
 use crate::order::Ref;
 
-/// The reference behind the vendor's prefix `API-+{number}-`; `None` if it has none. The number is an Algerian one in international form:
-/// 213 and eight or nine digits.
+/// The reference without the vendor's prefix `API-+{number}-`; `None` if it has none. The number is Algerian in
+/// international form: 213 and eight or nine digits.
 pub fn without_prefix(reference: &Ref) -> Option<Ref> {
-    Ref::try_from(behind_prefix(reference.as_str())?.to_owned()).ok()
+    Ref::try_from(strip_vendor_prefix(reference.as_str())?.to_owned()).ok()
 }
 
-/// Whether the vendor's `shown` names the `asked` reference: the same text, or one prefix before it. Nothing looser: `1` is not `order-1`,
-/// and an order that is found by mistake would be delivered, or refunded, to another customer.
+/// Whether the vendor's `shown` is the reference `asked`: the same text, or with one prefix. Nothing looser:
+/// `order-1` must not match `1`, since an order found by mistake would be delivered or refunded to another customer.
 pub fn names(shown: &str, asked: &Ref) -> bool {
-    shown == asked.as_str() || behind_prefix(shown) == Some(asked.as_str())
+    shown == asked.as_str() || strip_vendor_prefix(shown) == Some(asked.as_str())
 }
 
-fn behind_prefix(text: &str) -> Option<&str> {
+fn strip_vendor_prefix(text: &str) -> Option<&str> {
     let (number, rest) = text.strip_prefix("API-+213")?.split_once('-')?;
     let is_number = matches!(number.len(), 8 | 9) && number.bytes().all(|byte| byte.is_ascii_digit());
     Some(rest).filter(|_| is_number)
@@ -29,7 +29,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ref_matches_whole_or_with_one_prefix_in_front() {
+    fn a_ref_matches_exactly_or_with_one_prefix() {
         for (asked, shown, same) in [
             ("abc", "abc", true),
             ("abc", "API-+213665983439-abc", true),
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_is_taken_off_once() {
+    fn only_one_prefix_is_removed() {
         let bare = |text: &str| without_prefix(&reference(text)).map(String::from);
         assert_eq!(bare("API-+213665983439-abc-1").as_deref(), Some("abc-1"));
         for none in [

@@ -1,5 +1,5 @@
-//! From an answer to what is published: a valid answer in which any one field is something else. Whatever it is, an answer that names the
-//! order and states an outcome brings that outcome, and no other brings one.
+//! From an answer to the published outcome: valid answers with one field replaced. If an answer still names the order
+//! and states an outcome, that outcome is published; otherwise none is.
 
 use std::io::Write;
 
@@ -18,10 +18,10 @@ use crate::{
 
 const ID: &str = "6901616fe9e88196b4eb64b0";
 const OTHER: &str = "6901616fe9e88196b4eb64b9";
-/// Stands in a template where a value is put.
+/// Marks the place of a value in a template.
 const PLACE: &str = "@@ here @@";
 
-/// What a field may hold instead: each JSON type, edge numbers, odd texts. Text of JSON.
+/// Replacement values as JSON text: each JSON type, edge numbers, odd texts.
 fn instead() -> Vec<String> {
     let mut all: Vec<String> = [
         "null",
@@ -85,9 +85,9 @@ fn instead() -> Vec<String> {
     all
 }
 
-/// Every place of `value` that holds something, as a template with [`PLACE`] there, and the path of that place.
+/// For each value in `value`: its JSON pointer, and the document with [`PLACE`] in its place.
 fn places(value: &Value) -> Vec<(String, Value)> {
-    fn walk(whole: &Value, pointer: &str, at: &Value, found: &mut Vec<(String, Value)>) {
+    fn collect_places(whole: &Value, pointer: &str, at: &Value, found: &mut Vec<(String, Value)>) {
         let below: Vec<(String, &Value)> = match at {
             Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), value)).collect(),
             Value::Array(items) => {
@@ -100,15 +100,15 @@ fn places(value: &Value) -> Vec<(String, Value)> {
             let mut template = whole.clone();
             *template.pointer_mut(&pointer).unwrap() = PLACE.into();
             found.push((pointer.clone(), template));
-            walk(whole, &pointer, value, found);
+            collect_places(whole, &pointer, value, found);
         }
     }
     let mut found = Vec::new();
-    walk(value, "", value, &mut found);
+    collect_places(value, "", value, &mut found);
     found
 }
 
-/// The texts that a template becomes: the field as each of [`instead`], missing, and twice.
+/// The variants of a template: each value of [`instead`], the field missing, and the field twice. With their names.
 fn bodies(pointer: &str, template: &Value, original: &Value) -> Vec<(String, String)> {
     let text = template.to_string();
     let place = Value::from(PLACE).to_string();
@@ -127,8 +127,8 @@ fn bodies(pointer: &str, template: &Value, original: &Value) -> Vec<(String, Str
     all
 }
 
-/// Says how much was tried, past the harness, which keeps what a passing test prints.
-pub(super) fn tell(what: &str) {
+/// Prints to standard output directly, since the test harness hides what a passing test prints.
+pub(super) fn print_past_harness(what: &str) {
     writeln!(std::io::stdout(), "{what}").unwrap();
 }
 
@@ -147,7 +147,7 @@ fn decided(key: &OrderKey, shown: &VendorOrder, place: Place) -> Decision {
         .unwrap()
 }
 
-/// The outcome that is published, after all that goes out was seen to be JSON of a bounded length.
+/// The outcome that is published. Asserts that each event is valid JSON and below 200 KiB.
 fn outcome(decision: &Decision) -> Option<String> {
     for event in &decision.events {
         let _: Value = serde_json::from_str(&event.detail)
@@ -182,20 +182,20 @@ fn order_of(product: Product, id: &str) -> (Value, &'static str) {
     }
 }
 
-/// Whether the field decides what is heard of the order at `base`.
+/// Whether the field decides the outcome of the order at `base`.
 fn decides(base: &str, pointer: &str) -> bool {
     [base.to_owned(), format!("{base}/_id"), format!("{base}/status")].contains(&pointer.to_owned())
         || base.starts_with(&format!("{pointer}/"))
 }
 
-/// Whether what was put there is itself an outcome.
+/// Whether the replacement value is itself an outcome.
 fn states(value: &str) -> bool {
     [r#""REFUNDED""#, r#""FULFILLED""#].contains(&value)
 }
 
 #[test]
-fn an_answer_with_any_one_odd_field_brings_its_outcome() {
-    let (mut cases, mut silent) = (0, 0);
+fn an_answer_with_one_odd_field_still_gives_its_outcome() {
+    let (mut cases, mut without_outcome) = (0, 0);
     for product in Product::ALL {
         let key = OrderKey { product, id: ID.parse().unwrap() };
         let (order, expected) = order_of(product, ID);
@@ -206,31 +206,38 @@ fn an_answer_with_any_one_odd_field_brings_its_outcome() {
             for (name, body) in bodies(&pointer, &template, &whole) {
                 let answer = read_answer(product, StatusCode::OK, None, body.as_bytes());
                 let shown = answer.as_ref().ok().and_then(|answer| answer.order.as_ref());
-                let heard = shown
+                let published = shown
                     .filter(|shown| shown.id == key.id)
                     .and_then(|shown| outcome(&decided(&key, shown, Place::Check)));
                 cases += 1;
                 if decides("/data", &pointer) {
-                    // Only the vendor's own word for this very order is heard.
+                    // An outcome is published only if the vendor states it for this order.
                     let stated = states(&name);
                     let same = name == "twice" && pointer == "/data";
-                    assert!(heard.is_none() || stated || same, "{product} {pointer} {name}: {heard:?}");
-                    silent += usize::from(heard.is_none());
+                    assert!(
+                        published.is_none() || stated || same,
+                        "{product} {pointer} {name}: {published:?}"
+                    );
+                    without_outcome += usize::from(published.is_none());
                 } else {
-                    assert_eq!(heard.as_deref(), Some(expected), "{product} {pointer} = {name}: {answer:?}");
+                    assert_eq!(
+                        published.as_deref(),
+                        Some(expected),
+                        "{product} {pointer} = {name}: {answer:?}"
+                    );
                 }
             }
         }
     }
-    crate::vendor::tests::tell(&format!(
-        "{cases} answers with one odd field; {silent} of them name no order or state no outcome, and bring none"
+    print_past_harness(&format!(
+        "{cases} answers with one odd field; {without_outcome} of them name no order or state no outcome, and publish none"
     ));
     assert!(cases > 2000, "{cases}");
 }
 
 #[test]
-fn a_list_with_any_one_odd_field_brings_the_outcomes_of_all_other_rows() {
-    let (mut cases, mut rows_heard) = (0, 0);
+fn a_list_with_one_odd_field_gives_the_outcomes_of_other_rows() {
+    let (mut cases, mut rows_read) = (0, 0);
     for product in Product::ALL {
         let page = Page { product, from: at(0), to: at(60) };
         let ((first, expected), (second, _)) = (order_of(product, ID), order_of(product, OTHER));
@@ -256,26 +263,26 @@ fn a_list_with_any_one_odd_field_brings_the_outcomes_of_all_other_rows() {
                         .as_ref()
                         .ok()
                         .and_then(|listing| listing.rows.iter().find(|row| row.id == key.id));
-                    let heard = row.and_then(|row| outcome(&decided(&key, row, Place::List)));
-                    rows_heard += usize::from(heard.is_some());
+                    let published = row.and_then(|row| outcome(&decided(&key, row, Place::List)));
+                    rows_read += usize::from(published.is_some());
                     let base = format!("/data/{name}/{index}");
                     if !decides(&base, &pointer) {
                         assert_eq!(
-                            heard.as_deref(),
+                            published.as_deref(),
                             Some(expected),
                             "{product} {pointer} = {value}, row {index}: {listing:?}"
                         );
-                    } else if heard.is_some() {
+                    } else if published.is_some() {
                         let stated = ["\"REFUNDED\"", "\"FULFILLED\"", "twice"].contains(&value.as_str());
                         assert!(
                             stated || pointer.ends_with(name),
-                            "{product} {pointer} = {value}: {heard:?}"
+                            "{product} {pointer} = {value}: {published:?}"
                         );
                     }
                 }
             }
         }
     }
-    crate::vendor::tests::tell(&format!("{cases} lists with one odd field; {rows_heard} rows were heard"));
+    print_past_harness(&format!("{cases} lists with one odd field; {rows_read} rows gave an outcome"));
     assert!(cases > 4000, "{cases}");
 }

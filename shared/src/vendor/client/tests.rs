@@ -49,7 +49,7 @@ fn in_short(result: &Result<Answer, VendorError>) -> String {
     }
 }
 
-/// One row per status and code: what the caller can do about it.
+/// One row per status and code: the result for the caller.
 #[tokio::test]
 async fn every_answer_has_its_meaning() {
     let refusal = |code: &str| {
@@ -117,7 +117,7 @@ async fn every_answer_has_its_meaning() {
 }
 
 #[test]
-fn what_an_answer_says_about_the_key_and_the_order() {
+fn an_error_gives_a_verdict_on_the_key_and_the_order() {
     let read = |http, code: &str| {
         let body = format!(r#"{{"success":false,"error":{{"code":"{code}","message":"m"}}}}"#);
         read_answer(
@@ -139,7 +139,7 @@ fn what_an_answer_says_about_the_key_and_the_order() {
         (403, "DUPLICATED_REF", Verdict::Accepted, Some(Trouble::Rejected)),
         (400, "ERR_VALIDATION", Verdict::Accepted, Some(Trouble::Rejected)),
         (404, "NOT_FOUND", Verdict::Accepted, None),
-        // What is not documented may be about the key, or a gateway's.
+        // An undocumented code may be about the key, or come from a gateway.
         (403, "READ_ONLY", Verdict::Silent, Some(Trouble::Rejected)),
         (403, "", Verdict::Silent, Some(Trouble::Rejected)),
         (400, "", Verdict::Silent, Some(Trouble::Rejected)),
@@ -147,9 +147,9 @@ fn what_an_answer_says_about_the_key_and_the_order() {
         (429, "RATE_LIMIT_EXCEEDED", throttled.clone(), None),
         (200, "RATE_LIMIT_EXCEEDED", throttled.clone(), None),
         (500, "INTERNAL_ERROR", Verdict::Silent, None),
-        // The vendor says for how long it is away.
+        // The vendor says how long it is unavailable.
         (503, "SERVICE_UNAVAILABLE", throttled.clone(), None),
-        // Their own key service is not well: no refusal.
+        // The vendor's key service is unavailable: this is no refusal.
         (503, "AUTH_UNAVAILABLE", throttled, None),
     ] {
         let answer = read(http, code);
@@ -169,7 +169,7 @@ async fn a_lookup_by_ref_encodes_it_and_joins_on_the_id() {
     let shows = |data: &str| {
         ResponseTemplate::new(200).set_body_string(format!(r#"{{"success":true,"data":{data}}}"#))
     };
-    // Asked for, wanted, path, what is shown, what it means.
+    // Reference asked for, reference wanted, path, data shown, result.
     let rows = [
         (
             "API-+213665983439-abc",
@@ -213,7 +213,7 @@ async fn a_lookup_by_ref_encodes_it_and_joins_on_the_id() {
             r#"{"_id":"1","ref":"API-+213665983439-abcd","status":"PENDING"}"#,
             "unreadable data.ref another order's ref",
         ),
-        // Asked for without the prefix that the merchant gave: what is found must have that very prefix.
+        // Asked for without the prefix that the merchant gave: the order shown must have that prefix.
         (
             "abc",
             "API-+213665983439-abc",
@@ -239,7 +239,7 @@ async fn a_lookup_by_ref_encodes_it_and_joins_on_the_id() {
 }
 
 #[test]
-fn a_pause_is_read_in_each_of_its_forms() {
+fn retry_after_is_read_in_every_form() {
     let date = "Wed, 21 Oct 2026 07:28:00 GMT";
     let wait = |retry_after: &str, date: Option<&str>| {
         let mut headers = HeaderMap::new();
@@ -270,15 +270,15 @@ fn a_pause_is_read_in_each_of_its_forms() {
     ] {
         assert_eq!(wait(text, Some(date)), expected, "{text:?}");
     }
-    // Without the answer's own time, the machine's is asked.
+    // Without `Date`, the system clock is used.
     let now: std::time::SystemTime = Clock::System.now().into();
     let soon = httpdate::fmt_http_date(now + Duration::from_secs(3600));
     assert!(wait(&soon, None).is_some_and(|wait| (3500..=3600).contains(&wait.as_secs())));
 }
 
-/// A certificate that nobody signed.
+/// A self-signed certificate.
 #[tokio::test]
-async fn a_vendor_whose_certificate_is_not_trusted_is_not_asked() {
+async fn no_key_is_sent_to_a_vendor_with_an_untrusted_certificate() {
     let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let own_key = rustls::pki_types::PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
     let tls = rustls::ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
@@ -298,17 +298,17 @@ async fn a_vendor_whose_certificate_is_not_trusted_is_not_asked() {
     let (token, order) = (the_key(), key(Product::Mobile));
     let (refused, answer) = tokio::join!(server, vendor.check_id(&token, &order));
     assert_eq!(in_short(&answer), "unavailable no connection");
-    assert!(refused, "the handshake must fail, and no key be sent");
+    assert!(refused, "the handshake must fail before a key is sent");
 }
 
 #[tokio::test]
-async fn a_pause_is_asked_for_in_seconds() {
+async fn a_429_carries_retry_after_in_seconds() {
     let server = answers(ResponseTemplate::new(429).insert_header("Retry-After", "7")).await;
     assert_eq!(in_short(&ask(&server, Product::Mobile).await), "throttled Some(7)");
 }
 
 #[tokio::test]
-async fn it_asks_by_path_and_with_the_key() {
+async fn a_check_sends_the_path_and_the_key() {
     let server = MockServer::start().await;
     let answer = include_str!("../../../../events/vendor/internet-fulfilled.json")
         .replace("6901616fe9e88196b4eb64b2", "6901616fe9e88196b4eb64b0");
@@ -337,14 +337,14 @@ async fn a_redirect_is_not_followed() {
 }
 
 #[tokio::test]
-async fn a_body_without_end_is_refused() {
+async fn a_body_above_the_limit_is_refused() {
     let server = answers(ResponseTemplate::new(200).set_body_bytes(vec![b' '; MAX_BODY + 1])).await;
     assert_eq!(in_short(&ask(&server, Product::Mobile).await), "unreadable . longer than 1024 KiB");
 }
 
-/// Under a status that says what is the matter, the status decides.
+/// With an error status, an undecodable body does not matter.
 #[tokio::test]
-async fn a_coding_that_nobody_asked_for_is_decoded_or_named() {
+async fn an_unrequested_content_coding_is_decoded_or_reported() {
     let order = br#"{"success":true,"data":{"_id":"6901616fe9e88196b4eb64b0","status":"FULFILLED"}}"#;
     let gzip = {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
@@ -374,7 +374,7 @@ async fn a_coding_that_nobody_asked_for_is_decoded_or_named() {
 }
 
 #[tokio::test]
-async fn a_vendor_that_is_not_there_is_unavailable() {
+async fn a_refused_connection_is_unavailable() {
     let base = Uri::try_from("http://127.0.0.1:9/v3").unwrap();
     let vendor = Vendor::new(crate::http::Http::new(&[]).unwrap(), base);
     assert_eq!(
@@ -384,7 +384,7 @@ async fn a_vendor_that_is_not_there_is_unavailable() {
 }
 
 #[tokio::test]
-async fn a_vendor_that_says_nothing_is_given_up() {
+async fn a_call_without_a_response_times_out() {
     let server = answers(ResponseTemplate::new(200).set_delay(CALL_TIMEOUT * 4)).await;
     let start = Instant::now();
     assert_eq!(in_short(&ask(&server, Product::Mobile).await), "unavailable no answer in time");

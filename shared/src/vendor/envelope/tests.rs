@@ -1,4 +1,4 @@
-//! One row per HTTP status and code, with an envelope and without.
+//! One row per HTTP status and code, with and without an envelope.
 
 use super::*;
 
@@ -12,7 +12,8 @@ const KEY: [&str; 6] = [
 ];
 const CALL: [&str; 6] =
     ["ERR_VALIDATION", "ERR_PHONE", "DUPLICATED_REF", "DUPLICATED-REF", "NO_BALANCE", "INSUFFICIENT_BALANCE"];
-const AWAY: [&str; 4] = ["INTERNAL_ERROR", "SERVICE_UNAVAILABLE", "PARTNER_UNAVAILABLE", "AUTH_UNAVAILABLE"];
+const UNAVAILABLE: [&str; 4] =
+    ["INTERNAL_ERROR", "SERVICE_UNAVAILABLE", "PARTNER_UNAVAILABLE", "AUTH_UNAVAILABLE"];
 const HTTP: [u16; 13] = [200, 201, 400, 401, 403, 404, 405, 422, 429, 500, 502, 503, 504];
 
 fn in_short(http: u16, text: &str) -> String {
@@ -34,7 +35,7 @@ fn envelope(code: &str) -> String {
     )
 }
 
-/// What each documented code means, under whatever HTTP status.
+/// The meaning of each documented code, with any HTTP status.
 fn meaning_of(http: u16, code: &str) -> String {
     let pause = if http == 503 { "Some(7s)" } else { "None" };
     match code {
@@ -42,14 +43,14 @@ fn meaning_of(http: u16, code: &str) -> String {
         "RATE_LIMIT_EXCEEDED" => "slow down Some(7s)".to_owned(),
         code if KEY.contains(&code) => format!("key refused {code}"),
         code if CALL.contains(&code) => format!("rejected {http} {code}"),
-        code if AWAY.contains(&code) => format!("try again HTTP {http} {code} {pause}"),
-        other => panic!("{other} is in no row"),
+        code if UNAVAILABLE.contains(&code) => format!("try again HTTP {http} {code} {pause}"),
+        other => panic!("{other} has no expected meaning"),
     }
 }
 
 #[test]
-fn a_documented_code_decides_wherever_it_stands() {
-    let codes = [&["NOT_FOUND", "RATE_LIMIT_EXCEEDED"][..], &KEY, &CALL, &AWAY].concat();
+fn a_documented_code_decides_in_every_form_of_answer() {
+    let codes = [&["NOT_FOUND", "RATE_LIMIT_EXCEEDED"][..], &KEY, &CALL, &UNAVAILABLE].concat();
     let mut rows = 0;
     for http in HTTP {
         for code in &codes {
@@ -61,7 +62,7 @@ fn a_documented_code_decides_wherever_it_stands() {
                 format!(r#"{{"success":"no","error":{{"code":"{code}","message":{{}}}},"data":null}}"#),
                 format!(r#"{{"code":"{code}","statusCode":{http}}}"#),
                 format!(r#"{{"error":"{code}","message":"m","statusCode":{http}}}"#),
-                // Data beside it are no answer: the code decides.
+                // Data next to an error code are ignored.
                 format!(
                     r#"{{"success":true,"data":{{"_id":"1","status":"REFUNDED"}},"error":{{"code":"{code}"}}}}"#
                 ),
@@ -72,7 +73,7 @@ fn a_documented_code_decides_wherever_it_stands() {
             }
         }
     }
-    crate::vendor::tests::tell(&format!("{rows} rows of HTTP status, envelope and code"));
+    crate::vendor::tests::print_past_harness(&format!("{rows} rows of HTTP status, envelope and code"));
     assert_eq!(rows, HTTP.len() * 18 * 7);
 }
 
@@ -83,9 +84,9 @@ fn without_a_documented_code_the_http_status_decides() {
     let rows = [
         (200, "{}", "data"),
         (201, "{}", "data"),
-        (200, &new, "unreadable error.code: a code that is not documented, with a success"),
+        (200, &new, "unreadable error.code: an undocumented code with a success status"),
         (200, "<html>", "unreadable .: not JSON"),
-        (200, "[]", "unreadable .: no object"),
+        (200, "[]", "unreadable .: not an object"),
         (400, &new, "rejected 400 NEW_CODE"),
         (400, "<html>", "rejected 400 "),
         (401, &new, "key refused NEW_CODE"),
@@ -115,7 +116,7 @@ fn without_a_documented_code_the_http_status_decides() {
 }
 
 #[test]
-fn a_code_is_never_repeated_at_length() {
+fn a_long_code_is_cut() {
     let long = in_short(400, &envelope(&"X".repeat(100_000)));
     assert!(long.len() < 100, "{long}");
 }

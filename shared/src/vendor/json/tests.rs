@@ -5,7 +5,7 @@ fn document(text: &str) -> Object<'_> {
 }
 
 #[test]
-fn half_a_surrogate_becomes_one_replacement_character_wherever_it_stands() {
+fn an_unpaired_surrogate_becomes_one_replacement_character() {
     for (json, text) in [
         (r#""x \ud83d""#, "x \u{fffd}"),
         (r#""\ude00 x""#, "\u{fffd} x"),
@@ -19,21 +19,21 @@ fn half_a_surrogate_becomes_one_replacement_character_wherever_it_stands() {
     ] {
         assert_eq!(serde_json::from_str::<String>(&text_of(json.as_bytes())).unwrap(), text, "{json}");
     }
-    // What is no JSON stays what it is.
+    // Text that is not JSON stays unchanged.
     for text in ["\\", "\\u", "\\ud8", "\\ud83", "\\u12é4", "é\\"] {
         assert_eq!(text_of(text.as_bytes()), text);
     }
 }
 
 #[test]
-fn a_byte_order_mark_is_skipped_and_bytes_that_are_no_text_are_replaced() {
+fn a_byte_order_mark_is_skipped_and_invalid_utf8_replaced() {
     assert_eq!(text_of(b"\xef\xbb\xbf{}"), "{}");
     assert_eq!(text_of(b"{\"a\":\"\xff\"}"), "{\"a\":\"\u{fffd}\"}");
     assert_eq!(text_of(b"\"\xff\\ud83d\""), "\"\u{fffd}\\ufffd\"");
 }
 
 #[test]
-fn a_text_may_be_a_number_and_keeps_its_digits() {
+fn a_number_is_read_as_text_with_its_digits() {
     for (json, text, noted) in [
         (r#"{"a":"x"}"#, Some("x"), ""),
         (r#"{"a":""}"#, Some(""), ""),
@@ -54,31 +54,31 @@ fn a_text_may_be_a_number_and_keeps_its_digits() {
 }
 
 #[test]
-fn what_decides_is_text_and_nothing_else() {
+fn strict_text_accepts_text_only() {
     for (json, read) in [
         (r#"{"a":"x"}"#, Ok("x")),
         (r#"{"a":"x","a":"x"}"#, Ok("x")),
-        (r#"{"a":"x","a":"y"}"#, Err("several that differ")),
+        (r#"{"a":"x","a":"y"}"#, Err("duplicates that differ")),
         (r#"{"a":"x","a":null}"#, Err("null")),
         (r#"{"a":7}"#, Err("number")),
         (r#"{"a":null}"#, Err("null")),
         (r#"{"a":["x"]}"#, Err("array")),
         (r#"{}"#, Err("missing")),
     ] {
-        let told = document(json).strict_text("a");
-        let told = told.map_err(|error| match error {
+        let found = document(json).strict_text("a");
+        let found = found.map_err(|error| match error {
             VendorError::Unreadable { path, what } => (path, what),
             other => panic!("{other:?}"),
         });
         match read {
-            Ok(text) => assert_eq!(told.as_deref(), Ok(text), "{json}"),
-            Err(what) => assert_eq!(told, Err(("a".to_owned(), what.to_owned())), "{json}"),
+            Ok(text) => assert_eq!(found.as_deref(), Ok(text), "{json}"),
+            Err(what) => assert_eq!(found, Err(("a".to_owned(), what.to_owned())), "{json}"),
         }
     }
 }
 
 #[test]
-fn counts_and_flags_may_be_texts() {
+fn counts_and_booleans_may_be_texts() {
     let read = |json: &str| {
         let mut odd = Oddities::default();
         let object = document(json);
@@ -93,7 +93,7 @@ fn counts_and_flags_may_be_texts() {
 }
 
 #[test]
-fn a_text_is_cut_by_what_it_takes_as_json() {
+fn a_text_is_cut_by_its_length_as_json() {
     let cut_at = |text: &str, max: usize| {
         let mut odd = Oddities::default();
         let json = serde_json::json!({"a": text}).to_string();
@@ -118,15 +118,15 @@ fn a_text_is_cut_by_what_it_takes_as_json() {
 }
 
 #[test]
-fn what_is_no_object_is_told_by_kind_and_never_by_content() {
+fn an_unreadable_document_is_reported_without_its_content() {
     for (text, what) in [
         ("<html>swordfish</html>", "not JSON"),
         (r#"{"a":"swordfish"#, "cut off"),
         (r#"{"a":1} swordfish"#, "not JSON"),
         ("", "cut off"),
-        (r#"["swordfish"]"#, "no object"),
-        (r#""swordfish""#, "no object"),
-        ("null", "no object"),
+        (r#"["swordfish"]"#, "not an object"),
+        (r#""swordfish""#, "not an object"),
+        ("null", "not an object"),
     ] {
         let error = Object::document(text).unwrap_err();
         assert_eq!(error.to_string(), format!("the vendor's answer cannot be read at .: {what}"), "{text}");
@@ -134,7 +134,7 @@ fn what_is_no_object_is_told_by_kind_and_never_by_content() {
 }
 
 #[test]
-fn notes_are_bounded() {
+fn noted_fields_are_limited() {
     let mut odd = Oddities::default();
     (0..50).for_each(|n| odd.note(&format!("data.items[{n}]"), "null"));
     assert_eq!(odd.count(), 50);

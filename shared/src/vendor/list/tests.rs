@@ -32,7 +32,7 @@ fn internet(rows: &[String], pagination: &str) -> String {
 }
 
 #[test]
-fn both_shapes_are_read() {
+fn lists_of_both_products_are_read() {
     let rows = [row("a", 1, r#","balance_amount":0,"topup_amount":500,"new":{"x":1}"#), row("b", 2, "")];
     let listing =
         read_list(&page(Product::Mobile), mobile(&rows, r#","totalPages":1,"totalResults":2"#).as_bytes())
@@ -44,7 +44,7 @@ fn both_shapes_are_read() {
     let first = &listing.rows[0];
     assert_eq!((first.id.as_str(), &first.facts.status), ("a", &Some(VendorStatus::Fulfilled)));
     assert_eq!(first.facts.topup_amount, Amount::parse("500"));
-    assert_eq!(first.facts.balance_amount, None, "it differs from check-id's: that of a list is not kept");
+    assert_eq!(first.facts.balance_amount, None, "balance_amount of a list is not kept");
 
     let rows = [row("c", 3, r#","card_code":"4242-1111","num_trans":"AT-1""#)];
     let listing = read_list(
@@ -58,7 +58,7 @@ fn both_shapes_are_read() {
 }
 
 #[test]
-fn a_list_that_holds_more_than_it_shows_is_not_complete() {
+fn a_page_is_complete_only_if_it_shows_the_whole_window() {
     let rows = [row("a", 1, "")];
     let full: Vec<String> = (0..100).map(|index| row(&index.to_string(), 1, "")).collect();
     for (product, body, complete, total) in [
@@ -66,9 +66,9 @@ fn a_list_that_holds_more_than_it_shows_is_not_complete() {
         (Product::Mobile, mobile(&full, r#","totalResults":250"#), false, 250),
         (Product::Mobile, mobile(&full, r#","totalResults":100"#), true, 100),
         (Product::Mobile, mobile(&rows, r#","totalResults":"1""#), true, 1),
-        // A vendor whose pages are smaller than was asked for.
+        // A vendor with smaller pages than requested.
         (Product::Mobile, mobile(&full[..60], r#","totalResults":180"#), false, 180),
-        // A total that is not of the window.
+        // A total that ignores the window.
         (Product::Mobile, mobile(&rows, r#","totalResults":50000"#), true, 50_000),
         (Product::Mobile, mobile(&rows, r#","totalResults":1,"totalItems":"1""#), true, 1),
         (Product::Mobile, mobile(&rows, r#","totalResults":{},"totalItems":null"#), true, 1),
@@ -86,7 +86,7 @@ fn a_list_that_holds_more_than_it_shows_is_not_complete() {
 }
 
 #[test]
-fn a_row_that_cannot_be_read_costs_the_others_nothing() {
+fn an_unreadable_row_does_not_affect_the_others() {
     let rows = [
         row("a", 1, ""),
         r#"{"_id":7}"#.to_owned(),
@@ -106,7 +106,7 @@ fn a_row_that_cannot_be_read_costs_the_others_nothing() {
 }
 
 #[test]
-fn rows_of_one_order_that_contradict_each_other_count_as_none() {
+fn orders_with_contradicting_rows_are_left_out() {
     let row = |id: &str, status: &str, more: &str| format!(r#"{{"_id":"{id}","status":"{status}"{more}}}"#);
     let rows = [
         row("a", "REFUNDED", ""),
@@ -120,16 +120,16 @@ fn rows_of_one_order_that_contradict_each_other_count_as_none() {
     let listing =
         read_list(&page(Product::Internet), internet(&rows, r#""totalItems":7"#).as_bytes()).unwrap();
     let ids: Vec<_> = listing.rows.iter().map(|row| row.id.as_str()).collect();
-    assert_eq!(ids, ["b"], "the rows that say the same are one");
+    assert_eq!(ids, ["b"], "equal rows of an order count once");
     assert_eq!(
         listing.odd.to_string(),
-        "data.topups[2]: contradicts another row of its order, data.topups[5]: contradicts another row of its order"
+        "data.topups[2]: contradicts another row of the order, data.topups[5]: contradicts another row of the order"
     );
     assert!(!format!("{listing:?}").contains("1111"));
 }
 
 #[test]
-fn rows_of_other_times_are_counted() {
+fn rows_outside_the_window_are_counted() {
     let rows = [
         row("a", -3, ""),
         row("b", -1, ""),
@@ -138,11 +138,11 @@ fn rows_of_other_times_are_counted() {
         r#"{"_id":"e","status":"HANDLING","created_at":"yesterday"}"#.to_owned(),
     ];
     let listing = read_list(&page(Product::Mobile), mobile(&rows, "").as_bytes()).unwrap();
-    assert_eq!(listing.outside, 2, "bounds may be taken to the second, and no more");
+    assert_eq!(listing.outside, 2, "rows up to 2 s outside the window are tolerated");
 }
 
 #[test]
-fn what_is_no_list_is_an_error_that_says_where() {
+fn an_answer_without_a_list_is_an_error_with_its_path() {
     for (body, path) in [
         (r#"{"success":true}"#, "data"),
         (r#"{"success":true,"data":{}}"#, "data.items"),

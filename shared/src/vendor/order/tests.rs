@@ -1,4 +1,4 @@
-//! An order's fields, each with what it may be instead of what is documented.
+//! An order's fields, each with undocumented values.
 
 use secrecy::ExposeSecret;
 
@@ -6,7 +6,7 @@ use super::*;
 
 const ID: &str = "6901616fe9e88196b4eb64b0";
 
-/// Reads `{"_id", "status": "REFUNDED"}` with `more` fields; answers the order and what was noted.
+/// Reads `{"_id", "status": "REFUNDED"}` with `more` fields. Returns the order and the noted fields.
 fn read_with(product: Product, more: &str) -> (VendorOrder, String) {
     let text =
         format!(r#"{{"_id":"{ID}","status":"REFUNDED"{}{more}}}"#, if more.is_empty() { "" } else { "," });
@@ -21,9 +21,9 @@ fn number(count: usize) -> String {
 }
 
 #[test]
-fn the_inputs_of_the_findings_are_read() {
+fn odd_values_seen_in_practice_are_read() {
     let long = number(23);
-    // Field, value on the wire, what is kept of it, what is noted.
+    // Field, value on the wire, value kept, field noted.
     let mobile: [(&str, &str, Option<&str>, &str); 24] = [
         ("MSSIDN", "778037340", Some("778037340"), ""),
         ("ref", "12345", Some("12345"), ""),
@@ -43,12 +43,17 @@ fn the_inputs_of_the_findings_are_read() {
         ("balance_amount", "1e400", None, "balance_amount: number"),
         ("balance_amount", "-1.50E+2", Some("-1.50E+2"), ""),
         ("follow_orderid", "42", Some("42"), ""),
-        ("follow_orderid", "0", None, "follow_orderid: no order's id"),
-        ("retry_orderid", r#""""#, None, "retry_orderid: no order's id"),
-        ("retry_orderid", r#""null""#, None, "retry_orderid: no order's id"),
+        ("follow_orderid", "0", None, "follow_orderid: not an order id"),
+        ("retry_orderid", r#""""#, None, "retry_orderid: not an order id"),
+        ("retry_orderid", r#""null""#, None, "retry_orderid: not an order id"),
         ("retry_orderid", r#""6901616fe9e88196b4eb64b1""#, Some("6901616fe9e88196b4eb64b1"), ""),
         ("suggested_offers", r#""none""#, None, "suggested_offers: text"),
-        ("suggested_offers", r#"[{"amount":1e999}]"#, None, "suggested_offers: array that parsers refuse"),
+        (
+            "suggested_offers",
+            r#"[{"amount":1e999}]"#,
+            None,
+            "suggested_offers: array beyond the limits of parsers",
+        ),
     ];
     for (field, value, kept, noted) in mobile {
         let (VendorOrder { facts, .. }, odd) = read_with(Product::Mobile, &format!(r#""{field}":{value}"#));
@@ -79,7 +84,7 @@ fn the_inputs_of_the_findings_are_read() {
 }
 
 #[test]
-fn a_card_code_is_text_with_something_in_it_or_digits() {
+fn a_card_code_is_non_empty_text_or_digits() {
     for (value, code, noted) in [
         (r#""123456789012""#, Some("123456789012"), ""),
         (r#""0012""#, Some("0012"), ""),
@@ -87,16 +92,16 @@ fn a_card_code_is_text_with_something_in_it_or_digits() {
         ("123456789012", Some("123456789012"), ""),
         ("12345678901234567890123456", Some("12345678901234567890123456"), ""),
         ("null", None, ""),
-        (r#""""#, None, "card_code: text with nothing in it"),
-        (r#""   ""#, None, "card_code: text with nothing in it"),
-        (r#""\u00a0\t\u200b""#, None, "card_code: text with nothing in it"),
-        (r#""null""#, None, "card_code: text with nothing in it"),
-        (r#""Undefined""#, None, "card_code: text with nothing in it"),
-        (r#""N/A""#, None, "card_code: text with nothing in it"),
+        (r#""""#, None, "card_code: empty text"),
+        (r#""   ""#, None, "card_code: empty text"),
+        (r#""\u00a0\t\u200b""#, None, "card_code: empty text"),
+        (r#""null""#, None, "card_code: empty text"),
+        (r#""Undefined""#, None, "card_code: empty text"),
+        (r#""N/A""#, None, "card_code: empty text"),
         ("0", None, "card_code: zero"),
-        ("1.5", None, "card_code: number that is not whole"),
-        ("1e21", None, "card_code: number that is not whole"),
-        ("-5", None, "card_code: number that is not whole"),
+        ("1.5", None, "card_code: not a whole number"),
+        ("1e21", None, "card_code: not a whole number"),
+        ("-5", None, "card_code: not a whole number"),
         ("true", None, "card_code: boolean"),
         (r#"{"code":"123456789012"}"#, None, "card_code: object"),
         (r#"["123456789012"]"#, None, "card_code: array"),
@@ -104,15 +109,15 @@ fn a_card_code_is_text_with_something_in_it_or_digits() {
         let (order, odd) = read_with(Product::Internet, &format!(r#""card_code":{value}"#));
         let found = order.card_code.as_ref().map(ExposeSecret::expose_secret);
         assert_eq!((found, odd.as_str()), (code, noted), "{value}");
-        assert!(!format!("{order:?}").contains("1234567"), "a card code does not print");
+        assert!(!format!("{order:?}").contains("1234567"), "debug output must not contain a card code");
     }
-    // KMS encrypts at most 4 KB: a longer text is no card, and costs the outcome nothing.
+    // KMS encrypts at most 4 KB: a longer text is not a card, but the outcome is kept.
     let (order, odd) = read_with(Product::Internet, &format!(r#""card_code":"{}""#, number(5000)));
     assert!(order.card_code.is_none() && odd == "card_code: too long", "{odd}");
 }
 
 #[test]
-fn what_is_too_large_is_cut_and_the_outcome_never() {
+fn long_fields_are_cut_but_the_outcome_is_kept() {
     let (order, odd) =
         read_with(Product::Mobile, &format!(r#""refund_message":"{}""#, "\\u0001".repeat(75_000)));
     let message = order.facts.refund_message.unwrap();
@@ -152,25 +157,25 @@ fn an_id_and_a_status_are_read_strictly() {
         (r#"{"status":"REFUNDED"}"#, "_id: missing"),
         (r#"{"_id":7,"status":"REFUNDED"}"#, "_id: number"),
         (r#"{"_id":null,"status":"REFUNDED"}"#, "_id: null"),
-        (r#"{"_id":"","status":"REFUNDED"}"#, "_id: no order's id"),
-        (r#"{"_id":"a b","status":"REFUNDED"}"#, "_id: no order's id"),
-        (r#"{"_id":"1","_id":"2","status":"REFUNDED"}"#, "_id: several that differ"),
+        (r#"{"_id":"","status":"REFUNDED"}"#, "_id: not an order id"),
+        (r#"{"_id":"a b","status":"REFUNDED"}"#, "_id: not an order id"),
+        (r#"{"_id":"1","_id":"2","status":"REFUNDED"}"#, "_id: duplicates that differ"),
         (r#"{"_id":"1"}"#, "status: missing"),
         (r#"{"_id":"1","status":null}"#, "status: null"),
         (r#"{"_id":"1","status":["REFUNDED"]}"#, "status: array"),
         (r#"{"_id":"1","status":1}"#, "status: number"),
-        (r#"{"_id":"1","status":"REFUNDED","status":"FULFILLED"}"#, "status: several that differ"),
+        (r#"{"_id":"1","status":"REFUNDED","status":"FULFILLED"}"#, "status: duplicates that differ"),
     ] {
         assert_eq!(error(text), format!("the vendor's answer cannot be read at {at}"), "{text}");
     }
-    // Upper and lower case of an ObjectId name one order.
+    // An ObjectId in upper case and in lower case is the same order.
     let text = format!(r#"{{"_id":"{}","status":"HANDLING"}}"#, ID.to_uppercase());
     let order = read(Product::Mobile, &Object::document(&text).unwrap(), &mut Oddities::default()).unwrap();
     assert_eq!(order.id.as_str(), ID);
 }
 
 #[test]
-fn a_status_that_is_not_the_documented_word_is_no_outcome() {
+fn an_undocumented_status_is_no_outcome() {
     for text in [
         "refunded",
         " REFUNDED",
@@ -191,7 +196,7 @@ fn a_status_that_is_not_the_documented_word_is_no_outcome() {
 }
 
 #[test]
-fn offers_keep_their_order_and_what_is_not_known_of_them() {
+fn offers_keep_their_field_order_and_unknown_fields() {
     let offers = r#"[ {"typename":"📋 فاتورة","zebra":1,"amount":250.50,"apple":{"b":1,"a":2}} ]"#;
     let (order, odd) = read_with(Product::Mobile, &format!(r#""suggested_offers":{offers}"#));
     assert_eq!((order.facts.suggested_offers.unwrap().get(), odd.as_str()), (offers, ""));
