@@ -109,10 +109,16 @@ impl Http {
         timeout: Duration,
         most: usize,
     ) -> Result<Response<Bytes>, CallError> {
-        tokio::time::timeout(timeout, self.asked(request, most)).await.unwrap_or(Err(CallError::TimedOut))
+        tokio::time::timeout(timeout, self.ask_without_timeout(request, most))
+            .await
+            .unwrap_or(Err(CallError::TimedOut))
     }
 
-    async fn asked(&self, mut request: Request<()>, most: usize) -> Result<Response<Bytes>, CallError> {
+    async fn ask_without_timeout(
+        &self,
+        mut request: Request<()>,
+        most: usize,
+    ) -> Result<Response<Bytes>, CallError> {
         request.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let request = sendable(request.map(|()| Bytes::new()))?;
         let again = request.try_clone().filter(|request| request.method().is_safe());
@@ -123,7 +129,7 @@ impl Http {
             }
             (sent, _) => sent,
         };
-        let (parts, body) = self.whole(sent, most).await?.into_parts();
+        let (parts, body) = self.read_response(sent, most).await?.into_parts();
         let body = match coding::decoded(&parts.headers, body, most) {
             Err(CallError::Undecodable(_)) if !parts.status.is_success() => Bytes::new(),
             decoded => decoded?,
@@ -138,11 +144,11 @@ impl Http {
         timeout: Duration,
         most: usize,
     ) -> Result<Response<Bytes>, CallError> {
-        let answer = async { self.whole(self.client.execute(sendable(request)?).await, most).await };
+        let answer = async { self.read_response(self.client.execute(sendable(request)?).await, most).await };
         tokio::time::timeout(timeout, answer).await.unwrap_or(Err(CallError::TimedOut))
     }
 
-    async fn whole(
+    async fn read_response(
         &self,
         sent: Result<reqwest::Response, reqwest::Error>,
         most: usize,

@@ -37,7 +37,7 @@ impl Checked {
         Self { check_result, ..Self::not_made(order, why) }
     }
 
-    /// The vendor was asked at `asked_at`.
+    /// A call was made at `asked_at`.
     pub(super) fn made(order: Order, asked_at: Timestamp, observation: Observation, check: Check) -> Self {
         let check_result = Some(CheckResult { asked_at, observation });
         Self { order, check, check_result, counters: Counters::default() }
@@ -55,7 +55,7 @@ impl Tracker {
     /// Checks an order that was just loaded, if its check is due and the rate limiter permits it.
     ///
     /// # Errors
-    /// If the table fails. A vendor that fails is no error: see [`Check::Failed`].
+    /// If the table fails. A failed call to the vendor is not an error: see [`Check::Failed`].
     pub(super) async fn check(&self, order: Order, trigger: Trigger) -> Result<Checked, StoreError> {
         let now = self.clock.now();
         if !order.wants_check(trigger, now, &self.schedule) {

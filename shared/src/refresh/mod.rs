@@ -200,7 +200,7 @@ impl Tracker {
     /// Takes one order down the path. `None` if it is not tracked.
     ///
     /// # Errors
-    /// If the table fails. A vendor that fails is no error: see [`Check::Failed`].
+    /// If the table fails. A failed call to the vendor is not an error: see [`Check::Failed`].
     pub async fn refresh(&self, key: &OrderKey, trigger: Trigger) -> Result<Option<Refreshed>, StoreError> {
         let Some(order) = self.store.load(key).await? else { return Ok(None) };
         self.refresh_loaded(order, trigger).await.map(Some)

@@ -77,7 +77,9 @@ impl Store {
                 orders.extend(items.into_iter().filter_map(|stored| {
                     let key = read_key(&stored)?;
                     let order = item::read_order(&key, stored);
-                    order.inspect_err(|error| tracing::error!(order = %key, %error, "an order is left out of a plan: its record cannot be read")).ok()
+                    order
+                        .inspect_err(|error| tracing::error!(order = %key, %error, "left out: unreadable"))
+                        .ok()
                 }));
                 let left = found.unprocessed_keys.and_then(|mut by_table| by_table.remove(&self.table));
                 wanted = left.map(|left| left.keys).unwrap_or_default();

@@ -122,7 +122,7 @@ fn first_of(offers: &[&RawValue]) -> Option<JsonText> {
 /// The id of the linked order. An invalid id, or a text that stands for "none", is noted and left out.
 fn link(order: &Object<'_>, name: &str, odd: &mut Oddities) -> Option<String> {
     let text = order.text(name, MAX_TEXT, odd)?;
-    if text.parse::<OrderId>().is_ok() && !says_none(&text) {
+    if text.parse::<OrderId>().is_ok() && !means_none(&text) {
         return Some(text);
     }
     odd.note(&order.path_of(name), "not an order id");
@@ -137,14 +137,14 @@ fn card(order: &Object<'_>, odd: &mut Oddities) -> Option<SecretString> {
     let found = match Kind::of(value) {
         Kind::Text => match serde_json::from_str::<String>(value.get()) {
             Ok(code) if code.len() > MAX_TEXT => "too long",
-            Ok(code) if says_none(&code) => "empty text",
+            Ok(code) if means_none(&code) => "text that means none",
             Ok(code) => return Some(code.into()),
             Err(_) => "text",
         },
         Kind::Number
             if value.get().len() <= MAX_TEXT && value.get().bytes().all(|byte| byte.is_ascii_digit()) =>
         {
-            if says_none(value.get()) {
+            if means_none(value.get()) {
                 "zero"
             } else {
                 return Some(value.get().to_owned().into());
@@ -158,7 +158,7 @@ fn card(order: &Object<'_>, odd: &mut Oddities) -> Option<SecretString> {
 }
 
 /// Whether a text stands for "none".
-fn says_none(text: &str) -> bool {
+fn means_none(text: &str) -> bool {
     let text =
         text.trim_matches(|char: char| char.is_whitespace() || char.is_control() || is_invisible(char));
     ["", "0", "-", "null", "nil", "none", "undefined", "nan", "false", "n/a"]

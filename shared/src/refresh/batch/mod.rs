@@ -50,7 +50,7 @@ impl Tracker {
     /// the binary of the function `status` does not contain list checks.
     ///
     /// # Errors
-    /// If the table fails. A vendor that fails is no error.
+    /// If the table fails. A failed call to the vendor is not an error.
     pub async fn poll(&self, key: &OrderKey) -> Result<Option<Refreshed>, StoreError> {
         let Some(order) = self.store.load(key).await? else { return Ok(None) };
         let now = self.clock.now();
