@@ -1,74 +1,101 @@
-//! How seldom the vendor is asked, counted at the vendor.
+//! How often the vendor is called about one order, with a moved clock: no real second counts.
 
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use e2e::Stack;
+use e2e::{IsolatedTable, Sandbox, Stack};
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use serde_json::json;
+use shared::{
+    clock::Clock,
+    order::{OrderKey, Product, TrackedBy, Trigger},
+    refresh::Tracker,
+};
 
-/// The smallest gap between two calls; a day if there are not two.
-fn smallest_gap(calls: &[Timestamp]) -> Duration {
-    let gap = |pair: &[Timestamp]| Duration::try_from(pair[1].duration_since(pair[0])).unwrap();
-    calls.windows(2).map(gap).min().unwrap_or(Duration::from_secs(86_400))
+/// One order in a table of its own, with two trackers on one clock, as two processes would be.
+struct OneOrder {
+    stack: Stack,
+    table: IsolatedTable,
+    vendor: Sandbox,
+    key: OrderKey,
+    trackers: [Tracker; 2],
 }
 
-#[tokio::test]
-async fn a_crowd_a_poller_and_its_duplicate_ask_once_in_three_seconds() {
-    let stack = Stack::express();
-    let id = stack
-        .sandbox
-        .make(
-            "mobile",
-            json!([{"after_seconds": 0, "status": "HANDLING"}, {"after_seconds": 32, "status": "FULFILLED"}]),
-        )
-        .await;
-    let order = stack.order("mobile", &id);
-    order.track().await;
-    stack.put_event("Top-up Sent", &json!({"product": "mobile", "id": id})).await;
-    for _ in 0..15 {
-        join_all((0..10).map(|_| order.get())).await;
-        tokio::time::sleep(Duration::from_secs(2)).await;
+impl OneOrder {
+    /// Tracks an order that the vendor shows with `status` from the start.
+    async fn track(name: &str, product: Product, status: &str) -> Self {
+        let stack = Stack::fast();
+        let table = IsolatedTable::create(&stack, name).await;
+        let vendor = Sandbox::own().await;
+        let clock = Clock::fixed(Clock::System.now());
+        let one = table.tracker(&stack, &vendor, clock.clone(), &[]).await;
+        let other = table.tracker(&stack, &vendor, clock, &[]).await;
+        let id = vendor.make(product.as_str(), json!([{"after_seconds": 0, "status": status}])).await;
+        let key = OrderKey { product, id: id.parse().unwrap() };
+        one.track(&key, None, TrackedBy::Put).await.unwrap();
+        Self { stack, table, vendor, key, trackers: [one, other] }
     }
-    order.wait_for("Order Fulfilled", 60).await;
-    order.assert_events(&["Order Tracked", "Order Fulfilled"]).await;
-    let calls = stack.sandbox.calls(&id).await;
-    // The vendor's clock counts arrivals, ours the claims: on a busy machine a call may be underway for longer than the next.
-    assert!(smallest_gap(&calls) >= Duration::from_millis(2500), "{calls:?}");
-    assert!(calls.len() >= 3, "{calls:?}");
-}
 
-#[tokio::test]
-async fn a_page_about_a_parked_order_asks_once_in_ten_minutes() {
-    let stack = Stack::express();
-    // A parked order that the recheck leaves alone for the length of the test.
-    let id = stack.sandbox.make("internet", json!([{"after_seconds": 0, "status": "QUEUED"}])).await;
-    let order = stack.order("internet", &id);
-    order.track().await;
-    order.wait_for("Order Queued", 60).await;
-    let in_an_hour = (now() + 3_600_000).to_string();
-    for name in ["next_look_at", "due_at"] {
-        stack.tamper("internet", &id, name, AttributeValue::N(in_an_hour.clone())).await;
+    fn now(&self) -> Timestamp {
+        self.trackers[0].clock.now()
     }
-    let before = stack.sandbox.calls(&id).await.len();
-    for _ in 0..6 {
-        order.get().await;
-        tokio::time::sleep(Duration::from_secs(5)).await;
-    }
-    assert_eq!(stack.sandbox.calls(&id).await.len(), before, "asked within ten minutes");
 
-    // Nine and a half minutes ago is still too soon; ten minutes ago is not.
-    for (seconds_ago, more) in [(570, 0), (601, 1), (0, 1)] {
-        if seconds_ago > 0 {
-            let asked = (now() - seconds_ago * 1000).to_string();
-            stack.tamper("internet", &id, "asked_at", AttributeValue::N(asked)).await;
+    fn pass(&self, seconds: u64) {
+        self.trackers[0].clock.set(self.now().checked_add(Duration::from_secs(seconds)).unwrap());
+    }
+
+    /// Ten status requests at this moment, half of them in each process.
+    async fn ten_status_requests(&self) {
+        let requests = (0..10).map(|number| self.trackers[number % 2].refresh(&self.key, Trigger::Status));
+        for answer in join_all(requests).await {
+            answer.unwrap().unwrap();
         }
-        join_all((0..10).map(|_| order.get())).await;
-        assert_eq!(stack.sandbox.calls(&id).await.len(), before + more, "asked {seconds_ago} s ago");
+    }
+
+    async fn calls(&self) -> usize {
+        self.vendor.calls(self.key.id.as_str()).await.len()
+    }
+
+    async fn set(&self, name: &str, at: Timestamp) {
+        let value = AttributeValue::N(at.as_millisecond().to_string());
+        self.table.set(&self.stack, &self.key, name, value).await;
     }
 }
 
-fn now() -> i64 {
-    shared::clock::Clock::System.now().as_millisecond()
+#[tokio::test]
+async fn status_requests_a_poller_and_its_duplicate_call_once_in_three_seconds() {
+    let order = OneOrder::track("call-rate", Product::Mobile, "HANDLING").await;
+    let (mut calls, mut called_at) = (0, Vec::new());
+    for second in 0..30_i64 {
+        let polls = order.trackers.iter().map(|tracker| tracker.poll(&order.key));
+        let (polled, ()) = tokio::join!(join_all(polls), order.ten_status_requests());
+        assert!(polled.into_iter().all(|tick| tick.unwrap().is_some()));
+        let made = order.calls().await - calls;
+        assert!(made <= 1, "{made} calls in second {second}");
+        calls += made;
+        called_at.extend((made == 1).then_some(second));
+        order.pass(1);
+    }
+    assert!(called_at.windows(2).all(|pair| pair[1] - pair[0] >= 3), "called in seconds {called_at:?}");
+    assert!(calls >= 5, "called in seconds {called_at:?}");
+    order.table.delete(&order.stack).await;
+}
+
+#[tokio::test]
+async fn status_requests_about_a_parked_order_call_once_in_ten_minutes() {
+    let order = OneOrder::track("call-rate-parked", Product::Internet, "QUEUED").await;
+    order.pass(9);
+    order.trackers[0].poll(&order.key).await.unwrap().unwrap();
+    let before = order.calls().await;
+    assert_eq!(before, 1, "parked by this call");
+    for name in ["next_look_at", "due_at"] {
+        order.set(name, order.now().checked_add(Duration::from_secs(36_000)).unwrap()).await;
+    }
+    for (seconds, calls) in [(0, 0), (30, 0), (540, 0), (29, 0), (2, 1), (0, 1), (599, 1), (2, 2)] {
+        order.pass(seconds);
+        order.ten_status_requests().await;
+        assert_eq!(order.calls().await, before + calls, "at {}", order.now());
+    }
+    order.table.delete(&order.stack).await;
 }

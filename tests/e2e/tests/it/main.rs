@@ -18,6 +18,7 @@ mod odd_answers;
 mod permits;
 mod privileges;
 mod races;
+mod readme;
 mod recheck;
 mod redrive;
 mod refs;
