@@ -1,4 +1,5 @@
-//! The seam where tests hold, answer or lose what a tracker asks: all its I/O passes one HTTP client.
+//! Fault injection for a tracker's I/O: each request to AWS or the vendor passes a `Gate`, which can forward, hold or
+//! answer it.
 
 use std::{
     collections::HashMap,
@@ -21,16 +22,16 @@ use aws_smithy_types::body::SdkBody;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
-/// A request that is about to leave.
+/// A request before it is sent.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// AWS: the operation (`UpdateItem`); the vendor: `check-id`.
     pub operation: String,
-    /// What it says.
+    /// AWS: the body. The vendor: `{product}/{id}`.
     pub text: String,
 }
 
-/// What came back.
+/// The response to a request.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// HTTP status.
@@ -39,30 +40,30 @@ pub struct Answer {
     pub text: String,
 }
 
-/// What becomes of a request.
+/// What a gate does with a request.
 #[derive(Debug)]
 pub enum Passage {
-    /// It goes on to AWS.
+    /// Sends it to AWS.
     Forward,
-    /// It goes nowhere: this is its answer. The vendor's calls all end so.
+    /// Returns this answer without sending the request. Calls to the vendor must always be answered.
     Answered(Answer),
 }
 
-/// Asked before each request leaves, and once more before its answer is handed over. A gate that never answers holds the
-/// tracker there.
+/// Called before each request is sent and again before its answer is returned. The tracker waits until the gate's
+/// future completes; a gate that never completes simulates a crash at that point.
 pub trait Gate: fmt::Debug + Send + Sync {
-    /// A request wants to leave.
+    /// Called before the request is sent.
     fn before<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Passage>;
-    /// Its answer is there.
+    /// Called when the answer has arrived, before the tracker receives it.
     fn after<'a>(&'a self, request: &'a Request, answer: &'a Answer) -> BoxFuture<'a, ()>;
 }
 
-/// An event that EventBridge took.
+/// An event that EventBridge accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
     /// `detail-type`.
     pub detail_type: String,
-    /// `detail`, as it was sent.
+    /// `detail`, byte for byte as sent.
     pub detail: String,
 }
 
@@ -74,10 +75,10 @@ impl Published {
     }
 }
 
-/// What EventBridge took, by order (`{product}/{id}`).
+/// Events that EventBridge accepted, by order (`{product}/{id}`).
 pub(crate) type PublishedEvents = Arc<Mutex<HashMap<String, Vec<Published>>>>;
 
-/// The AWS SDKs' HTTP client, behind a gate.
+/// The AWS SDKs' HTTP client behind a gate.
 #[derive(Clone, Debug)]
 pub(crate) struct GatedHttp {
     pub(crate) inner: SharedHttpClient,
@@ -110,12 +111,12 @@ impl HttpConnector for GatedConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let Self { inner, gate, published_events } = self.clone();
         let target = request.headers().get("x-amz-target").unwrap_or_default();
-        let asked = Request {
+        let request_info = Request {
             operation: target.rsplit('.').next().unwrap_or_default().to_owned(),
             text: text(request.body()),
         };
         HttpConnectorFuture::new(async move {
-            let response = match gate.before(&asked).await {
+            let response = match gate.before(&request_info).await {
                 Passage::Forward => inner.call(request).await?,
                 Passage::Answered(answer) => HttpResponse::new(
                     StatusCode::try_from(answer.status).unwrap(),
@@ -123,10 +124,10 @@ impl HttpConnector for GatedConnector {
                 ),
             };
             let answer = Answer { status: response.status().as_u16(), text: text(response.body()) };
-            if asked.operation == "PutEvents" && answer.status == 200 {
-                note_accepted(&asked, &answer, &published_events);
+            if request_info.operation == "PutEvents" && answer.status == 200 {
+                note_accepted(&request_info, &answer, &published_events);
             }
-            gate.after(&asked, &answer).await;
+            gate.after(&request_info, &answer).await;
             Ok(response)
         })
     }
@@ -136,9 +137,9 @@ fn text(body: &SdkBody) -> String {
     String::from_utf8_lossy(body.bytes().unwrap_or_default()).into_owned()
 }
 
-/// Keeps the entries that were taken; a call that succeeds may still refuse some.
-fn note_accepted(asked: &Request, answer: &Answer, published_events: &PublishedEvents) {
-    let put: Value = serde_json::from_str(&asked.text).unwrap();
+/// Records the accepted entries of a `PutEvents` call; a call with status 200 may have rejected some of its entries.
+fn note_accepted(request_info: &Request, answer: &Answer, published_events: &PublishedEvents) {
+    let put: Value = serde_json::from_str(&request_info.text).unwrap();
     let results: Value = serde_json::from_str(&answer.text).unwrap();
     let entries = put["Entries"].as_array().unwrap().iter().zip(results["Entries"].as_array().unwrap());
     for (entry, _) in entries.filter(|(_, result)| result["EventId"].is_string()) {

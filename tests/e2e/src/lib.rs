@@ -1,6 +1,7 @@
-//! What the end-to-end tests share: a deployed stack, the vendor sandbox beside it, and an ear on its bus.
+//! Helpers of the end-to-end tests: clients of a deployed stack, of the vendor sandbox beside it and of its event bus.
 //!
-//! `make test` deploys the stacks and names their `stack.env` files in `E2E_EXPRESS`, `E2E_FAST` and `E2E_STANDARD`.
+//! `make test` deploys the stacks and sets `E2E_EXPRESS`, `E2E_FAST` and `E2E_STANDARD` to the paths of their
+//! `stack.env` files.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -11,6 +12,7 @@
 
 mod bus;
 mod fault_gate;
+mod isolated_tracker;
 pub mod loopback;
 mod order;
 mod process;
@@ -18,8 +20,9 @@ mod sandbox;
 mod stack;
 mod test_bed;
 
-pub use bus::{Bus, Heard};
+pub use bus::{Bus, BusEvent};
 pub use fault_gate::{Answer, Gate, Passage, Published, Request};
+pub use isolated_tracker::IsolatedTracker;
 pub use order::TestOrder;
 pub use process::{HoldingProxy, RuntimeApi};
 pub use sandbox::Sandbox;

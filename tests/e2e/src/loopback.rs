@@ -1,10 +1,11 @@
-//! The tests' own HTTP client, for what they ask over loopback.
+//! The tests' HTTP client for servers on loopback.
 
 use std::time::Duration;
 
-/// A client that follows no redirect. What it asks is without TLS, but `reqwest` wants to have one.
+/// An HTTP client that follows no redirects. Its requests are plain HTTP; `reqwest` requires a TLS configuration all
+/// the same.
 pub fn client() -> reqwest::Client {
-    #[allow(clippy::disallowed_methods, reason = "the one place that makes the tests' client")]
+    #[allow(clippy::disallowed_methods, reason = "the tests' only HTTP client")]
     let client = reqwest::Client::builder()
         .tls_backend_preconfigured(shared::http::tls(&[]).unwrap())
         .redirect(reqwest::redirect::Policy::none())

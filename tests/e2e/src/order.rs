@@ -1,12 +1,12 @@
-//! One order, followed through a stack.
+//! One order of a deployed stack.
 
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::{Heard, Stack};
+use crate::{BusEvent, Stack};
 
-/// An order at the vendor's stand-in, and at the tracker under test.
+/// An order that exists at the sandbox and is tracked by the stack.
 #[derive(Debug)]
 pub struct TestOrder<'a> {
     pub(crate) stack: &'a Stack,
@@ -21,26 +21,26 @@ impl TestOrder<'_> {
         format!("{}/{}", self.product, self.id)
     }
 
-    /// `PUT`: tracks it.
+    /// `PUT /orders/{key}`: tracks the order. Panics unless the answer is 201.
     pub async fn track(&self) -> Value {
         let (status, _, text) = self.stack.request("PUT", &format!("/orders/{}", self.key()), None).await;
         assert_eq!(status, 201, "{text}");
         serde_json::from_str(&text).unwrap()
     }
 
-    /// `GET`: the order, as JSON text.
+    /// `GET /orders/{key}`: the answer's text. Panics unless the status is 200.
     pub async fn get_text(&self) -> String {
         let (status, _, text) = self.stack.request("GET", &format!("/orders/{}", self.key()), None).await;
         assert_eq!(status, 200, "{text}");
         text
     }
 
-    /// `GET`: the order.
+    /// `GET /orders/{key}`, parsed.
     pub async fn get(&self) -> Value {
         serde_json::from_str(&self.get_text().await).unwrap()
     }
 
-    /// `GET …/history`: the events, of all pages.
+    /// `GET /orders/{key}/history`: the events of all pages.
     pub async fn history(&self) -> Vec<Value> {
         let mut events = Vec::new();
         let mut after = Some(0);
@@ -55,26 +55,26 @@ impl TestOrder<'_> {
         events
     }
 
-    /// `GET …/card`: status and answer.
+    /// `GET /orders/{key}/card`: the HTTP status and the answer.
     pub async fn card(&self) -> (u16, Value) {
         let (status, _, text) =
             self.stack.request("GET", &format!("/orders/{}/card", self.key()), None).await;
         (status, serde_json::from_str(&text).unwrap())
     }
 
-    /// Waits until it was published so.
-    pub async fn wait_for(&self, kind: &str, seconds: u64) -> Heard {
+    /// Waits until an event of type `kind` is received from the bus. `seconds`: the limit on a quiet machine.
+    pub async fn wait_for(&self, kind: &str, seconds: u64) -> BusEvent {
         self.stack.bus.wait_for(&self.key(), kind, Duration::from_secs(seconds)).await
     }
 
-    /// Asserts that exactly these events were published, by number, each under one id, and that the history holds them
-    /// to the letter.
+    /// Asserts that exactly these event types were published in this order, and that the history holds the same
+    /// details.
     pub async fn assert_events(&self, kinds: &[&str]) {
         assert_eq!(self.stack.bus.kinds(&self.key()), kinds, "{}", self.key());
         let history = self.history().await;
-        for heard in self.stack.bus.events_of(&self.key()) {
-            let seq = heard.detail["seq"].as_u64().unwrap() as usize;
-            assert_eq!(history[seq - 1], heard.detail, "history and bus differ");
+        for event in self.stack.bus.events_of(&self.key()) {
+            let seq = event.detail["seq"].as_u64().unwrap() as usize;
+            assert_eq!(history[seq - 1], event.detail, "history and bus differ at this event");
         }
         assert_eq!(history.len(), kinds.len());
     }

@@ -1,4 +1,4 @@
-//! For a test that runs a function's binary itself: a Lambda Runtime API with one event, and a proxy that holds a request.
+//! Tools to run a function's binary as a process of the test: a Lambda Runtime API, and a proxy that holds requests.
 
 use std::{
     sync::{
@@ -26,14 +26,14 @@ pub(crate) async fn serve(router: Router) -> String {
     address
 }
 
-/// The part of Lambda's Runtime API that a runtime needs; hands out the same event again and again, as a wait loop would.
+/// The part of the Lambda Runtime API that a runtime uses. Serves the same event every 300 ms.
 #[derive(Debug)]
 pub struct RuntimeApi {
     address: String,
 }
 
 impl RuntimeApi {
-    /// Serves on loopback until the test ends.
+    /// Starts the server on a free loopback port. It runs until the test ends.
     pub async fn start(event: Value) -> Self {
         let event = event.to_string();
         let next = move || async move {
@@ -58,7 +58,7 @@ impl RuntimeApi {
         Self { address: serve(router).await }
     }
 
-    /// What Lambda sets for a runtime.
+    /// The environment variables that Lambda sets for a runtime.
     pub fn environment(&self) -> [(&'static str, String); 5] {
         [
             ("AWS_LAMBDA_RUNTIME_API", self.address.clone()),
@@ -70,7 +70,7 @@ impl RuntimeApi {
     }
 }
 
-/// Passes requests on, but holds for ever those that contain a text.
+/// A proxy that forwards requests, but holds forever those whose body contains a given text.
 #[derive(Debug)]
 pub struct HoldingProxy {
     address: String,
@@ -78,7 +78,7 @@ pub struct HoldingProxy {
 }
 
 #[derive(Clone)]
-struct Way {
+struct ProxyState {
     http: reqwest::Client,
     to: String,
     held_text: String,
@@ -86,32 +86,39 @@ struct Way {
 }
 
 impl HoldingProxy {
-    /// Serves on loopback until the test ends.
+    /// Starts the proxy on a free loopback port. It runs until the test ends.
     pub async fn start(to: &str, held_text: &str) -> Self {
         let holds = Arc::new(AtomicBool::new(false));
         let http = crate::loopback::client();
-        let way = Way { http, to: to.to_owned(), held_text: held_text.to_owned(), holds: holds.clone() };
-        let address = serve(Router::new().fallback(pass).with_state(way)).await;
+        let state =
+            ProxyState { http, to: to.to_owned(), held_text: held_text.to_owned(), holds: holds.clone() };
+        let address = serve(Router::new().fallback(pass).with_state(state)).await;
         Self { address, holds }
     }
 
-    /// Where it listens.
+    /// Its base URL.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Whether it holds a request.
+    /// Whether it has held a request.
     pub fn holds(&self) -> bool {
         self.holds.load(Ordering::SeqCst)
     }
 }
 
-async fn pass(State(way): State<Way>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
-    if String::from_utf8_lossy(&body).contains(&way.held_text) {
-        way.holds.store(true, Ordering::SeqCst);
+async fn pass(
+    State(state): State<ProxyState>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    if String::from_utf8_lossy(&body).contains(&state.held_text) {
+        state.holds.store(true, Ordering::SeqCst);
         return std::future::pending().await;
     }
-    let mut call = way.http.request(method, format!("{}{}", way.to, uri.path())).body(body);
+    let mut call = state.http.request(method, format!("{}{}", state.to, uri.path())).body(body);
     for (name, value) in headers.iter().filter(|(name, _)| **name != header::CONTENT_LENGTH) {
         call = call.header(name, value);
     }

@@ -1,4 +1,4 @@
-//! The vendor's stand-in, from a test's side.
+//! A client of the vendor sandbox.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 
 use crate::loopback;
 
-/// A client of the sandbox.
+/// A client of a sandbox's vendor API and of its control API.
 #[derive(Clone, Debug)]
 pub struct Sandbox {
     http: reqwest::Client,
@@ -28,7 +28,8 @@ impl Sandbox {
         }
     }
 
-    /// One of the test's own, in its process: what lists do is the same for all who ask.
+    /// Starts a sandbox in the test's process. Tests that change the behaviour of lists need one: it applies to all
+    /// callers.
     pub async fn own() -> Self {
         const KEY: &str = "own-sandbox-key";
         let settings = sandbox::Settings::parse_from(["sandbox", "--api-key", KEY]);
@@ -39,18 +40,18 @@ impl Sandbox {
         Self { http: loopback::client(), vendor_url: format!("{url}/v3"), url, key: KEY.to_owned() }
     }
 
-    /// The settings with which a tracker asks it.
+    /// The settings that make a tracker call this sandbox.
     pub fn settings(&self) -> [(&str, &str); 2] {
         [("ONECLICKDZ_BASE_URL", &self.vendor_url), ("ONECLICKDZ_API_KEY", &self.key)]
     }
 
-    /// Sends a mobile top-up; answers the order's id.
+    /// Sends a mobile top-up. Returns the order's id.
     pub async fn send_mobile(&self, number: &str) -> String {
         let body = json!({"plan_code": "PREPAID_DJEZZY", "MSSIDN": number, "amount": 500});
         self.send("mobile", body).await
     }
 
-    /// Sends an internet top-up; answers the order's id.
+    /// Sends an internet top-up. Returns the order's id.
     pub async fn send_internet(&self, kind: &str, number: &str) -> String {
         self.send("internet", json!({"type": kind, "number": number, "value": 1000})).await
     }
@@ -64,7 +65,7 @@ impl Sandbox {
         answer["data"]["topupId"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
     }
 
-    /// Sends a top-up; answers the order's id, or nothing if the answer was lost.
+    /// Sends a top-up. Returns the order's id, or `None` if no answer came.
     pub async fn try_send(&self, product: &str, body: Value) -> Option<String> {
         let call =
             self.http.post(format!("{}/{product}/send", self.vendor_url)).header("X-Access-Token", &self.key);
@@ -73,37 +74,38 @@ impl Sandbox {
         answer["data"]["topupId"].as_str().map(str::to_owned)
     }
 
-    /// Scripts the answers to the next sends with this `ref`; the orders are taken all the same.
+    /// Scripts the answers to the next sends with this `ref`. The sandbox still creates the orders.
     pub async fn script_sends(&self, reference: &str, answers: Value) {
         self.control("POST", "/sends/script", Some(json!({"ref": reference, "answers": answers}))).await;
     }
 
-    /// Makes an order with an id and a timeline of its own.
+    /// Creates an order with a given id and timeline.
     pub async fn make_as(&self, id: &str, product: &str, timeline: Value) {
         let order = json!({"id": id, "product": product, "timeline": timeline});
         self.control("POST", "/orders", Some(order)).await;
     }
 
-    /// Makes an order with a timeline of its own: steps of `after_seconds`, `status`, `fields`.
+    /// Creates an order with a given timeline. Its steps have `after_seconds`, `status` and `fields`. Returns the
+    /// order's id.
     pub async fn make(&self, product: &str, timeline: Value) -> String {
         let answer =
             self.control("POST", "/orders", Some(json!({"product": product, "timeline": timeline}))).await;
         answer["id"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
     }
 
-    /// The truth about an order.
+    /// The order's true state from the control API.
     pub async fn truth(&self, id: &str) -> Value {
         self.control("GET", &format!("/orders/{id}"), None).await
     }
 
-    /// Every card code that there is.
+    /// The card codes of all orders.
     pub async fn card_codes(&self) -> Vec<String> {
         let answer = self.control("GET", "/orders", None).await;
         let orders = answer["orders"].as_array().unwrap().iter();
         orders.filter_map(|order| order["card_code"].as_str().map(str::to_owned)).collect()
     }
 
-    /// What the vendor shows of an order right now, asked with another eye than the tracker's: it is counted too.
+    /// The vendor's answer about an order, read with a separate API call; the sandbox counts this call too.
     pub async fn check(&self, product: &str, id: &str) -> Value {
         let call = self
             .http
@@ -112,17 +114,17 @@ impl Sandbox {
         serde_json::from_str(&call.send().await.unwrap().text().await.unwrap()).unwrap()
     }
 
-    /// Scripts an order's next answers.
+    /// Scripts the order's next answers.
     pub async fn script(&self, id: &str, answers: Value) {
         self.control("POST", &format!("/orders/{id}/script"), Some(json!({"answers": answers}))).await;
     }
 
-    /// Ends a script.
+    /// Removes the order's script.
     pub async fn unscript(&self, id: &str) {
         self.control("DELETE", &format!("/orders/{id}/script"), None).await;
     }
 
-    /// When the order was asked about, in the order of arrival.
+    /// The times of all check calls about the order, ascending.
     pub async fn calls(&self, id: &str) -> Vec<Timestamp> {
         let answer = self.control("GET", &format!("/calls?order={id}"), None).await;
         let at = |call: &Value| call["at"].as_str().unwrap().parse().unwrap();
@@ -135,7 +137,7 @@ impl Sandbox {
             .collect()
     }
 
-    /// A call to its control API.
+    /// Calls the control API.
     pub async fn control(&self, method: &str, path: &str, body: Option<Value>) -> Value {
         let mut call = self.http.request(method.parse().unwrap(), format!("{}/_sandbox{path}", self.url));
         if let Some(body) = body {

@@ -1,4 +1,4 @@
-//! A deployed stack, from its `stack.env`.
+//! A deployed stack, read from its `stack.env`.
 
 use std::{
     collections::HashMap,
@@ -22,17 +22,16 @@ use shared::{
 
 use crate::{Bus, Sandbox, TestOrder, loopback};
 
-/// A busy machine gets so many times as long as a quiet one.
-const PATIENCE: u32 = 2;
+/// Factor for all time limits, for busy machines.
+const LIMIT_FACTOR: u32 = 2;
 
-/// Asks until `check` answers something; `limit`: as long as that may take on a quiet machine. `what` says in the panic what
-/// was waited for.
+/// Calls `check` every 200 ms until it returns `Some`. Panics with `what` after `limit` times `LIMIT_FACTOR`.
 pub async fn wait_until<T, F: Future<Output = Option<T>>>(
     what: &str,
     limit: Duration,
     mut check: impl FnMut() -> F,
 ) -> T {
-    let (start, limit) = (Instant::now(), limit * PATIENCE);
+    let (start, limit) = (Instant::now(), limit * LIMIT_FACTOR);
     loop {
         if let Some(found) = check().await {
             return found;
@@ -42,46 +41,46 @@ pub async fn wait_until<T, F: Future<Output = Option<T>>>(
     }
 }
 
-/// Panics unless something was created or deleted, now or before: the SDK's client repeats a request whose answer comes late, and a
-/// busy local AWS then answers the repeat with `already`, the code of an error.
-pub(crate) fn done<T, E: ProvideErrorMetadata, R>(answer: Result<T, SdkError<E, R>>, already: &str) {
+/// Accepts a success, or an error with the code `already`. The SDK repeats a create or delete call whose answer is
+/// late; the local AWS then answers the repeat with this error.
+pub(crate) fn expect_done<T, E: ProvideErrorMetadata, R>(answer: Result<T, SdkError<E, R>>, already: &str) {
     if let Err(error) = answer {
         assert_eq!(error.code(), Some(already), "{}", describe(&error));
     }
 }
 
-/// A setting of the tests' own, from the environment: which stacks there are, which seed to replay.
+/// A setting of the tests from the environment, such as `E2E_FAST` or `RACE_SEED`.
 pub fn setting(name: &str) -> Option<String> {
-    #[allow(clippy::disallowed_methods, reason = "settings of the tests, not of the functions")]
+    #[allow(clippy::disallowed_methods, reason = "test settings, not function settings")]
     std::env::var(name).ok()
 }
 
-/// One deployed stack with everything to talk to it.
+/// A deployed stack and its clients.
 #[derive(Debug)]
 pub struct Stack {
     env: HashMap<String, String>,
     http: reqwest::Client,
     aws_http: Http,
-    /// The vendor's stand-in.
+    /// Its vendor sandbox.
     pub sandbox: Sandbox,
-    /// What was heard on its bus.
+    /// The events of its bus.
     pub bus: &'static Bus,
 }
 
 impl Stack {
-    /// EXPRESS, default poll retry schedules, parked orders rechecked after seconds.
+    /// State machine EXPRESS, default poll schedules; parked orders are rechecked after seconds.
     pub fn express() -> Self {
         static BUS: OnceLock<Bus> = OnceLock::new();
         Self::open("E2E_EXPRESS", &BUS)
     }
 
-    /// EXPRESS, with a poll deadline of 12 s.
+    /// State machine EXPRESS, poll deadline 12 s.
     pub fn fast() -> Self {
         static BUS: OnceLock<Bus> = OnceLock::new();
         Self::open("E2E_FAST", &BUS)
     }
 
-    /// STANDARD, with a poll deadline of 30 s.
+    /// State machine STANDARD, poll deadline 30 s.
     pub fn standard() -> Self {
         static BUS: OnceLock<Bus> = OnceLock::new();
         Self::open("E2E_STANDARD", &BUS)
@@ -104,56 +103,57 @@ impl Stack {
         Self { env, http, aws_http: Http::new(&[]).unwrap(), sandbox, bus }
     }
 
-    /// A setting of `stack.env`.
+    /// A value of `stack.env`. Panics if it is missing.
     pub fn env(&self, name: &str) -> &str {
         self.env.get(name).map_or_else(|| panic!("{name} is not in stack.env"), String::as_str)
     }
 
-    /// What a process needs to work on this stack's table beside its functions: all of their settings, since one that waits
-    /// or asks otherwise than they do moves other tests' orders; and credentials.
+    /// Environment for a test's own process on this stack's table: credentials and all settings of the deployed
+    /// functions. Other settings would change the schedule of other tests' orders.
     pub fn function_environment(&self) -> Vec<(String, String)> {
         let settings: HashMap<String, String> =
             serde_json::from_str(self.env("FUNCTION_SETTINGS")).expect("FUNCTION_SETTINGS is JSON");
         settings.into_iter().chain(self.aws_environment()).collect()
     }
 
-    /// The way to the local AWS, and nothing that says how to treat an order.
+    /// Region, endpoint and credentials of the local AWS; no tracker settings.
     pub(crate) fn aws_environment(&self) -> impl Iterator<Item = (String, String)> {
         let names = ["AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
         names.into_iter().map(|name| (name.to_owned(), self.env(name).to_owned()))
     }
 
-    /// What the template gave a deployed function as its environment; `function`: the name of its setting.
+    /// The environment of a deployed function, as the template sets it. `function`: the function's variable in
+    /// `stack.env`.
     pub async fn deployed_environment(&self, function: &str) -> HashMap<String, String> {
         let client = aws_sdk_lambda::Client::new(&self.config());
         let asked = client.get_function_configuration().function_name(self.env(function));
         asked.send().await.unwrap().environment.unwrap().variables.unwrap()
     }
 
-    /// Secrets Manager.
+    /// A Secrets Manager client.
     pub fn secrets_manager(&self) -> aws_sdk_secretsmanager::Client {
         aws_sdk_secretsmanager::Client::new(&self.config())
     }
 
-    /// Creates a secret if it is not there.
+    /// Creates a secret; succeeds if it exists.
     pub async fn create_secret(&self, name: &str, text: &str) {
         let secret = self.secrets_manager().create_secret().name(name).secret_string(text);
-        done(secret.send().await, "ResourceExistsException");
+        expect_done(secret.send().await, "ResourceExistsException");
     }
 
-    /// Gives a secret another value.
+    /// Sets a secret's value.
     pub async fn put_secret(&self, name: &str, text: &str) {
         self.secrets_manager().put_secret_value().secret_id(name).secret_string(text).send().await.unwrap();
     }
 
-    /// Deletes a secret if it is there.
+    /// Deletes a secret; succeeds if it does not exist.
     pub async fn delete_secret(&self, name: &str) {
         let secret = self.secrets_manager().delete_secret().secret_id(name);
         let deleted = secret.force_delete_without_recovery(true).send().await;
-        done(deleted, "ResourceNotFoundException");
+        expect_done(deleted, "ResourceNotFoundException");
     }
 
-    /// What the tests ask for themselves gets a minute, where production gives up after 5 s.
+    /// SDK configuration with a timeout of one minute instead of production's 5 s.
     fn config(&self) -> aws_types::SdkConfig {
         let timeouts = TimeoutConfig::builder().operation_timeout(Duration::from_secs(60)).build();
         let retries = RetryConfig::standard().with_max_attempts(20).with_max_backoff(Duration::from_secs(1));
@@ -161,27 +161,27 @@ impl Stack {
         config.timeout_config(timeouts).retry_config(retries).build()
     }
 
-    /// DynamoDB.
+    /// A DynamoDB client.
     pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
         aws_sdk_dynamodb::Client::new(&self.config())
     }
 
-    /// EventBridge.
+    /// An EventBridge client.
     pub fn events(&self) -> aws_sdk_eventbridge::Client {
         aws_sdk_eventbridge::Client::new(&self.config())
     }
 
-    /// Step Functions.
+    /// A Step Functions client.
     pub fn sfn(&self) -> aws_sdk_sfn::Client {
         aws_sdk_sfn::Client::new(&self.config())
     }
 
-    /// SQS.
+    /// An SQS client.
     pub fn sqs(&self) -> aws_sdk_sqs::Client {
         aws_sdk_sqs::Client::new(&self.config())
     }
 
-    /// Puts somebody else's event on the bus.
+    /// Puts an event on the bus whose source is not the tracker.
     pub async fn put_event(&self, detail_type: &str, detail: &Value) {
         let client = self.events();
         let entry = aws_sdk_eventbridge::types::PutEventsRequestEntry::builder()
@@ -194,12 +194,12 @@ impl Stack {
         assert_eq!(answer.failed_entry_count, 0);
     }
 
-    /// An order of this stack.
+    /// An order of this stack. Makes no call.
     pub fn order(&self, product: &'static str, id: &str) -> TestOrder<'_> {
         TestOrder { stack: self, product, id: id.to_owned() }
     }
 
-    /// Calls a deployed function and waits for its answer.
+    /// Invokes a deployed function and returns its answer.
     pub async fn invoke(&self, function: &str, payload: &Value) -> Value {
         let client = aws_sdk_lambda::Client::new(&self.config());
         let name = self.env(function);
@@ -208,12 +208,12 @@ impl Stack {
         serde_json::from_slice(answer.payload.unwrap().as_ref()).unwrap()
     }
 
-    /// A request to the deployed API, with the token; answers status, content type and text.
+    /// Calls the deployed API with the token. Returns status, content type and body.
     pub async fn request(&self, method: &str, path: &str, body: Option<&str>) -> (u16, String, String) {
         self.request_as(Some(self.env("API_TOKEN")), method, path, body).await
     }
 
-    /// The same with another token, or none.
+    /// Like `request`, with another token or none.
     pub async fn request_as(
         &self,
         token: Option<&str>,
@@ -226,7 +226,7 @@ impl Stack {
         (response.status().as_u16(), kind.unwrap_or_default(), response.text().await.unwrap())
     }
 
-    /// The same, with the whole answer.
+    /// Like `request_as`, but returns the whole response.
     pub async fn send(
         &self,
         token: Option<&str>,
@@ -245,19 +245,19 @@ impl Stack {
         call.send().await.unwrap()
     }
 
-    /// All that the functions have logged so far.
+    /// The contents of all log files of the functions.
     pub fn logs(&self) -> String {
         let files = std::fs::read_dir(self.env("LOG_DIR")).unwrap().map(|entry| entry.unwrap().path());
         let logs = files.filter(|path| path.extension().is_some_and(|kind| kind == "log"));
         logs.map(|path| String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned()).collect()
     }
 
-    /// Some messages now in a queue, given by the name of its setting; they stay there.
+    /// Up to ten messages of a queue, hidden for 1 s. `queue`: its variable in `stack.env`.
     pub async fn messages(&self, queue: &str) -> Vec<Value> {
         self.receive(queue, 1).await
     }
 
-    /// All messages now in a queue; nobody sees them for the next two minutes.
+    /// All messages of a queue. They are hidden from other receivers for 120 s.
     pub async fn all_messages(&self, queue: &str) -> Vec<Value> {
         let mut all = Vec::new();
         loop {
@@ -277,7 +277,7 @@ impl Stack {
         found.iter().filter_map(|message| serde_json::from_str(message.body()?).ok()).collect()
     }
 
-    /// Sets attributes of an order's item behind the tracker's back.
+    /// Sets an attribute of an order's item directly in DynamoDB.
     pub async fn tamper(&self, product: &str, id: &str, name: &str, value: AttributeValue) {
         self.dynamodb()
             .update_item()
@@ -293,13 +293,13 @@ impl Stack {
             .unwrap();
     }
 
-    /// In how many whole minutes somebody must see to an order; `None`: nobody has to.
+    /// Minutes until the order is next due (status check or publishing), rounded down. `None`: never.
     pub async fn due_in_minutes(&self, product: &str, id: &str) -> Option<i64> {
         let due_at = self.item(product, id).await.get("due_at")?.as_n().unwrap().parse::<i64>().unwrap();
         Some((due_at - Clock::System.now().as_millisecond()) / 60_000)
     }
 
-    /// An order's item as it is stored.
+    /// An order's item in DynamoDB; empty if there is none.
     pub async fn item(&self, product: &str, id: &str) -> HashMap<String, AttributeValue> {
         let found = self
             .dynamodb()

@@ -1,5 +1,5 @@
-//! A table and a bus of a test's own in the local AWS, a vendor that says what the test decides, and production trackers
-//! whose every request passes the test's gate.
+//! Production trackers under test control: an isolated table and event bus in the local AWS, a vendor whose answers the
+//! test decides, and a gate that every request passes.
 
 use std::{
     collections::HashMap,
@@ -45,24 +45,24 @@ use crate::{
     Sandbox, Stack,
     fault_gate::{Gate, GatedHttp, Passage, Published, PublishedEvents, Request},
     process::serve,
-    stack::done,
+    stack::expect_done,
 };
 
-/// A table and a bus beside the stack's own, so that neither its recheck nor its rules touch the orders of a test.
+/// A table and an event bus beside the stack's own. The stack's recheck and rules do not process orders of this table.
 #[derive(Clone, Debug)]
 pub struct IsolatedTable {
     name: String,
 }
 
 impl IsolatedTable {
-    /// Creates both, under a new name.
+    /// Creates both under a new name.
     pub async fn create(stack: &Stack, purpose: &str) -> Self {
         let place = Self { name: format!("{purpose}-{}", Clock::System.now().as_millisecond()) };
         place.create_again(stack).await;
         place
     }
 
-    /// Creates both if they are not there, with the key schema and the index of `infra/template.yaml`.
+    /// Creates both unless they exist. Keys and index are those of `infra/template.yaml`.
     pub async fn create_again(&self, stack: &Stack) {
         let attribute = |name: &str, kind| {
             AttributeDefinition::builder().attribute_name(name).attribute_type(kind).build().unwrap()
@@ -89,18 +89,18 @@ impl IsolatedTable {
             .key_schema(key("pk", KeyType::Hash))
             .key_schema(key("sk", KeyType::Range))
             .global_secondary_indexes(due);
-        done(table.send().await, "ResourceInUseException");
+        expect_done(table.send().await, "ResourceInUseException");
         let bus = stack.events().create_event_bus().name(&self.name);
-        done(bus.send().await, "ResourceAlreadyExistsException");
+        expect_done(bus.send().await, "ResourceAlreadyExistsException");
     }
 
-    /// Its table.
+    /// The table's name; also the bus's name.
     pub fn table(&self) -> &str {
         &self.name
     }
 
-    /// A production tracker in this place, with the vendor given. Waits and limits are production's own, whatever the stack
-    /// was deployed with, but for what `settings` say.
+    /// A production tracker on this table that calls `vendor`. Schedules and limits are production's defaults,
+    /// overridden by `settings`.
     pub async fn tracker(
         &self,
         stack: &Stack,
@@ -112,14 +112,14 @@ impl IsolatedTable {
         self.tracker_with(stack, clock, &settings).await
     }
 
-    /// The same with a vendor and a key that `settings` name.
+    /// Like `tracker`; vendor URL and key come from `settings`.
     pub async fn tracker_with(&self, stack: &Stack, clock: Clock, settings: &[(&str, &str)]) -> Tracker {
         let mut all = self.settings(stack);
         all.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         Tracker::open(&Config::read(all).unwrap()).await.unwrap().with_clock(clock)
     }
 
-    /// What a tracker needs to run here, and nothing that says how it treats an order.
+    /// Table, bus, card key and credentials; no other tracker settings.
     fn settings(&self, stack: &Stack) -> Vec<(String, String)> {
         let own = [
             ("ORDERS_TABLE", self.name.as_str()),
@@ -130,14 +130,14 @@ impl IsolatedTable {
         own.chain(stack.aws_environment()).collect()
     }
 
-    /// An item of the table, as it is stored.
+    /// An order's item; empty if there is none.
     pub async fn item(&self, stack: &Stack, key: &OrderKey) -> HashMap<String, AttributeValue> {
         let read = stack.dynamodb().get_item().table_name(&self.name).consistent_read(true);
         let read = read.key("pk", AttributeValue::S(format!("{}#{}", key.product, key.id)));
         read.key("sk", AttributeValue::S("ORDER".to_owned())).send().await.unwrap().item.unwrap_or_default()
     }
 
-    /// Sets an attribute of an order's item behind the tracker's back.
+    /// Sets an attribute of an order's item directly in DynamoDB.
     pub async fn set(&self, stack: &Stack, key: &OrderKey, name: &str, value: AttributeValue) {
         let write = stack.dynamodb().update_item().table_name(&self.name);
         let write = write.key("pk", AttributeValue::S(format!("{}#{}", key.product, key.id)));
@@ -148,15 +148,15 @@ impl IsolatedTable {
         write.expression_attribute_values(":value", value).send().await.unwrap();
     }
 
-    /// Deletes both if they are there.
+    /// Deletes both; succeeds if they do not exist.
     pub async fn delete(&self, stack: &Stack) {
         let gone = "ResourceNotFoundException";
-        done(stack.dynamodb().delete_table().table_name(&self.name).send().await, gone);
-        done(stack.events().delete_event_bus().name(&self.name).send().await, gone);
+        expect_done(stack.dynamodb().delete_table().table_name(&self.name).send().await, gone);
+        expect_done(stack.events().delete_event_bus().name(&self.name).send().await, gone);
     }
 }
 
-/// Makes trackers for one test thread. All of it lives in the runtime that opened it.
+/// Makes gated trackers for one test thread. Use it only in the tokio runtime that opened it.
 #[derive(Debug)]
 pub struct TestBed {
     settings: Vec<(String, String)>,
@@ -164,16 +164,16 @@ pub struct TestBed {
     http: Http,
     dynamodb: aws_sdk_dynamodb::Client,
     store: Store,
-    vendor: VendorDoor,
+    vendor: VendorServer,
     published_events: PublishedEvents,
     tokens: OwnTokens,
 }
 
 impl TestBed {
-    /// Opens the way to `place` and a vendor's server on loopback.
+    /// Opens a test bed on `place` with a vendor server on loopback.
     pub async fn open(stack: &Stack, place: &IsolatedTable) -> Self {
         let mut settings = place.settings(stack);
-        // Its vendor knows no lists.
+        // The test bed's vendor has no list endpoints.
         settings.push(("LIST_CHECKS".to_owned(), "off".to_owned()));
         Self {
             settings,
@@ -181,14 +181,14 @@ impl TestBed {
             http: Http::new(&[]).unwrap(),
             dynamodb: stack.dynamodb(),
             store: Store::new(stack.dynamodb(), place.name.clone()),
-            vendor: VendorDoor::open().await,
+            vendor: VendorServer::open().await,
             published_events: PublishedEvents::default(),
             tokens: OwnTokens::default(),
         }
     }
 
-    /// A production tracker with the clock given, all of whose requests pass `gate`. Trackers with the same `vendor_key` share
-    /// what the key is allowed; waits and limits are production's own but for what `settings` say.
+    /// A production tracker whose requests all pass `gate`. Trackers with the same `vendor_key` share one call budget.
+    /// Schedules and limits are production's defaults, overridden by `settings`.
     pub async fn tracker(
         &self,
         gate: &Arc<dyn Gate>,
@@ -207,7 +207,7 @@ impl TestBed {
             gate: gate.clone(),
             published_events: self.published_events.clone(),
         };
-        // A request may be held for long: it is neither given up nor sent again.
+        // Gates hold requests for any time: no timeouts, no retries.
         let aws = sdk_config(&config.aws, self.http.clone())
             .into_builder()
             .http_client(gated)
@@ -224,37 +224,37 @@ impl TestBed {
         }
     }
 
-    /// An order's item as it is stored, read past all gates.
+    /// An order's item, read without a gate.
     pub async fn item(&self, key: &OrderKey) -> Option<HashMap<String, AttributeValue>> {
         let read = self.dynamodb.get_item().table_name(&self.name).consistent_read(true);
         let read = read.key("pk", AttributeValue::S(format!("{}#{}", key.product, key.id)));
         read.key("sk", AttributeValue::S("ORDER".to_owned())).send().await.unwrap().item
     }
 
-    /// An order's events as they were committed, read past all gates.
+    /// An order's committed events, read without a gate.
     pub async fn history(&self, key: &OrderKey) -> Vec<Event> {
         self.store.events_after(key, 0).await.unwrap()
     }
 
-    /// Whether the due index lists the order at `due_at` in `due_shard`, which its item names.
+    /// Whether the due index lists the order at the `due_at` and `due_shard` of `item`.
     pub async fn is_in_due_index(&self, key: &OrderKey, item: &HashMap<String, AttributeValue>) -> bool {
         let (Some(shard), Some(due_at)) = (item.get("due_shard"), item.get("due_at")) else { return false };
-        let asked = self.dynamodb.query().table_name(&self.name).index_name("due");
-        let asked = asked.key_condition_expression("due_shard = :shard AND due_at = :due");
-        let asked = asked.expression_attribute_values(":shard", shard.clone());
-        let found = asked.expression_attribute_values(":due", due_at.clone()).send().await.unwrap();
+        let request = self.dynamodb.query().table_name(&self.name).index_name("due");
+        let request = request.key_condition_expression("due_shard = :shard AND due_at = :due");
+        let request = request.expression_attribute_values(":shard", shard.clone());
+        let found = request.expression_attribute_values(":due", due_at.clone()).send().await.unwrap();
         let pk = AttributeValue::S(format!("{}#{}", key.product, key.id));
         found.items().iter().any(|listed| listed.get("pk") == Some(&pk))
     }
 
-    /// What EventBridge has taken of an order so far, each event as often as it was put.
+    /// All events of the order that EventBridge accepted so far, duplicates included.
     pub fn published(&self, key: &OrderKey) -> Vec<Published> {
         self.published_events.lock().unwrap().get(&key.to_string()).cloned().unwrap_or_default()
     }
 }
 
-/// The SDK draws a transaction's idempotency token from the thread's chance, which a test may have set; two runs must not
-/// share tokens, so they come from here.
+/// Idempotency tokens for transactions. The SDK draws them from the thread's random generator, which tests seed; two
+/// runs with one seed would then share tokens.
 #[derive(Clone, Debug, Default)]
 struct OwnTokens(Arc<Mutex<fastrand::Rng>>);
 
@@ -276,41 +276,44 @@ impl Intercept for OwnTokens {
     }
 }
 
-/// The vendor's server: each tracker has an address of its own there, and its gate says the answer.
+/// The vendor's server. Each tracker has its own base path there, and the tracker's gate gives the answers.
 #[derive(Debug)]
-struct VendorDoor {
+struct VendorServer {
     address: String,
     gates: Gates,
     next: AtomicUsize,
 }
 
-/// In a gate's answer for the vendor, this stands for the id that was asked for.
-pub const ASKED_ID: &str = "@the id that was asked for@";
+/// In a gate's answer for the vendor: placeholder for the requested id.
+pub const ASKED_ID: &str = "@requested id@";
 
 type Gates = Arc<Mutex<HashMap<usize, Arc<dyn Gate>>>>;
 
-impl VendorDoor {
+impl VendorServer {
     async fn open() -> Self {
         let gates = Gates::default();
-        let router =
-            Router::new().route("/{door}/{product}/check-id/{id}", get(check)).with_state(gates.clone());
+        let router = Router::new()
+            .route("/{tracker_number}/{product}/check-id/{id}", get(check))
+            .with_state(gates.clone());
         Self { address: serve(router).await, gates, next: AtomicUsize::new(0) }
     }
 
     fn url(&self, gate: Arc<dyn Gate>) -> String {
-        let door = self.next.fetch_add(1, Ordering::SeqCst);
-        self.gates.lock().unwrap().insert(door, gate);
-        format!("http://{}/{door}", self.address)
+        let tracker_number = self.next.fetch_add(1, Ordering::SeqCst);
+        self.gates.lock().unwrap().insert(tracker_number, gate);
+        format!("http://{}/{tracker_number}", self.address)
     }
 }
 
 async fn check(
     State(gates): State<Gates>,
-    Path((door, product, id)): Path<(usize, String, String)>,
+    Path((tracker_number, product, id)): Path<(usize, String, String)>,
 ) -> Response {
-    let gate = gates.lock().unwrap()[&door].clone();
-    let asked = Request { operation: "check-id".to_owned(), text: format!("{product}/{id}") };
-    let Passage::Answered(answer) = gate.before(&asked).await else { panic!("nobody is behind the vendor") };
-    gate.after(&asked, &answer).await;
+    let gate = gates.lock().unwrap()[&tracker_number].clone();
+    let request = Request { operation: "check-id".to_owned(), text: format!("{product}/{id}") };
+    let Passage::Answered(answer) = gate.before(&request).await else {
+        panic!("a gate must answer calls to the vendor")
+    };
+    gate.after(&request, &answer).await;
     (StatusCode::from_u16(answer.status).unwrap(), answer.text.replace(ASKED_ID, &id)).into_response()
 }

@@ -1,5 +1,5 @@
-//! Crash points: for every request of every transition, the refresh is dropped before it leaves or after its
-//! answer came. What the next ones make of it must be what would have come without a crash.
+//! Crash points: for every request of every transition, the refresh is dropped before the request is sent or after its
+//! answer arrived. The order must end in the same state as without the crash.
 
 use std::{
     collections::BTreeMap,
@@ -27,9 +27,9 @@ use shared::{
 };
 use tokio::sync::Notify;
 
-use crate::{START, failing, not_found, odd, rejected, say, shown};
+use crate::{START, not_found, order_answer, print_progress, rejected, server_error, unreadable};
 
-/// A row of the table: an order is brought where it stands, and then one more step is taken, in which it crashes.
+/// A row of the table: `before` brings the order to a state; the crash happens in the step `then`.
 struct Transition {
     name: &'static str,
     product: Product,
@@ -41,15 +41,15 @@ struct Transition {
 struct Step {
     at: Moment,
     act: Act,
-    /// What the vendor says meanwhile.
-    says: Says,
+    /// The vendor's answers during this step.
+    answer: VendorAnswer,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Moment {
-    /// So many seconds after the start.
+    /// Seconds after `START`.
     Second(i64),
-    /// When the item says that it is due.
+    /// When the order's item answer that it is due.
     Due,
 }
 
@@ -60,20 +60,20 @@ enum Act {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Says {
+enum VendorAnswer {
     Stated(&'static str),
     WithCard,
-    /// This status, and in this field the id of the order that it lives on under.
-    Names(&'static str, &'static str),
+    /// This status, and the id of the linked order in this field.
+    Linked(&'static str, &'static str),
     NoStatus,
     NotFound,
-    Odd,
+    Unreadable,
     Rejects,
     Fails,
 }
-use Says::{Fails, Names, NoStatus, NotFound, Odd, Rejects, Stated, WithCard};
+use VendorAnswer::{Fails, Linked, NoStatus, NotFound, Rejects, Stated, Unreadable, WithCard};
 
-/// Overdue, the last card and the review of an order whose checks fail are one wait away: fewer steps to get there.
+/// Shorter limits, so that few steps reach an overdue order, the last card check and the review of a server_error order.
 const SETTINGS: [(&str, &str); 8] = [
     ("OVERDUE_DELAYED", "4m"),
     ("REVIEW_FAILURES", "2"),
@@ -85,25 +85,25 @@ const SETTINGS: [(&str, &str); 8] = [
     ("VENDOR_CALLS_BURST", "1000"),
 ];
 
-fn check(second: i64, trigger: Trigger, says: Says) -> Step {
-    Step { at: Moment::Second(second), act: Act::Check(trigger), says }
+fn check(second: i64, trigger: Trigger, answer: VendorAnswer) -> Step {
+    Step { at: Moment::Second(second), act: Act::Check(trigger), answer }
 }
 
-fn recheck(says: Says) -> Step {
-    Step { at: Moment::Due, act: Act::Check(Recheck), says }
+fn recheck(answer: VendorAnswer) -> Step {
+    Step { at: Moment::Due, act: Act::Check(Recheck), answer }
 }
 
-/// A transition for each rule.
+/// One transition per rule of `decide`.
 fn transitions() -> Vec<Transition> {
-    let track = Step { at: Moment::Second(0), act: Act::Track, says: WithCard };
+    let track = Step { at: Moment::Second(0), act: Act::Track, answer: WithCard };
     let new = || vec![track];
-    let after_first_check = |says| vec![track, check(8, Poller, says)];
+    let after_first_check = |answer| vec![track, check(8, Poller, answer)];
     let in_flight = || after_first_check(Stated("HANDLING"));
     let queued = || after_first_check(Stated("QUEUED"));
     let uncertain = || after_first_check(Stated("UNKNOWN_ERROR"));
     let long_uncertain = || [uncertain(), vec![recheck(Stated("UNKNOWN_ERROR"))]].concat();
     let delayed = || [in_flight(), vec![check(280, Poller, Stated("HANDLING"))]].concat();
-    let not_known = || vec![track, check(120, Poller, NotFound)];
+    let not_found_order = || vec![track, check(120, Poller, NotFound)];
     let without_card = || after_first_check(Stated("FULFILLED"));
     let daily_card = || [without_card(), vec![recheck(Stated("FULFILLED"))]].concat();
     let refunded = || after_first_check(Stated("REFUNDED"));
@@ -115,8 +115,8 @@ fn transitions() -> Vec<Transition> {
         row("new: HANDLING", Mobile, new(), check(8, Poller, Stated("HANDLING"))),
         row("new: FULFILLED", Mobile, new(), check(8, Poller, Stated("FULFILLED"))),
         row("new: REFUNDED", Mobile, new(), check(6, Status, Stated("REFUNDED"))),
-        row("new: not found within the grace", Mobile, new(), check(8, Poller, NotFound)),
-        row("new: not found after it", Mobile, new(), check(120, Poller, NotFound)),
+        row("new: not found within the grace period", Mobile, new(), check(8, Poller, NotFound)),
+        row("new: not found after the grace period", Mobile, new(), check(120, Poller, NotFound)),
         row("in flight: HANDLING", Mobile, in_flight(), check(11, Poller, Stated("HANDLING"))),
         row("in flight: PENDING", Mobile, in_flight(), check(14, Status, Stated("PENDING"))),
         row("in flight: FULFILLED", Mobile, in_flight(), check(11, Poller, Stated("FULFILLED"))),
@@ -134,23 +134,23 @@ fn transitions() -> Vec<Transition> {
             "in flight: HANDLING, redirected",
             Mobile,
             in_flight(),
-            check(11, Poller, Names("HANDLING", "follow_orderid")),
+            check(11, Poller, Linked("HANDLING", "follow_orderid")),
         ),
         row(
-            "in flight: REFUNDED, tried again",
+            "in flight: REFUNDED, retried",
             Mobile,
             in_flight(),
-            check(14, Status, Names("REFUNDED", "retry_orderid")),
+            check(14, Status, Linked("REFUNDED", "retry_orderid")),
         ),
         row(
-            "uncertain: REFUNDED, tried again",
+            "uncertain: REFUNDED, retried",
             Mobile,
             uncertain(),
-            recheck(Names("REFUNDED", "retry_orderid")),
+            recheck(Linked("REFUNDED", "retry_orderid")),
         ),
         row("in flight: unrecognised", Mobile, in_flight(), check(11, Poller, Stated("EN_COURS"))),
         row("in flight: no status", Mobile, in_flight(), check(11, Poller, NoStatus)),
-        row("in flight: not found after all", Mobile, in_flight(), check(11, Poller, NotFound)),
+        row("in flight: not found", Mobile, in_flight(), check(11, Poller, NotFound)),
         row("in flight: failed check", Mobile, in_flight(), check(11, Poller, Fails)),
         row("in flight: deadline, HANDLING", Mobile, in_flight(), check(280, Poller, Stated("HANDLING"))),
         row("in flight: deadline, unrecognised", Mobile, in_flight(), check(280, Poller, Stated("EN_COURS"))),
@@ -170,52 +170,57 @@ fn transitions() -> Vec<Transition> {
         row("delayed: QUEUED", Mobile, delayed(), recheck(Stated("QUEUED"))),
         row("delayed: unrecognised", Mobile, delayed(), recheck(Stated("EN_COURS"))),
         row("delayed: failed check", Mobile, delayed(), recheck(Fails)),
-        row("not found: still not", Mobile, not_known(), recheck(NotFound)),
-        row("not found: known now", Mobile, not_known(), recheck(Stated("HANDLING"))),
-        row("not found: FULFILLED", Mobile, not_known(), recheck(Stated("FULFILLED"))),
-        row("fulfilled: the card comes", Internet, without_card(), recheck(WithCard)),
-        row("fulfilled: no card yet", Internet, without_card(), recheck(Stated("FULFILLED"))),
-        row("fulfilled: no card for long", Internet, daily_card(), recheck(Stated("FULFILLED"))),
+        row("not found: still not found", Mobile, not_found_order(), recheck(NotFound)),
+        row("not found: known now", Mobile, not_found_order(), recheck(Stated("HANDLING"))),
+        row("not found: FULFILLED", Mobile, not_found_order(), recheck(Stated("FULFILLED"))),
+        row("fulfilled: card available", Internet, without_card(), recheck(WithCard)),
+        row("fulfilled: no card at first recheck", Internet, without_card(), recheck(Stated("FULFILLED"))),
+        row("fulfilled: no card at last recheck", Internet, daily_card(), recheck(Stated("FULFILLED"))),
         row("fulfilled: contradiction", Internet, without_card(), recheck(Stated("REFUNDED"))),
         row("fulfilled: failed check", Internet, without_card(), recheck(Fails)),
         row(
             "in flight: unreadable again",
             Mobile,
-            then(in_flight(), check(11, Poller, Odd)),
-            check(14, Poller, Odd),
+            then(in_flight(), check(11, Poller, Unreadable)),
+            check(14, Poller, Unreadable),
         ),
-        row("in flight: unreadable at the deadline", Mobile, in_flight(), check(280, Poller, Odd)),
+        row("in flight: unreadable at the deadline", Mobile, in_flight(), check(280, Poller, Unreadable)),
         row("delayed: rejected again", Mobile, then(delayed(), recheck(Rejects)), recheck(Rejects)),
         row("uncertain: vanished", Mobile, then(uncertain(), recheck(NotFound)), recheck(NotFound)),
-        row("fulfilled: its card cannot be read", Internet, then(without_card(), recheck(Odd)), recheck(Odd)),
-        row("refunded: checked late", Mobile, refunded(), recheck(Stated("REFUNDED"))),
-        row("refunded: checked late, for the last time", Mobile, checked_late(), recheck(Stated("REFUNDED"))),
-        row("refunded: tried again later", Mobile, refunded(), recheck(Names("REFUNDED", "retry_orderid"))),
+        row(
+            "fulfilled: unreadable",
+            Internet,
+            then(without_card(), recheck(Unreadable)),
+            recheck(Unreadable),
+        ),
+        row("refunded: late check", Mobile, refunded(), recheck(Stated("REFUNDED"))),
+        row("refunded: last late check", Mobile, checked_late(), recheck(Stated("REFUNDED"))),
+        row("refunded: retried later", Mobile, refunded(), recheck(Linked("REFUNDED", "retry_orderid"))),
         row(
             "refunded: redirected later",
             Mobile,
             checked_late(),
-            recheck(Names("REFUNDED", "follow_orderid")),
+            recheck(Linked("REFUNDED", "follow_orderid")),
         ),
-        row("refunded: the late check fails", Mobile, refunded(), recheck(Fails)),
-        row("refunded: the late check cannot be read", Mobile, refunded(), recheck(Odd)),
+        row("refunded: late check fails", Mobile, refunded(), recheck(Fails)),
+        row("refunded: late check unreadable", Mobile, refunded(), recheck(Unreadable)),
     ]
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
-    BeforeItLeaves,
-    AfterItsAnswer,
+    BeforeRequest,
+    AfterAnswer,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct CrashPoint {
-    /// Which request, from 1.
+    /// Number of the request, from 1.
     request: usize,
     side: Side,
 }
 
-/// Counts requests, answers for the vendor, and holds for ever at the crash point.
+/// Counts requests, answers for the vendor, and never completes at the crash point.
 #[derive(Debug)]
 struct CrashGate {
     vendor: Arc<Mutex<Answer>>,
@@ -243,7 +248,7 @@ impl Gate for CrashGate {
     fn before<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Passage> {
         Box::pin(async {
             self.requests.fetch_add(1, Ordering::SeqCst);
-            self.pass(Side::BeforeItLeaves).await;
+            self.pass(Side::BeforeRequest).await;
             match request.operation.as_str() {
                 "check-id" => Passage::Answered(self.vendor.lock().unwrap().clone()),
                 _ => Passage::Forward,
@@ -252,52 +257,52 @@ impl Gate for CrashGate {
     }
 
     fn after<'a>(&'a self, _: &'a Request, _: &'a Answer) -> BoxFuture<'a, ()> {
-        Box::pin(self.pass(Side::AfterItsAnswer))
+        Box::pin(self.pass(Side::AfterAnswer))
     }
 }
 
-/// How a story ended; times, the id and the ciphertext do not count.
+/// The final state of an order and its events. Times, the order's id and the ciphertext are masked.
 #[derive(Debug, PartialEq)]
-struct Ending {
+struct FinalState {
     order: BTreeMap<String, String>,
     events: BTreeMap<String, Value>,
 }
 
-/// One order's way through a transition.
-struct Story<'a> {
+/// One order in one transition.
+struct Run<'a> {
     bed: &'a TestBed,
     key: OrderKey,
     clock: Clock,
     vendor: Arc<Mutex<Answer>>,
 }
 
-impl Story<'_> {
+impl Run<'_> {
     async fn tracker(&self, gate: &Arc<CrashGate>) -> Tracker {
         let gate: Arc<dyn Gate> = gate.clone();
         self.bed.tracker(&gate, self.clock.clone(), &format!("key-of-{}", self.key.id), &SETTINGS).await
     }
 
-    fn say(&self, says: Says) {
-        let answer = match says {
-            Stated(status) => shown(self.key.product, Some(status), false),
-            WithCard => shown(self.key.product, Some("FULFILLED"), self.key.product == Internet),
-            Names(status, field) => {
-                let mut answer = shown(self.key.product, Some(status), false);
+    fn set_vendor_answer(&self, answer: VendorAnswer) {
+        let answer = match answer {
+            Stated(status) => order_answer(self.key.product, Some(status), false),
+            WithCard => order_answer(self.key.product, Some("FULFILLED"), self.key.product == Internet),
+            Linked(status, field) => {
+                let mut answer = order_answer(self.key.product, Some(status), false);
                 let mut body: Value = serde_json::from_str(&answer.text).unwrap();
                 body["data"][field] = self.linked().id.as_str().into();
                 answer.text = body.to_string();
                 answer
             }
-            NoStatus => shown(self.key.product, None, false),
+            NoStatus => order_answer(self.key.product, None, false),
             NotFound => not_found(),
-            Odd => odd(),
+            Unreadable => unreadable(),
             Rejects => rejected(),
-            Fails => failing(),
+            Fails => server_error(),
         };
         *self.vendor.lock().unwrap() = answer;
     }
 
-    /// The order that it lives on under, where it does.
+    /// The key of the linked order; there is an item only if the transition links one.
     fn linked(&self) -> OrderKey {
         OrderKey { product: self.key.product, id: format!("{}-next", self.key.id).parse().unwrap() }
     }
@@ -310,18 +315,18 @@ impl Story<'_> {
         Some(self.bed.item(key).await?.into_iter().collect())
     }
 
-    /// Puts the clock to the step's moment, and lets the vendor say what it says.
-    async fn get_ready(&self, step: Step) {
-        self.say(step.says);
+    /// Sets the clock and the vendor's answer for the step.
+    async fn prepare(&self, step: Step) {
+        self.set_vendor_answer(step.answer);
         self.clock.set(match step.at {
             Moment::Second(second) => START.checked_add(Duration::from_secs(second.unsigned_abs())).unwrap(),
             Moment::Due => due_at(&self.item().await.unwrap()).unwrap(),
         });
     }
 
-    /// Takes the step with a crash; the gate says how far it came.
+    /// Runs the step up to the crash point, if any. Returns the number of requests made.
     async fn take(&self, step: Step, crash: Option<CrashPoint>) -> usize {
-        self.get_ready(step).await;
+        self.prepare(step).await;
         let gate = CrashGate::new(&self.vendor, crash);
         let tracker = self.tracker(&gate).await;
         let key = self.key.clone();
@@ -339,33 +344,33 @@ impl Story<'_> {
         gate.requests.load(Ordering::SeqCst)
     }
 
-    /// Whatever comes later: its wait loop if it has one, and rechecks until nothing is due. The vendor says what it said
-    /// until that was committed, and then that the order is fulfilled.
-    async fn go_on(&self, version: Option<AttributeValue>, loop_lives: bool) {
+    /// Runs the order to its end: the wait loop if one is running, and rechecks until nothing is due. The vendor
+    /// repeats the step's answer until a commit changes `version`, then answers FULFILLED.
+    async fn run_to_end(&self, version: Option<AttributeValue>, loop_running: bool) {
         let tracker = self.tracker(&CrashGate::new(&self.vendor, None)).await;
         for _ in 0..40 {
             let Some(item) = self.item().await else {
-                // Nobody knows of it yet: whoever told us got no answer, and tells us again.
+                // The crash came before the order was tracked: the caller got no answer and retries.
                 act(&tracker, &self.key, Act::Track).await;
                 continue;
             };
             if item.get("version") != version.as_ref() {
-                self.say(WithCard);
+                self.set_vendor_answer(WithCard);
             }
-            if loop_lives && is_in_flight(&item) {
+            if loop_running && is_in_flight(&item) {
                 self.clock.set(self.clock.now().checked_add(Duration::from_secs(10)).unwrap());
                 act(&tracker, &self.key, Act::Check(Poller)).await;
                 continue;
             }
-            let Some(due_at) = due_at(&item) else { return self.go_on_with_linked(&tracker).await };
+            let Some(due_at) = due_at(&item) else { return self.run_linked_to_end(&tracker).await };
             self.clock.set(self.clock.now().max(due_at));
             act(&tracker, &self.key, Act::Check(Recheck)).await;
         }
         panic!("{} is still due: {:?}", self.key, self.item().await);
     }
 
-    /// The same for the order that it lives on under.
-    async fn go_on_with_linked(&self, tracker: &Tracker) {
+    /// Rechecks the linked order until it is not due.
+    async fn run_linked_to_end(&self, tracker: &Tracker) {
         let linked = self.linked();
         for _ in 0..40 {
             let due = self.item_of(&linked).await.and_then(|item| due_at(&item));
@@ -376,32 +381,30 @@ impl Story<'_> {
         panic!("{linked} is still due: {:?}", self.item_of(&linked).await);
     }
 
-    async fn ending(&self) -> Vec<Ending> {
-        let mut endings = vec![self.ending_of(&self.key).await];
+    async fn final_state(&self) -> Vec<FinalState> {
+        let mut states = vec![self.final_state_of(&self.key).await];
         if self.item_of(&self.linked()).await.is_some() {
-            endings.push(self.ending_of(&self.linked()).await);
+            states.push(self.final_state_of(&self.linked()).await);
         }
-        endings
+        states
     }
 
-    async fn ending_of(&self, key: &OrderKey) -> Ending {
+    async fn final_state_of(&self, key: &OrderKey) -> FinalState {
         let history = self.bed.history(key).await;
         let published = self.bed.published(key);
         let mut events = BTreeMap::new();
         for event in &history {
-            let mut heard = published.iter().filter(|heard| heard.id() == event.id()).peekable();
-            assert!(heard.peek().is_some(), "{} was never published", event.id());
-            assert!(
-                heard.all(|heard| heard.detail == event.detail && heard.detail_type == event.detail_type)
-            );
+            let mut copies = published.iter().filter(|copy| copy.id() == event.id()).peekable();
+            assert!(copies.peek().is_some(), "{} was never published", event.id());
+            assert!(copies.all(|copy| copy.detail == event.detail && copy.detail_type == event.detail_type));
             let detail = event.detail.replace(self.key.id.as_str(), "ID");
             events.insert(
                 event.id().replace(self.key.id.as_str(), "ID"),
-                timeless(serde_json::from_str(&detail).unwrap()),
+                mask_times(serde_json::from_str(&detail).unwrap()),
             );
         }
-        for heard in published {
-            assert!(history.iter().any(|event| event.id() == heard.id()), "{} was not committed", heard.id());
+        for copy in published {
+            assert!(history.iter().any(|event| event.id() == copy.id()), "{} was not committed", copy.id());
         }
         let mut order = BTreeMap::new();
         for (name, value) in self.item_of(key).await.unwrap() {
@@ -409,7 +412,7 @@ impl Story<'_> {
             let kept = !is_time(&name) && name != "card_ciphertext";
             order.insert(name, if kept { value } else { "there".to_owned() });
         }
-        Ending { order, events }
+        FinalState { order, events }
     }
 }
 
@@ -433,14 +436,14 @@ fn is_time(name: &str) -> bool {
     name.ends_with("_at") || name.ends_with("_since") || name == "first_parked"
 }
 
-/// A crash delays, and nothing else: of times only whether they are there. `stale` says how old one of them is.
-fn timeless(detail: Value) -> Value {
+/// Replaces times by a marker: a crash may delay an order but change nothing else. `stale` is an age.
+fn mask_times(detail: Value) -> Value {
     match detail {
         Value::Object(fields) => fields
             .into_iter()
             .map(|(name, value)| {
                 let is_time = is_time(&name) || name == "stale";
-                let value = if is_time && !value.is_null() { "there".into() } else { timeless(value) };
+                let value = if is_time && !value.is_null() { "there".into() } else { mask_times(value) };
                 (name, value)
             })
             .collect(),
@@ -448,40 +451,40 @@ fn timeless(detail: Value) -> Value {
     }
 }
 
-/// What the run without a crash shows.
-struct Dry {
+/// The result of a run; without a crash it is the baseline.
+struct Outcome {
     requests: usize,
-    loop_lives: bool,
-    ending: Vec<Ending>,
+    loop_running: bool,
+    final_state: Vec<FinalState>,
 }
 
-/// Plays a transition. With `crash`, `dry` is what happened without.
-async fn play(bed: &TestBed, id: &str, row: &Transition, crash: Option<(CrashPoint, &Dry)>) -> Dry {
-    let story = Story {
+/// Runs a transition. `crash`: the crash point and the baseline; `None` makes the baseline.
+async fn play(bed: &TestBed, id: &str, row: &Transition, crash: Option<(CrashPoint, &Outcome)>) -> Outcome {
+    let run = Run {
         bed,
         key: OrderKey { product: row.product, id: id.parse().unwrap() },
         clock: Clock::fixed(START),
-        vendor: Arc::new(Mutex::new(failing())),
+        vendor: Arc::new(Mutex::new(server_error())),
     };
-    let calm = story.tracker(&CrashGate::new(&story.vendor, None)).await;
+    let tracker = run.tracker(&CrashGate::new(&run.vendor, None)).await;
     for step in &row.before {
-        story.get_ready(*step).await;
-        act(&calm, &story.key, step.act).await;
+        run.prepare(*step).await;
+        act(&tracker, &run.key, step.act).await;
     }
-    let before = story.item().await;
-    let requests = story.take(row.then, crash.map(|(point, _)| point)).await;
-    let loop_lives = match crash {
-        Some((_, dry)) => dry.loop_lives,
+    let before = run.item().await;
+    let requests = run.take(row.then, crash.map(|(point, _)| point)).await;
+    let loop_running = match crash {
+        Some((_, baseline)) => baseline.loop_running,
         None => {
-            before.as_ref().is_none_or(is_in_flight) && story.item().await.as_ref().is_some_and(is_in_flight)
+            before.as_ref().is_none_or(is_in_flight) && run.item().await.as_ref().is_some_and(is_in_flight)
         }
     };
-    story.go_on(before.and_then(|mut item| item.remove("version")), loop_lives).await;
-    Dry { requests, loop_lives, ending: story.ending().await }
+    run.run_to_end(before.and_then(|mut item| item.remove("version")), loop_running).await;
+    Outcome { requests, loop_running, final_state: run.final_state().await }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_crash_before_or_after_any_request_changes_nothing_but_the_time() {
+async fn a_crash_at_any_request_changes_only_times() {
     let started = Instant::now();
     let stack = Stack::fast();
     let place = IsolatedTable::create(&stack, "crash-points").await;
@@ -493,21 +496,25 @@ async fn a_crash_before_or_after_any_request_changes_nothing_but_the_time() {
         .fold(0, |all, cases| async move { all + cases })
         .await;
     let seconds = started.elapsed().as_secs_f32();
-    say(&format!("crash points: {cases} cases of {} transitions in {seconds:.0} s", table.len()));
+    print_progress(&format!("crash points: {cases} cases of {} transitions in {seconds:.0} s", table.len()));
     place.delete(&stack).await;
 }
 
 async fn crash_everywhere(bed: &TestBed, number: usize, row: &Transition) -> usize {
-    let dry = play(bed, &format!("crash-{number}-none"), row, None).await;
-    let sides = [Side::BeforeItLeaves, Side::AfterItsAnswer];
-    for request in 1..=dry.requests {
+    let baseline = play(bed, &format!("crash-{number}-none"), row, None).await;
+    let sides = [Side::BeforeRequest, Side::AfterAnswer];
+    for request in 1..=baseline.requests {
         for side in sides {
             let point = CrashPoint { request, side };
-            let id = format!("crash-{number}-{request}-{}", u8::from(side == Side::AfterItsAnswer));
-            let crashed = play(bed, &id, row, Some((point, &dry))).await;
-            assert_eq!(crashed.ending, dry.ending, "{}, {point:?} of {} requests", row.name, dry.requests);
+            let id = format!("crash-{number}-{request}-{}", u8::from(side == Side::AfterAnswer));
+            let crashed = play(bed, &id, row, Some((point, &baseline))).await;
+            assert_eq!(
+                crashed.final_state, baseline.final_state,
+                "{}, {point:?} of {} requests",
+                row.name, baseline.requests
+            );
         }
     }
-    say(&format!("crash points: {:36} {} requests", row.name, dry.requests));
-    dry.requests * sides.len()
+    print_progress(&format!("crash points: {:36} {} requests", row.name, baseline.requests));
+    baseline.requests * sides.len()
 }

@@ -1,6 +1,6 @@
-//! Production trackers against the DynamoDB API of a local stack, with each request in the test's hand: crashes at every
-//! point, and races in every order. A binary of its own, so that nothing else runs beside it. See tests/README.md.
-#![allow(clippy::too_many_lines, reason = "stories of tests")]
+//! Fault injection: production trackers against the DynamoDB API of a local stack, with crashes at every request and
+//! with races. A test binary of its own, so that nothing else runs beside it. See tests/README.md.
+#![allow(clippy::too_many_lines, reason = "tests are long scenarios")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use std::io::Write;
@@ -12,16 +12,16 @@ use shared::order::Product;
 mod crash_points;
 mod race_schedules;
 
-/// Every order's day begins here: nothing depends on the machine's clock.
+/// The start of every scenario on the tests' own clock.
 const START: Timestamp = Timestamp::constant(1_800_000_000, 0);
 
-/// A line for whoever watches the run: the test harness shows what a test prints only if it fails.
-fn say(line: &str) {
+/// Prints to standard error directly: the test harness hides the output of tests that pass.
+fn print_progress(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// The vendor's answer 200 about an order; a card code comes with internet orders only.
-fn shown(product: Product, status: Option<&str>, card: bool) -> e2e::Answer {
+/// The vendor's answer 200 about an order, with a card code if `card` is set.
+fn order_answer(product: Product, status: Option<&str>, card: bool) -> e2e::Answer {
     let mut data = serde_json::json!({
         "_id": ASKED_ID, "ref": "shop-1", "topup_amount": 500, "created_at": "2026-11-01T10:00:00.000Z",
     });
@@ -43,25 +43,25 @@ fn shown(product: Product, status: Option<&str>, card: bool) -> e2e::Answer {
     e2e::Answer { status: 200, text: serde_json::json!({"success": true, "data": data}).to_string() }
 }
 
-/// The vendor does not know the order.
+/// The vendor's answer for an unknown order.
 fn not_found() -> e2e::Answer {
     let text = r#"{"success": false, "error": {"code": "NOT_FOUND", "message": "no such order"}}"#;
     e2e::Answer { status: 404, text: text.to_owned() }
 }
 
-/// An answer that cannot be read.
-fn odd() -> e2e::Answer {
+/// An answer that is not JSON.
+fn unreadable() -> e2e::Answer {
     e2e::Answer { status: 200, text: "<html>welcome</html>".to_owned() }
 }
 
-/// The vendor rejects the call.
+/// An answer that rejects the call.
 fn rejected() -> e2e::Answer {
     let text = r#"{"success": false, "error": {"code": "ERR_VALIDATION", "message": "no such form"}}"#;
     e2e::Answer { status: 400, text: text.to_owned() }
 }
 
-/// The vendor is not well.
-fn failing() -> e2e::Answer {
+/// An answer with a server error.
+fn server_error() -> e2e::Answer {
     let text = r#"{"success": false, "error": {"code": "INTERNAL_SERVER_ERROR", "message": "later"}}"#;
     e2e::Answer { status: 500, text: text.to_owned() }
 }

@@ -1,6 +1,7 @@
-//! Races: two to five refreshes of one order at once, each request held until the seed's turn comes to it, with vendor answers
-//! that go backwards, transaction conflicts, clocks that differ and processes that die. Invariants 1–5 (ARCHITECTURE) hold after
-//! every request. A seed replays its schedule to the letter: `RACE_SEED=… cargo test -p e2e --test faults race_schedules`.
+//! Races: two to five concurrent refreshes of one order. A seeded scheduler picks which held request runs next. The
+//! vendor's answers may release backwards, transactions conflict, clocks differ and actors crash. Invariants 1–5
+//! (ARCHITECTURE.md) are checked after every write. Replay a schedule with `RACE_SEED=… cargo test -p e2e --test faults
+//! race_schedules`.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -29,43 +30,43 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::{START, failing, not_found, odd, rejected, say, shown};
+use crate::{START, not_found, order_answer, print_progress, rejected, server_error, unreadable};
 
-/// Schedules at once: the local AWS is what they wait for.
+/// Concurrent schedules; they mostly wait for the local AWS.
 const THREADS: usize = 8;
-/// So many orders share a table.
+/// Orders per table. Tables stay small: the local AWS reads a whole table to answer an index query.
 const SCHEDULES_PER_TABLE: usize = 100;
-/// The key's limit is not what is tried here.
+/// High limits: the rate limiter is not under test.
 const SETTINGS: [(&str, &str); 4] = [
     ("VENDOR_CALLS_PER_MINUTE", "6000"),
     ("VENDOR_CALLS_BURST", "1000"),
-    // Checks that fail again and again are reviewed within a schedule.
+    // A server_error order is put up for review within a schedule.
     ("REVIEW_FAILURES", "2"),
     ("REVIEW_FAILING_FOR", "5s"),
 ];
-/// After so many rechecks every order has come to rest.
+/// Upper bound for the rechecks that bring an order to rest.
 const MAX_RECHECKS: usize = 60;
 
-/// What an actor's request tells the scheduler.
+/// A message from an actor to the scheduler.
 #[derive(Debug)]
 enum Arrival {
-    /// It is held until it is let through.
-    Held { actor: usize, request: Request, go: oneshot::Sender<Go> },
-    /// It was let through, and this came back.
+    /// A request is held until the scheduler sends on `release`.
+    Held { actor: usize, request: Request, release: oneshot::Sender<Release> },
+    /// A forwarded request was answered with this HTTP status.
     Answered { actor: usize, status: u16 },
     /// The actor has ended.
     Ended { actor: usize, panicked: bool },
 }
 
-/// How a held request goes on.
+/// The scheduler's decision about a held request.
 #[derive(Debug)]
-struct Go {
+struct Release {
     passage: Passage,
-    /// Whether the actor lives to see the answer.
+    /// False: the actor crashes before it receives the answer.
     answer_arrives: bool,
 }
 
-/// Holds each request of one actor until the scheduler lets it through.
+/// Holds each request of one actor until the scheduler releases it.
 #[derive(Debug)]
 struct Turnstile {
     actor: usize,
@@ -78,8 +79,8 @@ impl Turnstile {
         Arc::new(Self { actor, scheduler: scheduler.clone(), answer_arrives: AtomicBool::new(true) })
     }
 
-    /// Holds where an actor begins something: that is a point of the schedule too.
-    async fn begin(&self, what: &str) {
+    /// Makes the hold_begin of an operation a point of the schedule.
+    async fn hold_begin(&self, what: &str) {
         self.before(&Request { operation: what.to_owned(), text: String::new() }).await;
     }
 }
@@ -87,14 +88,14 @@ impl Turnstile {
 impl Gate for Turnstile {
     fn before<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Passage> {
         Box::pin(async {
-            let (go, held) = oneshot::channel();
-            let arrival = Arrival::Held { actor: self.actor, request: request.clone(), go };
-            let Ok(go) = self.scheduler.send(arrival).map(|()| held) else {
+            let (release, held) = oneshot::channel();
+            let arrival = Arrival::Held { actor: self.actor, request: request.clone(), release };
+            let Ok(release) = self.scheduler.send(arrival).map(|()| held) else {
                 return std::future::pending().await;
             };
-            let Ok(go) = go.await else { return std::future::pending().await };
-            self.answer_arrives.store(go.answer_arrives, Ordering::SeqCst);
-            go.passage
+            let Ok(release) = release.await else { return std::future::pending().await };
+            self.answer_arrives.store(release.answer_arrives, Ordering::SeqCst);
+            release.passage
         })
     }
 
@@ -108,15 +109,15 @@ impl Gate for Turnstile {
     }
 }
 
-/// Tracks the order first if it is to, then checks so many times.
-async fn act(turnstile: &Turnstile, tracker: &Tracker, key: &OrderKey, plan: Plan) {
+/// Tracks the order if the plan says so, then refreshes it `plan.checks` times.
+async fn run_plan(turnstile: &Turnstile, tracker: &Tracker, key: &OrderKey, plan: Plan) {
     if plan.tracks {
-        turnstile.begin("track").await;
-        // Too many lost races are an error, and the caller's to repeat.
+        turnstile.hold_begin("track").await;
+        // An error after too many lost races is expected; its caller would retry.
         let _ = tracker.track(key, None, TrackedBy::Poller).await;
     }
     for _ in 0..plan.checks {
-        turnstile.begin("check").await;
+        turnstile.hold_begin("check").await;
         let _ = tracker.refresh(key, plan.trigger).await;
     }
 }
@@ -128,7 +129,7 @@ struct Plan {
     checks: u32,
 }
 
-/// The order after a request, as the table has it.
+/// The order's item after a request.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct State {
     status: Option<String>,
@@ -166,7 +167,7 @@ impl State {
     }
 }
 
-/// Figures of many schedules.
+/// Totals over schedules.
 #[derive(Clone, Copy, Debug, Default)]
 struct Figures {
     schedules: usize,
@@ -174,9 +175,9 @@ struct Figures {
     requests: usize,
     vendor_calls: usize,
     conflicts: usize,
-    /// Answers 400: a condition that did not hold, or a conflict.
+    /// Answers 400: a failed condition or a conflict.
     refused_writes: usize,
-    deaths: usize,
+    crashes: usize,
     outcomes: usize,
 }
 
@@ -188,12 +189,12 @@ impl AddAssign for Figures {
         self.vendor_calls += more.vendor_calls;
         self.conflicts += more.conflicts;
         self.refused_writes += more.refused_writes;
-        self.deaths += more.deaths;
+        self.crashes += more.crashes;
         self.outcomes += more.outcomes;
     }
 }
 
-/// What was done so far; printed if an invariant breaks.
+/// Log of a schedule; printed if the test panics.
 struct Journal {
     seed: u64,
     lines: Vec<String>,
@@ -203,12 +204,12 @@ impl Drop for Journal {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let lines = self.lines.join("\n");
-            say(&format!("{lines}\nthis was schedule RACE_SEED={}", self.seed));
+            print_progress(&format!("{lines}\nschedule of RACE_SEED={}", self.seed));
         }
     }
 }
 
-/// One order, its actors, and the chance that decides whose turn it is.
+/// One order, its actors and the random generator that picks the next request.
 struct Schedule<'a> {
     bed: &'a TestBed,
     key: OrderKey,
@@ -218,12 +219,12 @@ struct Schedule<'a> {
     arrivals: mpsc::UnboundedReceiver<Arrival>,
     scheduler: mpsc::UnboundedSender<Arrival>,
     now: Timestamp,
-    /// Each actor's clock, and by how many milliseconds it is off.
+    /// Each actor's clock, with its offset in milliseconds.
     clocks: Vec<(Clock, i64)>,
     actors: Vec<JoinHandle<()>>,
     live: BTreeSet<usize>,
-    /// What the vendor last said to each actor (`None`: a check that failed), and all statuses that it ever stated.
-    heard: HashMap<usize, Option<String>>,
+    /// The vendor's last answer to each actor (`None`: a failed check), and all statuses that it stated.
+    last_answers: HashMap<usize, Option<String>>,
     stated: BTreeSet<String>,
     state: Option<State>,
 }
@@ -245,13 +246,13 @@ impl<'a> Schedule<'a> {
             clocks: Vec::new(),
             actors: Vec::new(),
             live: BTreeSet::new(),
-            heard: HashMap::new(),
+            last_answers: HashMap::new(),
             stated: BTreeSet::new(),
             state: None,
         }
     }
 
-    /// True with a chance of one in `many`.
+    /// True with probability 1/`many`.
     fn one_in(&mut self, many: u32) -> bool {
         self.rng.u32(..many) == 0
     }
@@ -263,8 +264,8 @@ impl<'a> Schedule<'a> {
 
     fn pass_time(&mut self, ms: i64) {
         self.now = self.now.checked_add(Duration::from_millis(ms.unsigned_abs())).unwrap();
-        for (clock, off) in &self.clocks {
-            clock.set(Timestamp::from_millisecond(self.now.as_millisecond() + off).unwrap());
+        for (clock, offset) in &self.clocks {
+            clock.set(Timestamp::from_millisecond(self.now.as_millisecond() + offset).unwrap());
         }
     }
 
@@ -274,23 +275,23 @@ impl<'a> Schedule<'a> {
         self.figures.actors += 1;
         let clock = Clock::fixed(Timestamp::from_millisecond(self.now.as_millisecond() + clock_off).unwrap());
         self.clocks.push((clock.clone(), clock_off));
-        self.note(format!("actor {actor}: {plan:?}, its clock off by {clock_off} ms"));
+        self.note(format!("actor {actor}: {plan:?}, its clock offset by {clock_off} ms"));
         let turnstile = Turnstile::new(actor, &self.scheduler);
         let gate: Arc<dyn Gate> = turnstile.clone();
         let tracker = self.bed.tracker(&gate, clock, &format!("key-of-{}", self.key.id), &SETTINGS).await;
         let (key, scheduler) = (self.key.clone(), self.scheduler.clone());
         self.actors.push(tokio::spawn(async move {
             let panicked =
-                AssertUnwindSafe(act(&turnstile, &tracker, &key, plan)).catch_unwind().await.is_err();
+                AssertUnwindSafe(run_plan(&turnstile, &tracker, &key, plan)).catch_unwind().await.is_err();
             let _ = scheduler.send(Arrival::Ended { actor, panicked });
         }));
     }
 
-    /// Two to five actors that have nothing to do with each other.
-    async fn start_crowd(&mut self) {
+    /// Starts two to five independent actors.
+    async fn start_actors(&mut self) {
         let actors = [2, 2, 2, 2, 2, 2, 3, 3, 4, 5][self.rng.usize(..10)];
-        let nobody_tracks_it_yet = self.one_in(5);
-        if !nobody_tracks_it_yet {
+        let untracked = self.one_in(5);
+        if !untracked {
             self.start(Plan { trigger: Trigger::Poller, tracks: true, checks: 0 }, 0).await;
             self.run().await;
         }
@@ -298,7 +299,7 @@ impl<'a> Schedule<'a> {
             let triggers = [Trigger::Status, Trigger::Poller, Trigger::Poller, Trigger::Recheck];
             let plan = Plan {
                 trigger: triggers[self.rng.usize(..triggers.len())],
-                tracks: nobody_tracks_it_yet,
+                tracks: untracked,
                 checks: self.rng.u32(1..=3),
             };
             let clock_off = match self.rng.u32(..20) {
@@ -310,15 +311,15 @@ impl<'a> Schedule<'a> {
         }
     }
 
-    /// Lets one held request after the other through until all actors have ended. The answer to one counts before the next
-    /// one's turn: all live actors are held when it is drawn.
+    /// Releases one held request after the other until all actors have ended. Before each pick all live actors are
+    /// held, so that every earlier answer has taken effect.
     async fn run(&mut self) {
         let mut held = BTreeMap::new();
-        let mut wrote = None;
+        let mut last_writer = None;
         loop {
             while held.len() < self.live.len() {
                 match self.arrivals.recv().await.unwrap() {
-                    Arrival::Held { actor, request, go } => drop(held.insert(actor, (request, go))),
+                    Arrival::Held { actor, request, release } => drop(held.insert(actor, (request, release))),
                     Arrival::Answered { actor, status } => self.answered(actor, status),
                     Arrival::Ended { actor, panicked } => {
                         assert!(!panicked, "actor {actor} panicked");
@@ -326,16 +327,16 @@ impl<'a> Schedule<'a> {
                     }
                 }
             }
-            if let Some(actor) = wrote.take() {
+            if let Some(actor) = last_writer.take() {
                 self.observe(Some(actor)).await;
             }
             if held.is_empty() {
                 return;
             }
             let actor = *held.keys().nth(self.rng.usize(..held.len())).unwrap();
-            let (request, go) = held.remove(&actor).unwrap();
-            self.let_through(actor, &request, go).await;
-            wrote = is_write(&request).then_some(actor);
+            let (request, release) = held.remove(&actor).unwrap();
+            self.release_request(actor, &request, release).await;
+            last_writer = is_write(&request).then_some(actor);
         }
     }
 
@@ -344,37 +345,39 @@ impl<'a> Schedule<'a> {
         self.figures.refused_writes += usize::from(status == 400);
     }
 
-    /// Decides what becomes of a request.
-    async fn let_through(&mut self, actor: usize, request: &Request, go: oneshot::Sender<Go>) {
-        let begins = matches!(request.operation.as_str(), "check" | "track");
-        // What comes next may draw its jitter from the thread's chance, which the SDK draws from too.
+    /// Forwards, answers or drops a request.
+    async fn release_request(&mut self, actor: usize, request: &Request, release: oneshot::Sender<Release>) {
+        let is_begin = matches!(request.operation.as_str(), "check" | "track");
+        // The code under test draws jitter from the thread's random generator, and so does the SDK: reseed it for each
+        // request.
         fastrand::seed(self.rng.u64(..));
-        let ms = self.a_while(begins);
+        let ms = self.delay_ms(is_begin);
         self.pass_time(ms);
         self.note(format!("actor {actor}: {}", request.operation));
-        if begins {
-            return go.send(Go { passage: Passage::Forward, answer_arrives: true }).unwrap();
+        if is_begin {
+            return release.send(Release { passage: Passage::Forward, answer_arrives: true }).unwrap();
         }
         self.figures.requests += 1;
-        let dies = self.one_in(60);
-        if dies && self.rng.bool() {
-            return self.die(actor, "before its request leaves").await;
+        let crashes = self.one_in(60);
+        if crashes && self.rng.bool() {
+            return self.crash(actor, "before its request is sent").await;
         }
         let passage = self.passage(actor, request);
-        // Nobody is there if the vendor's client would not wait so long: the machine is very busy.
-        let is_there = go.send(Go { passage, answer_arrives: !dies }).is_ok();
-        if dies && is_there {
+        // The send fails if the vendor client timed out meanwhile, on a very busy machine.
+        let was_released = release.send(Release { passage, answer_arrives: !crashes }).is_ok();
+        if crashes && was_released {
             match self.arrivals.recv().await.unwrap() {
                 Arrival::Answered { actor, status } => self.answered(actor, status),
-                other => panic!("only actor {actor} can move, but there is {other:?}"),
+                other => panic!("expected the answer to actor {actor}, got {other:?}"),
             }
-            self.die(actor, "after its answer came").await;
+            self.crash(actor, "after its answer arrived").await;
         }
     }
 
-    /// Between two requests milliseconds, now and then seconds; before somebody checks, what makes a check due.
-    fn a_while(&mut self, begins: bool) -> i64 {
-        match (begins, self.rng.u32(..20)) {
+    /// Milliseconds until the next request, sometimes seconds; before an operation is_begin, long enough to make a check
+    /// due.
+    fn delay_ms(&mut self, is_begin: bool) -> i64 {
+        match (is_begin, self.rng.u32(..20)) {
             (true, 0) => self.rng.i64(3_600_000..200_000_000),
             (true, 1..=3) => self.rng.i64(60_000..700_000),
             (true, 4..=15) => self.rng.i64(5_000..15_000),
@@ -383,9 +386,9 @@ impl<'a> Schedule<'a> {
         }
     }
 
-    async fn die(&mut self, actor: usize, when: &str) {
-        self.note(format!("  actor {actor} dies {when}"));
-        self.figures.deaths += 1;
+    async fn crash(&mut self, actor: usize, when: &str) {
+        self.note(format!("  actor {actor} crashes {when}"));
+        self.figures.crashes += 1;
         self.live.remove(&actor);
         self.actors[actor].abort();
         let _ = (&mut self.actors[actor]).await;
@@ -431,30 +434,30 @@ impl<'a> Schedule<'a> {
             11..=13 => Some("FULFILLED"),
             14..=15 => Some("REFUNDED"),
             16 => Some(["EN_COURS", "FAILED", "SUCCESS"][self.rng.usize(..3)]),
-            other => return self.says_nothing(actor, other),
+            other => return self.answer_without_status(actor, other),
         };
         let card = self.key.product == Product::Internet && status == Some("FULFILLED") && !self.one_in(3);
         self.note(format!("  the vendor says {status:?}, card: {card}"));
-        self.heard.insert(actor, status.map(str::to_owned));
+        self.last_answers.insert(actor, status.map(str::to_owned));
         self.stated.extend(status.map(str::to_owned));
-        shown(self.key.product, status, card)
+        order_answer(self.key.product, status, card)
     }
 
-    /// An answer that says nothing of the order.
-    fn says_nothing(&mut self, actor: usize, which: u32) -> Answer {
-        self.heard.insert(actor, None);
+    /// An answer without a status.
+    fn answer_without_status(&mut self, actor: usize, which: u32) -> Answer {
+        self.last_answers.insert(actor, None);
         let (what, answer) = match (which, self.rng.u32(..3)) {
-            (17, 0) => ("states no status", shown(self.key.product, None, false)),
-            (17, 1) => ("answers what cannot be read", odd()),
+            (17, 0) => ("answers without a status", order_answer(self.key.product, None, false)),
+            (17, 1) => ("gives an unreadable answer", unreadable()),
             (17, _) => ("rejects the call", rejected()),
-            (18, _) => ("does not know it", not_found()),
-            _ => ("fails", failing()),
+            (18, _) => ("answers not found", not_found()),
+            _ => ("fails", server_error()),
         };
         self.note(format!("  the vendor {what}"));
         answer
     }
 
-    /// Reads the order, and checks what must hold after every write.
+    /// Reads the order and checks the invariants that hold after every write.
     async fn observe(&mut self, writer: Option<usize>) {
         let Some(item) = self.bed.item(&self.key).await else { return };
         let after = State::read(&item);
@@ -474,11 +477,14 @@ impl<'a> Schedule<'a> {
             assert!(self.stated.contains(status), "invariant 2: {status} was never stated");
         }
         let wanted = !state.is_final() || state.awaits_card(self.key.product) || state.published < state.seq;
-        assert!(!wanted || state.due_at.is_some(), "invariant 4: somebody must see to it");
+        assert!(!wanted || state.due_at.is_some(), "invariant 4: the order has no due time");
         let out: BTreeSet<_> = self.bed.published(&self.key).iter().map(e2e::Published::id).collect();
         for seq in 1..=state.published {
             let id = format!("{}#{seq}", self.key);
-            assert!(out.contains(&id), "invariant 3: {id} is marked as published, but is not on the bus");
+            assert!(
+                out.contains(&id),
+                "invariant 3: {id} is marked as published, but was not accepted by EventBridge"
+            );
         }
     }
 
@@ -491,15 +497,19 @@ impl<'a> Schedule<'a> {
             );
         }
         if before.status != after.status {
-            let heard = writer.and_then(|actor| self.heard.get(&actor).cloned()).flatten();
+            let last_answer = writer.and_then(|actor| self.last_answers.get(&actor).cloned()).flatten();
             let stated = after.status.clone().unwrap_or_default();
-            assert_eq!(heard, Some(stated), "invariant 5: only what the vendor just told this actor");
+            assert_eq!(
+                last_answer,
+                Some(stated),
+                "invariant 5: a status that the writer's check did not get"
+            );
         }
-        assert!(before.version <= after.version && before.seq <= after.seq, "numbers only grow");
-        assert!(before.published <= after.published, "`published` never goes back");
+        assert!(before.version <= after.version && before.seq <= after.seq, "version or seq decreased");
+        assert!(before.published <= after.published, "`published` decreased");
     }
 
-    /// Rechecks at the moments that the item itself names, until it rests: nothing left to publish, and parked or final.
+    /// Rechecks at the item's due times until all events are published and the order is parked or final.
     async fn recheck(&mut self) {
         for _ in 0..MAX_RECHECKS {
             self.observe(None).await;
@@ -514,29 +524,28 @@ impl<'a> Schedule<'a> {
             self.start(Plan { trigger: Trigger::Recheck, tracks: false, checks: 1 }, 0).await;
             self.run().await;
         }
-        panic!("after {MAX_RECHECKS} rechecks it does not rest: {:?}", self.state);
+        panic!("not at rest after {MAX_RECHECKS} rechecks: {:?}", self.state);
     }
 
-    /// What must hold in the end: invariants 2, 3 and 4, of the history, the bus and the index.
+    /// Checks the invariants about history, bus and due index: 2, 3 and 4.
     async fn check_end(&mut self) {
         let Some(state) = self.state.clone() else { return };
         let item = self.bed.item(&self.key).await.unwrap();
         let listed = self.bed.is_in_due_index(&self.key, &item).await;
-        assert_eq!(listed, state.due_at.is_some(), "invariant 4: the due index");
+        assert_eq!(listed, state.due_at.is_some(), "invariant 4: due index and due_at differ");
         let history = self.bed.history(&self.key).await;
         let numbers: Vec<_> = history.iter().map(|event| event.seq).collect();
-        assert_eq!(numbers, (1..=state.seq).collect::<Vec<_>>(), "invariant 3: the history has no gaps");
+        assert_eq!(numbers, (1..=state.seq).collect::<Vec<_>>(), "invariant 3: gap in the history");
         let published = self.bed.published(&self.key);
         for event in &history {
-            let mut heard = published.iter().filter(|heard| heard.id() == event.id()).peekable();
-            assert!(heard.peek().is_some(), "invariant 3: {} was never published", event.id());
-            let same =
-                heard.all(|heard| heard.detail == event.detail && heard.detail_type == event.detail_type);
-            assert!(same, "invariant 3: {} was published with another detail", event.id());
+            let mut copy = published.iter().filter(|copy| copy.id() == event.id()).peekable();
+            assert!(copy.peek().is_some(), "invariant 3: {} was never published", event.id());
+            let same = copy.all(|copy| copy.detail == event.detail && copy.detail_type == event.detail_type);
+            assert!(same, "invariant 3: {} was published with a different detail", event.id());
         }
-        for heard in &published {
-            let known = history.iter().any(|event| event.id() == heard.id());
-            assert!(known, "invariant 3: {} was published, but not committed", heard.id());
+        for copy in &published {
+            let known = history.iter().any(|event| event.id() == copy.id());
+            assert!(known, "invariant 3: {} was published, but not committed", copy.id());
         }
         let outcomes: Vec<_> = history
             .iter()
@@ -547,21 +556,21 @@ impl<'a> Schedule<'a> {
         assert_eq!(
             outcomes,
             expected.into_iter().collect::<Vec<_>>(),
-            "invariant 2: one outcome, the stated one"
+            "invariant 2: exactly the stated outcome"
         );
         self.figures.outcomes += outcomes.len();
     }
 }
 
-/// Only a write can change an order.
+/// Whether the request can change an order.
 fn is_write(request: &Request) -> bool {
     matches!(request.operation.as_str(), "UpdateItem" | "TransactWriteItems" | "PutItem" | "DeleteItem")
 }
 
-/// Plays a seed's schedule; answers its figures, and what was done.
-async fn play(bed: &TestBed, id: &str, seed: u64) -> (Figures, Vec<String>) {
+/// Runs the schedule of a seed. Returns its totals and its log.
+async fn run_schedule(bed: &TestBed, id: &str, seed: u64) -> (Figures, Vec<String>) {
     let mut schedule = Schedule::new(bed, id, seed);
-    schedule.start_crowd().await;
+    schedule.start_actors().await;
     schedule.run().await;
     schedule.recheck().await;
     schedule.check_end().await;
@@ -573,18 +582,17 @@ fn in_a_runtime<T>(work: impl Future<Output = T>) -> T {
 }
 
 #[test]
-fn the_invariants_hold_whichever_trigger_wins() {
+fn invariants_hold_in_every_race_schedule() {
     let started = Instant::now();
     let number = |name: &str| setting(name).map(|text| text.parse::<u64>().unwrap());
     let (first, schedules) = match number("RACE_SEED") {
         Some(seed) => (seed, 1),
         None => (fastrand::u64(..u64::MAX / 2), number("RACE_SCHEDULES").unwrap_or(2000)),
     };
-    say(&format!("races: {schedules} schedules, RACE_SEED={first} and on"));
+    print_progress(&format!("races: {schedules} schedules, RACE_SEED={first} and on"));
     let stack = Stack::fast();
     let (next, all) = (AtomicU64::new(0), Mutex::new(Figures::default()));
-    // Each thread plays one schedule at a time: production code's chance is the thread's. A table stays small: the local AWS
-    // reads all of it to answer for an index.
+    // One schedule at a time per thread: production code draws from the thread's random generator.
     let work = async |thread: usize| {
         while next.load(Ordering::SeqCst) < schedules {
             let place = IsolatedTable::create(&stack, &format!("races-{thread}")).await;
@@ -592,7 +600,7 @@ fn the_invariants_hold_whichever_trigger_wins() {
             for _ in 0..SCHEDULES_PER_TABLE {
                 let number = next.fetch_add(1, Ordering::SeqCst);
                 if number < schedules {
-                    let (figures, _) = play(&bed, &format!("race-{number}"), first + number).await;
+                    let (figures, _) = run_schedule(&bed, &format!("race-{number}"), first + number).await;
                     report(figures, &mut all.lock().unwrap(), schedules, started);
                 }
             }
@@ -607,25 +615,25 @@ fn the_invariants_hold_whichever_trigger_wins() {
     });
 }
 
-/// Says how far it is, ten times.
+/// Prints the totals ten times per run.
 fn report(figures: Figures, all: &mut Figures, schedules: u64, started: Instant) {
     *all += figures;
     if (all.schedules as u64).is_multiple_of((schedules / 10).max(1)) {
-        say(&format!("races: {all:?} after {:.0} s", started.elapsed().as_secs_f32()));
+        print_progress(&format!("races: {all:?} after {:.0} s", started.elapsed().as_secs_f32()));
     }
 }
 
 #[test]
-fn a_seed_replays_its_schedule_to_the_letter() {
+fn a_seed_replays_its_schedule_exactly() {
     in_a_runtime(async {
         let stack = Stack::fast();
         let place = IsolatedTable::create(&stack, "replays").await;
         let bed = TestBed::open(&stack, &place).await;
         for seed in 1..=10 {
-            let (_, first) = play(&bed, &format!("first-{seed}"), seed).await;
-            let (_, second) = play(&bed, &format!("again-{seed}"), seed).await;
-            let parting = first.iter().zip(&second).find(|(one, other)| one != other);
-            assert_eq!(parting, None, "RACE_SEED={seed}");
+            let (_, first) = run_schedule(&bed, &format!("first-{seed}"), seed).await;
+            let (_, second) = run_schedule(&bed, &format!("again-{seed}"), seed).await;
+            let first_difference = first.iter().zip(&second).find(|(one, other)| one != other);
+            assert_eq!(first_difference, None, "RACE_SEED={seed}");
             assert_eq!(first.len(), second.len(), "RACE_SEED={seed}");
         }
         place.delete(&stack).await;

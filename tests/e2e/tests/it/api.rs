@@ -1,4 +1,4 @@
-//! The HTTP API as it is deployed: what is wrong with a request is said, and never with a 500.
+//! The deployed HTTP API: bad requests get a problem document that names the field, never a 500.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ async fn bad_input_gets_a_problem_that_names_the_field() {
         let problem: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(problem.get("field").and_then(Value::as_str), field, "{method} {path}: {text}");
     }
-    for token in [None, Some("nobodys-token-0123456789")] {
+    for token in [None, Some("unknown-token-0123456789")] {
         let (status, kind, _) = stack.request_as(token, "GET", "/orders/mobile/1", None).await;
         assert_eq!((status, kind.as_str()), (401, "application/problem+json"));
     }
@@ -44,7 +44,7 @@ async fn bad_input_gets_a_problem_that_names_the_field() {
 }
 
 #[tokio::test]
-async fn tracking_twice_tracks_once_and_a_ref_that_comes_later_is_kept() {
+async fn a_repeated_put_tracks_once_and_adds_a_missing_ref() {
     let stack = Stack::express();
     let id = stack.sandbox.send_mobile("0770000004").await;
     let path = format!("/orders/mobile/{id}");
@@ -60,15 +60,18 @@ async fn tracking_twice_tracks_once_and_a_ref_that_comes_later_is_kept() {
     assert_eq!((status, kind.as_str()), (409, "application/problem+json"), "{text}");
     let problem: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(problem["field"], "ref");
-    assert!(problem["detail"].as_str().unwrap().contains("\"mine\""), "the stored ref is named: {text}");
-    assert_eq!(stack.item("mobile", &id).await["ref"], before["ref"], "and kept");
+    assert!(
+        problem["detail"].as_str().unwrap().contains("\"mine\""),
+        "the problem names the stored ref: {text}"
+    );
+    assert_eq!(stack.item("mobile", &id).await["ref"], before["ref"], "the stored ref is unchanged");
     order.wait_for("Order Fulfilled", 60).await;
     order.assert_events(&["Order Tracked", "Order Fulfilled"]).await;
-    assert_eq!(order.card().await.0, 404, "a mobile order has no card to come");
+    assert_eq!(order.card().await.0, 404, "mobile orders have no card");
 }
 
 #[tokio::test]
-async fn of_two_puts_with_different_refs_one_is_taken() {
+async fn concurrent_puts_with_different_refs_store_one_of_them() {
     let stack = Stack::express();
     let id = stack.sandbox.send_mobile("0770000014").await;
     let path = format!("/orders/mobile/{id}");
@@ -88,7 +91,7 @@ async fn of_two_puts_with_different_refs_one_is_taken() {
 }
 
 #[tokio::test]
-async fn a_ref_that_is_no_good_costs_no_tracking() {
+async fn an_event_with_an_invalid_ref_is_tracked_without_it() {
     let stack = Stack::express();
     for reference in [json!("a\nb"), json!(""), json!({"a": 1}), json!(4711)] {
         let id = stack.sandbox.send_mobile("0770000015").await;
@@ -105,7 +108,7 @@ async fn a_ref_that_is_no_good_costs_no_tracking() {
 }
 
 #[tokio::test]
-async fn a_history_has_pages() {
+async fn history_is_paginated() {
     let stack = Stack::express();
     let id = stack.sandbox.send_mobile("0600000001").await;
     let order = stack.order("mobile", &id);
@@ -131,7 +134,7 @@ async fn a_history_has_pages() {
 }
 
 #[tokio::test]
-async fn a_poller_input_that_cannot_be_read_is_kept_as_a_dead_letter_with_its_error() {
+async fn invalid_poller_input_becomes_a_dead_letter_with_its_error() {
     let stack = Stack::express();
     stack.put_event("Top-up Sent", &json!({"product": "mobile", "id": "not an id"})).await;
     let letter = wait_until("the dead letter", Duration::from_secs(60), || async {
@@ -144,7 +147,7 @@ async fn a_poller_input_that_cannot_be_read_is_kept_as_a_dead_letter_with_its_er
 }
 
 #[tokio::test]
-async fn the_samples_of_the_recheck_and_the_poller_are_answered_by_the_deployed_functions() {
+async fn the_deployed_functions_answer_the_sample_events() {
     let stack = Stack::express();
     let schedule = serde_json::from_str(include_str!("../../../../events/recheck-schedule.json")).unwrap();
     let report = stack.invoke("RECHECK_FUNCTION", &schedule).await;

@@ -1,4 +1,4 @@
-//! Executions that die and processes that are killed: nothing is lost, nothing is said under two ids.
+//! Failed executions and killed processes: no outcome is lost, and no event is published under two ids.
 
 use std::{process::Stdio, time::Duration};
 
@@ -28,7 +28,7 @@ async fn the_recheck_takes_over_from_a_stopped_standard_execution() {
     };
     let execution = wait_until("the execution", Duration::from_secs(30), running).await;
     sfn.stop_execution().execution_arn(&execution).cause("a test").send().await.unwrap();
-    // The safety net is the poll deadline of 30 s and a minute; then the recheck checks, and finds the outcome.
+    // The order is due 60 s after the poll deadline of 30 s; the next recheck gets the outcome.
     order.wait_for("Order Fulfilled", 240).await;
     order.assert_events(&["Order Tracked", "Order Fulfilled"]).await;
 }
@@ -45,7 +45,7 @@ async fn the_recheck_takes_over_from_a_failed_express_execution() {
         .await;
     let order = stack.order("mobile", &id);
     order.track().await;
-    // Its record cannot be read: no retry helps, and the execution fails for good.
+    // A corrupt record is not retried: the execution fails.
     stack.tamper("mobile", &id, "phase", AttributeValue::S("asleep".to_owned())).await;
     let letter = wait_until("the dead letter", Duration::from_secs(60), || async {
         let letters = stack.messages("POLLER_DEAD_LETTERS").await;
@@ -70,7 +70,7 @@ async fn a_process_killed_while_it_publishes_loses_nothing() {
         .await;
     let order = stack.order("mobile", &id);
 
-    // The real binary, under a Runtime API of the test's; its way to EventBridge leads through a proxy that holds outcomes.
+    // The real binary under the test's Runtime API. A proxy holds its `Order Refunded` call to EventBridge.
     let proxy = HoldingProxy::start(stack.env("AWS_ENDPOINT_URL"), "Order Refunded").await;
     let runtime = RuntimeApi::start(json!({"product": "mobile", "id": id})).await;
     let binary = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/lambda/poller/bootstrap");
@@ -90,7 +90,7 @@ async fn a_process_killed_while_it_publishes_loses_nothing() {
     .await;
     process.kill().await.unwrap();
 
-    // Committed, not published, and somebody will see to it.
+    // Committed, not published, and due.
     let item = stack.item("mobile", &id).await;
     assert_eq!(item["phase"], AttributeValue::S("final".to_owned()));
     assert_eq!(
@@ -101,10 +101,10 @@ async fn a_process_killed_while_it_publishes_loses_nothing() {
     let committed = order.history().await.pop().unwrap();
     assert_eq!(stack.bus.kinds(&order.key()), ["Order Tracked"]);
 
-    let heard = order.wait_for("Order Refunded", 150).await;
-    assert_eq!(heard.detail, committed);
+    let event = order.wait_for("Order Refunded", 150).await;
+    assert_eq!(event.detail, committed);
     order.assert_events(&["Order Tracked", "Order Refunded"]).await;
-    wait_until("nothing left to do but the late check", Duration::from_secs(60), || async {
+    wait_until("only the late check to be due", Duration::from_secs(60), || async {
         (stack.due_in_minutes("mobile", &id).await? >= 50).then_some(())
     })
     .await;

@@ -1,15 +1,15 @@
-//! Orders that live on under another id: each is tracked once, both name each other, and every chain ends.
+//! Linked orders: the tracker tracks each once, records the link on both sides and ends every chain.
 
 use e2e::Stack;
 use serde_json::json;
 use shared::clock::Clock;
 
 #[tokio::test]
-async fn a_chain_of_links_is_tracked_to_its_end_and_a_cycle_does_no_harm() {
+async fn a_cycle_of_linked_orders_is_tracked_once_each() {
     let stack = Stack::express();
     let name = format!("link{}", Clock::System.now().as_microsecond());
     let id = |letter: &str| format!("{name}-{letter}");
-    // a is redirected to b; b is refunded and tried again as c; c names a.
+    // a is redirected to b; b is refunded and retried as c; c links back to a.
     let steps = |ends_as: &str, fields: serde_json::Value| json!([{"after_seconds": 0, "status": "HANDLING"}, {"after_seconds": 9, "status": ends_as, "fields": fields}]);
     let orders = [
         (id("a"), steps("FULFILLED", json!({"follow_orderid": id("b")}))),
@@ -43,8 +43,8 @@ async fn a_chain_of_links_is_tracked_to_its_end_and_a_cycle_does_no_harm() {
         assert_eq!((&shown["follow_order_id"], &shown["retry_order_id"]), (&follow, &retry), "{shown}");
     }
     for order in [&a, &c] {
-        assert_eq!(stack.due_in_minutes("mobile", &order.id).await, None, "nobody has to see to it any more");
+        assert_eq!(stack.due_in_minutes("mobile", &order.id).await, None, "not due");
     }
     let late = stack.due_in_minutes("mobile", &b.id).await.unwrap();
-    assert!(late >= 50, "refunded, and checked late: in {late} minutes");
+    assert!(late >= 50, "the late check is due in {late} minutes");
 }

@@ -1,5 +1,5 @@
-//! The deployed template, end to end. Run by `make test`, which deploys the stacks; see tests/README.md.
-#![allow(clippy::too_many_lines, reason = "stories of tests")]
+//! End-to-end tests of the deployed template. `make test` deploys the stacks; see tests/README.md.
+#![allow(clippy::too_many_lines, reason = "tests are long scenarios")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,5 @@
-//! The key's calls, over everybody who shares it: rate, parts, pause, suspension, probe. Against the DynamoDB API of the stack.
+//! Permits for the key's calls across processes: rate, class shares, pause, suspension, probe. They run against the
+//! stack's DynamoDB API.
 
 use std::{
     collections::HashMap,
@@ -30,7 +31,7 @@ fn later(start: Timestamp, seconds: f64) -> Timestamp {
     start.checked_add(Duration::from_secs_f64(seconds)).unwrap()
 }
 
-/// Permits for a key that nothing else uses.
+/// Permits for a new key name, or for a second process if `name` is empty.
 fn permits_of(stack: &Stack, name: &str, clock: &Clock, budget: Budget) -> (Permits, Fingerprint) {
     let store = Store::new(stack.dynamodb(), stack.env("ORDERS_TABLE").to_owned());
     let key = Fingerprint::stored(&format!("{name}-{}", Clock::System.now().as_microsecond()));
@@ -38,7 +39,7 @@ fn permits_of(stack: &Stack, name: &str, clock: &Clock, budget: Budget) -> (Perm
 }
 
 #[tokio::test]
-async fn fifty_callers_never_exceed_the_budget_and_each_class_gets_its_part() {
+async fn fifty_callers_stay_within_the_budget_and_class_shares() {
     const CALLERS: usize = 50;
     const LIMIT: usize = 120;
     let stack = Stack::fast();
@@ -46,7 +47,7 @@ async fn fifty_callers_never_exceed_the_budget_and_each_class_gets_its_part() {
     let clock = Clock::fixed(start);
     let budget = Budget::new(120, 10).unwrap();
     let (_, key) = permits_of(&stack, "fifty", &clock, budget);
-    // Each caller is a process of its own, with a memory of its own.
+    // Each caller has its own `Permits`, as a separate process would.
     let callers: Vec<_> = (0..CALLERS)
         .map(|index| (permits_of(&stack, "", &clock, budget).0, Class::ALL[index % Class::ALL.len()]))
         .collect();
@@ -66,12 +67,12 @@ async fn fifty_callers_never_exceed_the_budget_and_each_class_gets_its_part() {
     let parts: Vec<_> = Class::ALL.into_iter().map(|class| (class, of(class))).collect();
     println!("{} calls in 3 minutes, {highest} in the fullest 61 s, {parts:?}", calls.len());
     assert!(highest <= LIMIT, "{highest} calls in 61 s");
-    // 110 sustained in 62 s, of which the parts are 50, 20 and 10 %.
+    // 110 sustained calls in 62 s, of which 50, 20 and 10 % are reserved for the classes.
     for (class, part) in [(Class::Poller, 0.5), (Class::Status, 0.2), (Class::Recheck, 0.1)] {
-        let promised = 110.0 / 62.0 * 180.0 * part;
-        assert!(of(class) as f64 >= promised * 0.95, "{class:?}: {} of {promised}", of(class));
+        let reserved = 110.0 / 62.0 * 180.0 * part;
+        assert!(of(class) as f64 >= reserved * 0.95, "{class:?}: {} of {reserved}", of(class));
     }
-    assert!(calls.len() as f64 >= 110.0 / 62.0 * 180.0 * 0.95, "the budget is used: {}", calls.len());
+    assert!(calls.len() as f64 >= 110.0 / 62.0 * 180.0 * 0.95, "the budget is not used: {}", calls.len());
 }
 
 async fn refusing_vendor() -> MockServer {
@@ -86,7 +87,7 @@ async fn calls(vendor: &MockServer) -> usize {
     vendor.received_requests().await.unwrap().len()
 }
 
-/// A tracker with a table and a key of its own; the stack's bus hears what is said of the key.
+/// A tracker on the isolated table with its own key. It publishes to the stack's bus.
 async fn tracker(
     stack: &Stack,
     place: &IsolatedTable,
@@ -106,7 +107,7 @@ async fn tracker(
     place.tracker_with(stack, clock, &settings).await
 }
 
-/// Orders in flight, each with a poller of its own process.
+/// Orders in flight, each with its own tracker.
 async fn pollers(
     stack: &Stack,
     place: &IsolatedTable,
@@ -137,7 +138,7 @@ async fn poll_all(pollers: &[(Tracker, OrderKey)]) {
 }
 
 #[tokio::test]
-async fn a_revoked_key_is_suspended_after_three_calls_and_said_once() {
+async fn a_revoked_key_is_suspended_after_three_calls() {
     let stack = Stack::fast();
     let vendor = refusing_vendor().await;
     let place = IsolatedTable::create(&stack, "revoked").await;
@@ -149,50 +150,53 @@ async fn a_revoked_key_is_suspended_after_three_calls_and_said_once() {
     }
     assert_eq!(calls(&vendor).await, 3);
     let key = pollers[0].0.vault.secrets().vendor_key.fingerprint().to_string();
-    let heard =
+    let event =
         stack.bus.wait_for(&format!("vendor/{key}"), "Vendor Suspended", Duration::from_secs(20)).await;
-    assert_eq!(heard.id(), format!("vendor/{key}#1"));
-    assert_eq!(heard.detail["reason"], "INVALID_ACCESS_TOKEN");
+    assert_eq!(event.id(), format!("vendor/{key}#1"));
+    assert_eq!(event.detail["reason"], "INVALID_ACCESS_TOKEN");
 
-    // The probe dies: it was given leave, and nothing more is heard of it.
+    // The probe is lost: its caller got a permit and crashed.
     let permits = &pollers[0].0.permits;
     let fingerprint = Fingerprint::stored(&key);
     clock.set(later(clock.now(), 16.0 * 60.0));
     assert!(permits.acquire(&fingerprint, Class::Poller, None).await.unwrap().is_ok());
     for (other, _) in &pollers {
         let acquired = other.permits.acquire(&fingerprint, Class::Poller, None).await.unwrap();
-        assert!(matches!(acquired, Err(Denied { reason: DenyReason::Suspended, .. })), "one probe, not nine");
+        assert!(matches!(acquired, Err(Denied { reason: DenyReason::Suspended, .. })), "a second probe");
     }
-    // Not for ever: the next probe is refused, the one after that comes after twice the time and is taken.
+    // After the suspension a second probe is permitted and refused. The third, after twice the time, is accepted.
     clock.set(later(clock.now(), 16.0 * 60.0));
     let Ok(probe) = permits.acquire(&fingerprint, Class::Status, None).await.unwrap() else {
-        panic!("no second probe")
+        panic!("no permit for the second probe")
     };
     assert!(!permits.learn(&probe, &Verdict::Refused("INVALID_ACCESS_TOKEN".to_owned())).await.unwrap());
     clock.set(later(clock.now(), 31.0 * 60.0));
     let Err(Denied { retry_at: until, .. }) =
         permits.acquire(&fingerprint, Class::Status, None).await.unwrap()
     else {
-        panic!("a probe too early")
+        panic!("a probe before the suspension ended")
     };
     clock.set(until);
     let Ok(probe) = permits.acquire(&fingerprint, Class::Status, None).await.unwrap() else {
-        panic!("no third probe")
+        panic!("no permit for the third probe")
     };
     for (other, _) in &pollers {
         let acquired = other.permits.acquire(&fingerprint, Class::Poller, None).await.unwrap();
         assert!(
             matches!(acquired, Err(Denied { reason: DenyReason::Suspended, .. })),
-            "while the probe is out"
+            "a second probe while one is in progress"
         );
     }
-    assert!(permits.learn(&probe, &Verdict::Accepted).await.unwrap(), "this update resumed the key");
-    assert!(!permits.learn(&probe, &Verdict::Accepted).await.unwrap(), "and only this one");
-    // The others have heard of no probe that was answered: soon they ask again.
+    assert!(permits.learn(&probe, &Verdict::Accepted).await.unwrap(), "the first update must resume the key");
+    assert!(
+        !permits.learn(&probe, &Verdict::Accepted).await.unwrap(),
+        "the second update must not resume it again"
+    );
+    // The other processes learn of the resumption only after their memory of the suspension expires.
     clock.set(later(clock.now(), 31.0));
     pollers[0].0.publish_key(&fingerprint).await.unwrap();
-    let heard = stack.bus.wait_for(&format!("vendor/{key}"), "Vendor Resumed", Duration::from_secs(20)).await;
-    assert_eq!(heard.id(), format!("vendor/{key}#2"));
+    let event = stack.bus.wait_for(&format!("vendor/{key}"), "Vendor Resumed", Duration::from_secs(20)).await;
+    assert_eq!(event.id(), format!("vendor/{key}#2"));
     for (other, _) in &pollers {
         assert!(other.permits.acquire(&fingerprint, Class::Poller, None).await.unwrap().is_ok());
     }
@@ -201,14 +205,14 @@ async fn a_revoked_key_is_suspended_after_three_calls_and_said_once() {
 }
 
 #[tokio::test]
-async fn twenty_pollers_at_once_stop_with_the_calls_that_are_under_way() {
+async fn concurrent_pollers_stop_after_their_calls_in_progress() {
     let stack = Stack::fast();
     let vendor = refusing_vendor().await;
     let place = IsolatedTable::create(&stack, "twenty").await;
     let pollers = pollers(&stack, &place, &vendor, "twenty", 20).await;
     let clock = pollers[0].0.clock.clone();
     clock.set(later(clock.now(), 9.0));
-    // All of them have leave before the first refusal is heard.
+    // All pollers get permits before the first refusal is known.
     poll_all(&pollers).await;
     let at_once = calls(&vendor).await;
     assert!((3..=20).contains(&at_once), "{at_once} calls");
@@ -216,14 +220,14 @@ async fn twenty_pollers_at_once_stop_with_the_calls_that_are_under_way() {
         clock.set(later(clock.now(), 20.0));
         poll_all(&pollers).await;
     }
-    assert_eq!(calls(&vendor).await, at_once, "not one call more");
-    // Whoever died after counting the third refusal leaves a key that is not suspended: the next caller does it.
+    assert_eq!(calls(&vendor).await, at_once, "calls after the suspension");
+    // A process that crashed after counting the third refusal leaves the key unsuspended; the next caller suspends it.
     let key = pollers[0].0.vault.secrets().vendor_key.fingerprint().to_string();
     assert_eq!(
         stack.bus.wait_for(&format!("vendor/{key}"), "Vendor Suspended", Duration::from_secs(20)).await.id(),
         format!("vendor/{key}#1")
     );
-    // The deadline counts all the same.
+    // The poll deadline applies during a suspension.
     clock.set(later(clock.now(), 20.0));
     let (tracker, order) = &pollers[0];
     let refreshed = tracker.refresh(order, Trigger::Poller).await.unwrap().unwrap();
@@ -233,20 +237,20 @@ async fn twenty_pollers_at_once_stop_with_the_calls_that_are_under_way() {
     ));
     clock.set(later(clock.now(), 280.0));
     let refreshed = tracker.refresh(order, Trigger::Poller).await.unwrap().unwrap();
-    assert_eq!(refreshed.order.phase.as_str(), "parked", "delayed, and nothing was asked");
+    assert_eq!(refreshed.order.phase.as_str(), "parked", "the order must be delayed");
     place.delete(&stack).await;
 }
 
 #[tokio::test]
-async fn the_third_refusal_is_made_good_if_its_counter_died() {
+async fn a_crash_after_the_third_refusal_does_not_prevent_suspension() {
     let stack = Stack::fast();
     let clock = Clock::fixed(Clock::System.now());
-    let (permits, key) = permits_of(&stack, "died", &clock, Budget::default());
+    let (permits, key) = permits_of(&stack, "crashed", &clock, Budget::default());
     let Ok(permit) = permits.acquire(&key, Class::Poller, None).await.unwrap() else { panic!("no permit") };
     for _ in 0..2 {
         permits.learn(&permit, &Verdict::Refused("ERR_AUTH".to_owned())).await.unwrap();
     }
-    // The third was counted, and then nothing more was heard.
+    // The third refusal is counted, and the process crashes before it suspends the key.
     let update = stack.dynamodb().update_item().table_name(stack.env("ORDERS_TABLE"));
     let update = update.key("pk", AttributeValue::S(format!("ADMISSION#{key}")));
     let update = update.key("sk", AttributeValue::S("ADMISSION".to_owned()));
@@ -258,7 +262,7 @@ async fn the_third_refusal_is_made_good_if_its_counter_died() {
 }
 
 #[tokio::test]
-async fn a_pause_holds_for_everybody_is_never_shortened_and_has_an_end() {
+async fn a_pause_applies_to_all_processes_and_is_bounded() {
     let stack = Stack::fast();
     let start = Clock::System.now();
     let clock = Clock::fixed(start);
@@ -277,30 +281,34 @@ async fn a_pause_holds_for_everybody_is_never_shortened_and_has_an_end() {
     assert_eq!(paused(other.acquire(&key, Class::Poller, None).await.unwrap()), 30);
     clock.set(later(start, 29.0));
     one.learn(&permit, &throttled(86_400)).await.unwrap();
-    // Who knew of the first pause asks again when that is over.
+    // A process that remembers the first pause reads the permits item again when that pause ends.
     clock.set(later(start, 30.0));
-    assert_eq!(paused(other.acquire(&key, Class::Recheck, None).await.unwrap()), 599, "ten minutes at most");
+    assert_eq!(
+        paused(other.acquire(&key, Class::Recheck, None).await.unwrap()),
+        599,
+        "a pause is at most ten minutes"
+    );
     clock.set(later(start, 29.0 + 600.0));
     assert!(other.acquire(&key, Class::Recheck, None).await.unwrap().is_ok());
 }
 
-/// Nobody checks, so nobody may be kept from checking.
+/// No check was made, so the order must remain free for other checks.
 #[tokio::test]
-async fn a_claim_without_a_permit_is_given_back() {
+async fn a_claim_without_a_permit_is_reverted() {
     let stack = Stack::fast();
     let vendor = refusing_vendor().await;
     let place = IsolatedTable::create(&stack, "unclaimed").await;
     let pollers = pollers(&stack, &place, &vendor, "unclaimed", 1).await;
     let (tracker, order) = &pollers[0];
     let key = tracker.vault.secrets().vendor_key.fingerprint().clone();
-    // Another process hears of a pause, and this one does not.
+    // Another process learns of a pause; this one does not.
     let store = Store::new(stack.dynamodb(), place.table().to_owned());
     let other = Permits::new(store, tracker.clock.clone(), Budget::default());
     let Ok(permit) = other.acquire(&key, Class::Status, None).await.unwrap() else { panic!("no permit") };
     tracker.clock.set(later(tracker.clock.now(), 9.0));
     other.learn(&permit, &Verdict::Throttled(Some(Duration::from_secs(60)))).await.unwrap();
     for trigger in [Trigger::Status, Trigger::Poller, Trigger::Recheck] {
-        let fresh = self::tracker(&stack, &place, &vendor, "nobody-uses-it", tracker.clock.clone()).await;
+        let fresh = self::tracker(&stack, &place, &vendor, "unused-key", tracker.clock.clone()).await;
         let one = Tracker { permits: fresh.permits, ..tracker.clone() };
         let before = place.item(&stack, order).await;
         let refreshed = one.refresh(order, trigger).await.unwrap().unwrap();
@@ -317,7 +325,7 @@ async fn a_claim_without_a_permit_is_given_back() {
     place.delete(&stack).await;
 }
 
-/// The state of a key of the vendor's, as it is stored.
+/// The permits item of a key.
 async fn key_item(
     place: &IsolatedTable,
     stack: &Stack,
@@ -334,9 +342,9 @@ async fn recheck_once(tracker: &Tracker) -> Counters {
     recheck::handle(tracker, UNIX_EPOCH + Duration::from_millis(now + 55_000)).await.unwrap()
 }
 
-/// Findings, 3: three processes that still use the old key suspend it, say so, and nobody ever said that it is over.
+/// Regression: processes with an outdated key suspended it, and the suspension was never ended.
 #[tokio::test]
-async fn a_key_that_was_replaced_does_not_stay_suspended() {
+async fn a_replaced_key_does_not_stay_suspended() {
     let stack = Stack::fast();
     let place = IsolatedTable::create(&stack, "replaced").await;
     let vendor = Sandbox::own().await;
@@ -347,10 +355,10 @@ async fn a_key_that_was_replaced_does_not_stay_suspended() {
     let in_use = vendor.settings()[1].1;
     let text = json!({"oneclickdz_api_key": in_use, "api_tokens": []}).to_string();
     stack.create_secret(&secret, &text).await;
-    let on_the_bus = [("EVENT_BUS", stack.env("EVENT_BUS")), ("LIST_CHECKS", "off")];
+    let common = [("EVENT_BUS", stack.env("EVENT_BUS")), ("LIST_CHECKS", "off")];
 
-    // Three that have not heard of the new key, and hear nothing of it.
-    let settings = [on_the_bus[0], on_the_bus[1], ("ONECLICKDZ_API_KEY", old.as_str())];
+    // Three processes that keep using the old key.
+    let settings = [common[0], common[1], ("ONECLICKDZ_API_KEY", old.as_str())];
     for number in 0..3 {
         let late = place.tracker(&stack, &vendor, clock.clone(), &settings).await;
         let id = vendor.make("mobile", json!([{"after_seconds": 0, "status": "HANDLING"}])).await;
@@ -362,13 +370,13 @@ async fn a_key_that_was_replaced_does_not_stay_suspended() {
     }
     let key = fingerprint(&old);
     let about = format!("vendor/{key}");
-    let heard = stack.bus.wait_for(&about, "Vendor Suspended", Duration::from_secs(20)).await;
-    assert_eq!(heard.id(), format!("{about}#1"));
+    let event = stack.bus.wait_for(&about, "Vendor Suspended", Duration::from_secs(20)).await;
+    assert_eq!(event.id(), format!("{about}#1"));
     let suspended_at = clock.now();
 
-    // Two rechecks that use the new key. Not before everything about it was said a minute ago: until then the key in use may be the one
-    // that they have not heard of.
-    let settings = [on_the_bus[0], on_the_bus[1], ("SECRET_ID", secret.as_str())];
+    // Two rechecks with the new key. They end the suspension only when all events about it were published at least a
+    // minute ago: a process reads the secret at most once a minute.
+    let settings = [common[0], common[1], ("SECRET_ID", secret.as_str())];
     let rechecks = [
         place.tracker(&stack, &vendor, clock.clone(), &settings).await,
         place.tracker(&stack, &vendor, clock.clone(), &settings).await,
@@ -376,38 +384,37 @@ async fn a_key_that_was_replaced_does_not_stay_suspended() {
     clock.set(later(suspended_at, 50.0));
     recheck_once(&rechecks[0]).await;
     assert!(key_item(&place, &stack, &key).await.contains_key("suspended_until"));
-    // Nor by one that cannot read the secret: the key may be in use for all that it knows.
+    // A recheck that cannot read the secret cannot tell which key is in use: it must not end the suspension.
     let gone = format!("{secret}-gone");
     let text = json!({"oneclickdz_api_key": "another", "api_tokens": []}).to_string();
     stack.create_secret(&gone, &text).await;
-    let settings = [on_the_bus[0], on_the_bus[1], ("SECRET_ID", gone.as_str())];
-    let blind = place.tracker(&stack, &vendor, clock.clone(), &settings).await;
+    let settings = [common[0], common[1], ("SECRET_ID", gone.as_str())];
+    let unreadable = place.tracker(&stack, &vendor, clock.clone(), &settings).await;
     stack.delete_secret(&gone).await;
     clock.set(later(suspended_at, 121.0));
-    recheck_once(&blind).await;
+    recheck_once(&unreadable).await;
     assert!(key_item(&place, &stack, &key).await.contains_key("suspended_until"));
 
     clock.set(later(suspended_at, 182.0));
     join_all(rechecks.iter().map(recheck_once)).await;
-    let heard = stack.bus.wait_for(&about, "Vendor Resumed", Duration::from_secs(20)).await;
+    let event = stack.bus.wait_for(&about, "Vendor Resumed", Duration::from_secs(20)).await;
     assert_eq!(
-        (heard.id(), heard.detail["reason"].as_str()),
+        (event.id(), event.detail["reason"].as_str()),
         (format!("{about}#2").as_str(), Some("key_replaced"))
     );
     clock.set(later(suspended_at, 400.0));
     join_all(rechecks.iter().map(recheck_once)).await;
-    assert_eq!(stack.bus.kinds(&about), ["Vendor Suspended", "Vendor Resumed"], "once");
+    assert_eq!(stack.bus.kinds(&about), ["Vendor Suspended", "Vendor Resumed"], "published once");
     let mut left: Vec<_> = key_item(&place, &stack, &key).await.into_keys().collect();
     left.sort();
-    assert_eq!(left, ["event_seq", "pk", "sk"], "and nothing of it is left");
+    assert_eq!(left, ["event_seq", "pk", "sk"], "the suspension is removed");
     stack.delete_secret(&secret).await;
     place.delete(&stack).await;
 }
 
-/// A call is made with the key that it was admitted for, and what it says counts for that key only; once another is known to be in use,
-/// a refusal of the old one is no news.
+/// A verdict counts for the key of its permit only. A refusal of a key that is known to be replaced is not counted.
 #[tokio::test]
-async fn a_refusal_of_a_key_that_is_not_in_use_any_more_is_not_held_against_it() {
+async fn a_refusal_of_a_replaced_key_is_not_counted() {
     let stack = Stack::fast();
     let place = IsolatedTable::create(&stack, "rotated").await;
     let vendor = Sandbox::own().await;
@@ -428,7 +435,8 @@ async fn a_refusal_of_a_key_that_is_not_in_use_any_more_is_not_held_against_it()
         clock.set(later(start, seconds));
         tracker.refresh(&order, Trigger::Status).await.unwrap().unwrap().check
     };
-    // Read less than a minute ago: two refusals are counted. The third comes when the new key is read.
+    // The secret was read less than a minute ago, so two refusals count. The third triggers a new read, which finds the
+    // new key.
     for seconds in [10.0, 20.0, 70.0] {
         assert!(matches!(check_after(&one, seconds).await, Check::Failed(_)), "{seconds}");
     }
@@ -436,7 +444,7 @@ async fn a_refusal_of_a_key_that_is_not_in_use_any_more_is_not_held_against_it()
     assert_eq!((usage.refusals, usage.suspended_until, usage.event_seq), (0, None, 0));
     assert!(matches!(check_after(&one, 80.0).await, Check::Answered));
 
-    // The old key is suspended all the same, by those who heard of the new one too late, and one of them makes the probe.
+    // Processes that still had the old key can suspend it; one of them then makes the probe.
     let Ok(permit) = other.permits.acquire(&old, Class::Status, None).await.unwrap() else {
         panic!("no permit")
     };
@@ -450,7 +458,7 @@ async fn a_refusal_of_a_key_that_is_not_in_use_any_more_is_not_held_against_it()
     assert_eq!(
         (usage.refusals, usage.suspended_until, usage.event_seq),
         (0, None, 2),
-        "its suspension is over"
+        "the suspension is over"
     );
     assert_eq!(other.permits.usage(&new).await.unwrap().refusals, 0);
     let check = check_after(&other, until.duration_since(start).as_secs_f64() + 700.0).await;
@@ -459,15 +467,15 @@ async fn a_refusal_of_a_key_that_is_not_in_use_any_more_is_not_held_against_it()
     place.delete(&stack).await;
 }
 
-/// The fingerprint of a key.
+/// The fingerprint of a vendor key.
 fn fingerprint(key: &str) -> Fingerprint {
     shared::secret::VendorKey::from(secrecy::SecretString::from(key.to_owned())).fingerprint().clone()
 }
 
-/// A key that is in use and suspended is in the due index, and nobody ends its suspension but a probe; nor does it look like an order
-/// that nobody sees to.
+/// A suspended key that is in use is in the due index. Only a probe ends its suspension, and it does not raise
+/// `oldest_due_seconds`.
 #[tokio::test]
-async fn a_suspended_key_that_is_in_use_stays_suspended_and_is_never_late() {
+async fn a_suspended_key_in_use_stays_suspended_until_a_probe() {
     let stack = Stack::fast();
     let place = IsolatedTable::create(&stack, "in-use").await;
     let vendor = Sandbox::own().await;
@@ -491,7 +499,7 @@ async fn a_suspended_key_that_is_in_use_stays_suspended_and_is_never_late() {
         assert!(usage.suspended_until.is_some() && usage.event_seq == 1, "{usage:?}");
         assert!(tracker.store.vendor_events(&key).await.unwrap().is_empty());
     }
-    // Its probe is answered: it leaves the index.
+    // The accepted probe removes the key from the due index.
     clock.set(tracker.usage().await.unwrap().suspended_until.unwrap());
     let Ok(probe) = tracker.permits.acquire(&key, Class::Status, None).await.unwrap() else {
         panic!("no probe")
@@ -503,7 +511,7 @@ async fn a_suspended_key_that_is_in_use_stays_suspended_and_is_never_late() {
     place.delete(&stack).await;
 }
 
-/// A gate behind which every third claim takes so long; the vendor answers, and when it was asked is noted.
+/// Delays every third claim by `seconds` on the test's clock, answers for the vendor, and records the call times.
 #[derive(Debug)]
 struct SlowClaims {
     clock: Clock,
@@ -537,7 +545,7 @@ impl Gate for SlowClaims {
 
     fn after<'a>(&'a self, request: &'a Request, _: &'a Answer) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            // A claim that is given back sets it too, if nothing was committed since.
+            // The write that reverts a claim sets `asked_at` too, without `#version`.
             let sets = request.text.contains("SET #asked_at = ") && !request.text.contains("#version");
             let is_claim = request.operation == "UpdateItem" && sets;
             if is_claim && self.claims.fetch_add(1, Ordering::SeqCst) % 3 == 1 {
@@ -547,9 +555,9 @@ impl Gate for SlowClaims {
     }
 }
 
-/// Findings, 6: an admission was used up to 2.2 s after it was given, where a claim came in between.
+/// Regression: a permit was used up to 2.2 s after it was given, because a slow claim came in between.
 #[tokio::test]
-async fn a_permit_that_a_slow_claim_made_old_is_given_back() {
+async fn a_permit_that_expires_during_a_slow_claim_is_given_back() {
     let stack = Stack::fast();
     let place = IsolatedTable::create(&stack, "slow-claims").await;
     let bed = TestBed::open(&stack, &place).await;
@@ -575,8 +583,8 @@ async fn a_permit_that_a_slow_claim_made_old_is_given_back() {
         for _ in 0..90 {
             let loaded = tracker.store.load(&order).await.unwrap().unwrap();
             let before = bed.item(&order).await.unwrap();
-            let round = tracker.check_best(&lists, &[loaded], Trigger::Poller).await.unwrap();
-            match round {
+            let outcome = tracker.check_best(&lists, &[loaded], Trigger::Poller).await.unwrap();
+            match outcome {
                 BatchOutcome::Made { orders: seen, .. } => {
                     assert!(matches!(seen[..], [Refreshed { check: Check::Answered, .. }]), "{seen:?}");
                     made += 1;
@@ -587,11 +595,14 @@ async fn a_permit_that_a_slow_claim_made_old_is_given_back() {
                         given_back += 1;
                         assert_eq!(bed.item(&order).await.unwrap(), before, "the claim is given back too");
                         let usage = tracker.permits.usage(&key).await.unwrap();
-                        assert!(usage.tat.unwrap() <= clock.now().as_microsecond(), "a call may be made");
+                        assert!(
+                            usage.tat.unwrap() <= clock.now().as_microsecond(),
+                            "the permit is free again"
+                        );
                     }
                     clock.wait_until(until).await;
                 }
-                // Not yet its time.
+                // The order is not due yet.
                 BatchOutcome::NotWorthIt => clock.set(later(clock.now(), 0.5)),
                 other => panic!("{other:?}"),
             }
@@ -611,7 +622,7 @@ async fn a_permit_that_a_slow_claim_made_old_is_given_back() {
 }
 
 #[tokio::test]
-async fn a_page_that_is_not_asked_for_after_all_is_not_on_record() {
+async fn a_permit_given_back_removes_its_list_check() {
     let stack = Stack::fast();
     let start = Clock::System.now();
     let clock = Clock::fixed(start);
@@ -632,17 +643,17 @@ async fn a_page_that_is_not_asked_for_after_all_is_not_on_record() {
     let permit = take(&one).await;
     assert_eq!(known().await.2, 2);
     clock.set(later(start, 1.0));
-    assert!(one.give_back_if_old(&permit).await.is_none(), "it may be used for a second");
+    assert!(one.give_back_if_old(&permit).await.is_none(), "a permit is valid for one second");
     clock.set(later(start, 1.001));
     let until = one.give_back_if_old(&permit).await;
     assert_eq!(until, Some(Denied { reason: DenyReason::RateLimited, retry_at: clock.now() }));
-    // One page is left: both have asked for the same, at the same moment.
+    // One list check remains: both permits were for the same page and time.
     assert_eq!((known().await.0, known().await.1), (before.0, before.1));
     let after = known().await;
     one.give_back(&permit).await.unwrap();
     assert_eq!(known().await, after, "once");
 
-    // Somebody else was admitted meanwhile: the call counts as made, but nobody waits for its page.
+    // Another caller got a permit meanwhile: this permit stays used, but its list check is removed.
     clock.set(later(start, 20.0));
     let permit = take(&one).await;
     let (other, _) = permits_of(&stack, "", &clock, budget);
@@ -654,7 +665,7 @@ async fn a_page_that_is_not_asked_for_after_all_is_not_on_record() {
     assert_eq!(known().await, (before.0, before.1, 0));
 }
 
-/// A gate that lets no write to one order pass.
+/// Refuses every write that contains the order's id.
 #[derive(Debug)]
 struct Unwritable {
     id: String,
@@ -684,9 +695,9 @@ impl Gate for Unwritable {
     }
 }
 
-/// Findings, 7: a tick whose call was to be about another order failed with that order's record, and its execution with it.
+/// Regression: a tick that checked another order failed because that order's record could not be written.
 #[tokio::test]
-async fn an_order_whose_record_takes_no_write_costs_no_other_order_its_tick() {
+async fn an_unwritable_order_does_not_fail_other_orders_ticks() {
     let stack = Stack::fast();
     let place = IsolatedTable::create(&stack, "unwritable").await;
     let bed = TestBed::open(&stack, &place).await;
@@ -699,28 +710,28 @@ async fn an_order_whose_record_takes_no_write_costs_no_other_order_its_tick() {
         ("RECHECK_DELAYED", "30m"),
     ];
     let stuck = format!("stuck-{}", clock.now().as_millisecond());
-    let open: Arc<dyn Gate> = Arc::new(Unwritable { id: "nobody".to_owned() });
+    let open: Arc<dyn Gate> = Arc::new(Unwritable { id: "no-order".to_owned() });
     let gate: Arc<dyn Gate> = Arc::new(Unwritable { id: stuck.clone() });
-    let well = bed.tracker(&open, clock.clone(), "unwritable", &settings).await;
+    let open_tracker = bed.tracker(&open, clock.clone(), "unwritable", &settings).await;
     let tracker = bed.tracker(&gate, clock.clone(), "unwritable", &settings).await;
     let key = tracker.vault.secrets().vendor_key.fingerprint().clone();
-    // This vendor knows no lists.
+    // The test bed's vendor has no lists.
     tracker.permits.distrust_list(&key, Product::Mobile, ListTrouble::FilterIgnored).await.unwrap();
     let order = |name: &str| OrderKey { product: Product::Mobile, id: name.parse().unwrap() };
     let (stuck, others) = (order(&stuck), [order("a-1"), order("a-2"), order("a-3")]);
-    well.track(&stuck, None, TrackedBy::Put).await.unwrap();
+    open_tracker.track(&stuck, None, TrackedBy::Put).await.unwrap();
     clock.set(later(clock.now(), 2.0));
     for other in &others {
-        well.track(other, None, TrackedBy::Put).await.unwrap();
+        open_tracker.track(other, None, TrackedBy::Put).await.unwrap();
     }
-    let get_busy = async || {
+    let use_burst = async || {
         let acquired = tracker.permits.acquire(&key, Class::Status, None).await.unwrap();
         assert!(acquired.is_ok(), "{acquired:?}");
         clock.set(later(clock.now(), 3.3));
     };
-    // The others' ticks: the one that is stuck would come first each time, since it is never checked.
+    // Ticks of the other orders. The stuck order is always the most urgent, since it is never checked.
     clock.set(later(clock.now(), 20.0));
-    get_busy().await;
+    use_burst().await;
     let began = clock.now();
     for other in &others {
         tracker.poll(other).await.unwrap().unwrap();
@@ -728,12 +739,12 @@ async fn an_order_whose_record_takes_no_write_costs_no_other_order_its_tick() {
     }
     for other in &others {
         let stored = tracker.store.load(other).await.unwrap().unwrap();
-        assert!(stored.checked_at.is_some_and(|checked| checked >= began), "{other} waits behind it");
+        assert!(stored.checked_at.is_some_and(|checked| checked >= began), "{other} was not checked");
     }
     let own = tracker.poll(&stuck).await;
-    assert!(own.is_err(), "its own tick says so: {own:?}");
+    assert!(own.is_err(), "expected an error: {own:?}");
 
-    // The recheck: nobody is checked because of the first, and all others are.
+    // The recheck processes all other orders.
     clock.set(later(clock.now(), 3600.0));
     let before = clock.now();
     let report = recheck_once(&tracker).await;

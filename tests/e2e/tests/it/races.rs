@@ -1,4 +1,4 @@
-//! Many who want to check once. Races in every order: `tests/faults`.
+//! Two races. Randomised ones are in `tests/faults`.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use shared::{
 };
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
-/// A vendor that gives one answer about this order, after a while.
+/// A vendor that gives one answer about the order, after `after_ms`.
 async fn vendor(id: &str, status: &str, after_ms: u64) -> MockServer {
     let server = MockServer::start().await;
     let body = json!({"success": true, "data": {"_id": id, "status": status}});
@@ -22,7 +22,7 @@ async fn vendor(id: &str, status: &str, after_ms: u64) -> MockServer {
     server
 }
 
-/// A tracker of its own: its clock, its key, its vendor.
+/// A tracker with its own clock and the given vendor.
 async fn tracker(stack: &Stack, place: &IsolatedTable, vendor: &MockServer, start: Timestamp) -> Tracker {
     let settings = [("ONECLICKDZ_BASE_URL", vendor.uri()), ("ONECLICKDZ_API_KEY", "own-key".to_owned())];
     let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
@@ -30,7 +30,7 @@ async fn tracker(stack: &Stack, place: &IsolatedTable, vendor: &MockServer, star
 }
 
 #[tokio::test]
-async fn of_many_triggers_one_makes_the_check() {
+async fn concurrent_triggers_make_one_check() {
     let stack = Stack::fast();
     let start = Clock::System.now();
     let id = format!("crowd-{}", start.as_millisecond());
@@ -46,9 +46,9 @@ async fn of_many_triggers_one_makes_the_check() {
     place.delete(&stack).await;
 }
 
-/// A recheck reloads an order after a lost race, while another publishes: found by a race schedule.
+/// Regression, found by a race schedule: a recheck reloads an order after a lost race while another process publishes.
 #[tokio::test]
-async fn a_published_event_is_not_published_again_by_a_stale_copy() {
+async fn a_stale_copy_does_not_publish_an_event_again() {
     let stack = Stack::fast();
     let start = Clock::System.now();
     let key = OrderKey {
@@ -63,13 +63,13 @@ async fn a_published_event_is_not_published_again_by_a_stale_copy() {
     one.refresh(&key, Trigger::Poller).await.unwrap().unwrap();
     let after = one.store.load(&key).await.unwrap().unwrap();
     assert_eq!((after.seq, after.published), (2, 2));
-    // As it was loaded before the other marked what it had published.
+    // The copy loaded before the other process marked the event as published.
     let stale = Order { published: 1, ..after.clone() };
     one.store.reschedule_if_unchanged(&stale, Some(start)).await.unwrap();
     one.store.mark_published(&stale, 1, Some(start)).await.unwrap();
     assert_eq!(one.store.load(&key).await.unwrap(), Some(after));
     let due_at = place.item(&stack, &key).await["due_at"].as_n().unwrap().parse::<i64>().unwrap();
     let wait = due_at - one.clock.now().as_millisecond();
-    assert!(wait >= 50 * 60 * 1000, "nobody has to see to it but for the late check: due in {wait} ms");
+    assert!(wait >= 50 * 60 * 1000, "only the late check is due, in {wait} ms");
     place.delete(&stack).await;
 }

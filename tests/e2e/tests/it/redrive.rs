@@ -1,4 +1,4 @@
-//! `make redrive`: dead letters go back to where they came from, once, and what cannot be understood stays.
+//! `make redrive`: dead letters are redriven once to their source; unreadable ones stay in their queue.
 
 use std::{path::Path, process::Output};
 
@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use shared::clock::Clock;
 
-/// While one looks through the queues, the other would not see its letters.
+/// One test at a time: received letters are hidden from the other test.
 static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-/// A letter as its sender would have put it into the queue; answers its id.
+/// Puts a letter into the queue as its sender would. Returns its message id.
 async fn put(stack: &Stack, queue: &str, body: &Value, attributes: &[(&str, &str)]) -> String {
     let mut call = stack.sqs().send_message().queue_url(stack.env(queue)).message_body(body.to_string());
     for (name, value) in attributes {
@@ -22,7 +22,7 @@ async fn put(stack: &Stack, queue: &str, body: &Value, attributes: &[(&str, &str
     call.send().await.unwrap().message_id.unwrap()
 }
 
-/// Runs the script on the stack, for these letters only: tests before and beside this one leave letters of their own.
+/// Runs the script on the stack for these letters only; other tests leave letters in the same queues.
 async fn redrive(stack: &Stack, letters: &[&String], more: &[&str]) -> Output {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut command = tokio::process::Command::new(root.join(".tools/deploy/bin/python"));
@@ -41,7 +41,7 @@ fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// When executions began whose name is a letter's.
+/// Start times of the executions named after the letter.
 async fn executions(stack: &Stack, letter: &str) -> Vec<Timestamp> {
     let listed =
         stack.sfn().list_executions().state_machine_arn(stack.env("STATE_MACHINE_ARN")).send().await.unwrap();
@@ -52,7 +52,7 @@ async fn executions(stack: &Stack, letter: &str) -> Vec<Timestamp> {
 }
 
 #[tokio::test]
-async fn dead_letters_go_back_to_where_they_came_from() {
+async fn dead_letters_are_redriven_to_their_source() {
     let _turn = TURN.lock().await;
     let stack = Stack::standard();
     let mut orders = Vec::new();
@@ -100,10 +100,10 @@ async fn dead_letters_go_back_to_where_they_came_from() {
     assert!(dry.status.success() && text(&dry).contains("5 would be put back, 0 left"), "{}", text(&dry));
     for order in &orders {
         let (status, ..) = stack.request("GET", &format!("/orders/{}", order.key()), None).await;
-        assert_eq!(status, 404, "a dry run does nothing");
+        assert_eq!(status, 404, "a dry run redrives nothing");
     }
 
-    // A run that ended between starting and deleting: its execution is there, and so is the letter.
+    // A run that crashed between starting the execution and deleting the letter.
     let name = format!("redrive-{of_poller}");
     let start = stack.sfn().start_execution().state_machine_arn(stack.env("STATE_MACHINE_ARN")).name(&name);
     start.input(input(&polled.id).to_string()).send().await.unwrap();
@@ -123,7 +123,7 @@ async fn dead_letters_go_back_to_where_they_came_from() {
 }
 
 #[tokio::test]
-async fn a_letter_that_cannot_be_understood_stays_and_is_named() {
+async fn an_unreadable_letter_stays_and_is_reported() {
     let _turn = TURN.lock().await;
     let stack = Stack::standard();
     let unreadable = [

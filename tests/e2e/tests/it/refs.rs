@@ -1,4 +1,4 @@
-//! A send that timed out: the merchant has his ref and no id.
+//! Sends that timed out: the caller has a `ref` and no order id.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 use shared::clock::Clock;
 
 #[tokio::test]
-async fn a_send_that_was_never_answered_is_found_by_its_ref_and_tracked() {
+async fn lookup_tracks_the_order_of_an_unanswered_send() {
     let stack = Stack::express();
     let reference = format!("shop {}", Clock::System.now().as_microsecond());
     stack.sandbox.script_sends(&reference, json!([{"kind": "cut"}])).await;
     let body =
         json!({"plan_code": "PREPAID_DJEZZY", "MSSIDN": "0778037340", "amount": 500, "ref": reference});
-    assert!(stack.sandbox.try_send("mobile", body).await.is_none(), "the answer is lost");
+    assert!(stack.sandbox.try_send("mobile", body).await.is_none(), "the send must get no answer");
 
     let lookup = async |reference: &str| {
         let body = json!({"ref": reference}).to_string();
@@ -27,11 +27,11 @@ async fn a_send_that_was_never_answered_is_found_by_its_ref_and_tracked() {
     let vendor_ref = found["vendor_ref"].as_str().unwrap().to_owned();
     assert!(vendor_ref.starts_with("API-+213") && vendor_ref.ends_with(&reference), "{vendor_ref}");
 
-    // By the ref as it comes back: the same order, tracked already.
+    // Lookup by the vendor's form of the ref: the same order, already tracked.
     let (status, _, text) = lookup(&vendor_ref).await;
     assert_eq!(status, 200, "{text}");
     assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["id"], order.id.as_str());
-    // With another prefix it is another order's.
+    // Another prefix means another order.
     let another = format!("API-+213000000000-{reference}");
     assert_ne!(another, vendor_ref);
     let (status, _, text) = lookup(&another).await;
@@ -41,7 +41,7 @@ async fn a_send_that_was_never_answered_is_found_by_its_ref_and_tracked() {
 }
 
 #[tokio::test]
-async fn a_ref_that_the_vendor_does_not_know_is_no_failure() {
+async fn lookup_of_an_unknown_ref_answers_404_with_retry_after() {
     let stack = Stack::express();
     let reference = format!("later-{}", Clock::System.now().as_microsecond());
     let ask = async || {
@@ -55,7 +55,7 @@ async fn a_ref_that_the_vendor_does_not_know_is_no_failure() {
     assert_eq!((status, retry_after.as_deref()), (404, Some("10")), "{text}");
     assert!(text.contains("no proof"), "{text}");
 
-    // It arrives after all.
+    // The send succeeds later.
     let body = json!({"type": "ADSL", "number": "036401234", "value": 1000, "ref": reference});
     assert!(stack.sandbox.try_send("internet", body).await.is_some());
     let found = wait_until("the order", Duration::from_secs(30), || async {

@@ -1,4 +1,4 @@
-//! A changed secret is taken up without a deployment.
+//! Rotation of the secret without a deployment.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use wiremock::{
 };
 
 #[tokio::test]
-async fn a_refused_key_makes_the_secret_be_read_again_once_a_minute() {
+async fn a_refused_key_triggers_one_secret_read_a_minute() {
     let stack = Stack::fast();
     let start = Clock::System.now();
     let name = format!("rotation-{}", start.as_microsecond());
@@ -47,16 +47,19 @@ async fn a_refused_key_makes_the_secret_be_read_again_once_a_minute() {
     };
 
     stack.put_secret(&name, &secret(&new)).await;
-    assert!(matches!(check_after(10).await, Check::Failed(_)), "refused, and read less than a minute ago");
-    assert!(matches!(check_after(20).await, Check::Failed(_)), "still the old key");
-    assert!(matches!(check_after(70).await, Check::Failed(_)), "refused, and the new key is read");
+    assert!(
+        matches!(check_after(10).await, Check::Failed(_)),
+        "refused; the secret was read less than a minute ago"
+    );
+    assert!(matches!(check_after(20).await, Check::Failed(_)), "old key");
+    assert!(matches!(check_after(70).await, Check::Failed(_)), "refused; then the secret is read again");
     assert!(matches!(check_after(80).await, Check::Answered));
     place.delete(&stack).await;
     stack.delete_secret(&name).await;
 }
 
 #[tokio::test]
-async fn a_new_token_is_let_in_within_a_minute_and_a_bit() {
+async fn a_new_token_is_accepted_without_a_deployment() {
     let stack = Stack::standard();
     let manager = stack.secrets_manager();
     let known = manager.get_secret_value().secret_id(stack.env("SECRET_ID")).send().await.unwrap();
@@ -65,18 +68,18 @@ async fn a_new_token_is_let_in_within_a_minute_and_a_bit() {
     secret["api_tokens"].as_array_mut().unwrap().push(json!({"token": token, "scopes": ["orders"]}));
     let put = manager.put_secret_value().secret_id(stack.env("SECRET_ID")).secret_string(secret.to_string());
     put.send().await.unwrap();
-    wait_until("the new token to be let in", Duration::from_secs(100), || async {
+    wait_until("the new token to be accepted", Duration::from_secs(100), || async {
         let (status, _, _) =
             stack.request_as(Some(&token), "GET", "/orders/mobile/never-tracked", None).await;
         (status == 404).then_some(())
     })
     .await;
-    // The old one is let in still.
+    // The old token is still valid.
     assert_eq!(stack.request("GET", "/orders/mobile/never-tracked", None).await.0, 404);
 }
 
 #[tokio::test]
-async fn a_token_that_is_taken_out_is_good_for_five_minutes_at_most() {
+async fn a_removed_token_is_rejected_after_four_minutes() {
     let stack = Stack::fast();
     let start = Clock::System.now();
     let name = format!("taken-out-{}", start.as_microsecond());
@@ -93,13 +96,13 @@ async fn a_token_that_is_taken_out_is_good_for_five_minutes_at_most() {
         let now = start.checked_add(Duration::from_secs(seconds)).unwrap();
         vault.tokens(now).await.unwrap().scopes_of(token).is_some()
     };
-    assert!(is_known(239).await, "not read again at every request");
+    assert!(is_known(239).await, "the secret is cached");
     assert!(!is_known(240).await);
     stack.delete_secret(&name).await;
 }
 
 #[tokio::test]
-async fn a_secret_that_cannot_be_read_again_is_believed_for_five_minutes() {
+async fn tokens_expire_when_the_secret_is_unreadable_for_five_minutes() {
     let stack = Stack::fast();
     let start = Clock::System.now();
     let name = format!("away-{}", start.as_microsecond());
@@ -125,10 +128,14 @@ async fn a_secret_that_cannot_be_read_again_is_believed_for_five_minutes() {
     ] {
         assert_eq!(is_known(seconds).await, expected, "after {seconds} s");
     }
-    assert_eq!(vault.secrets().vendor_key.fingerprint().to_string().len(), 16, "the vendor's key is used on");
-    // It can be read again, and the token has been taken out meanwhile.
+    assert_eq!(
+        vault.secrets().vendor_key.fingerprint().to_string().len(),
+        16,
+        "the vendor's key stays usable"
+    );
+    // The secret is readable again, without the token.
     stack.create_secret(&name, &secret(json!([]))).await;
-    assert_eq!(is_known(36_009).await, Err(TokensUnknown), "not tried again at every request");
+    assert_eq!(is_known(36_009).await, Err(TokensUnknown), "the failed read is cached");
     assert_eq!(is_known(36_010).await, Ok(false));
     stack.delete_secret(&name).await;
 }

@@ -1,10 +1,10 @@
-//! The tests' own set-up: what it creates and deletes may be asked for twice.
+//! The helpers that create and delete resources are idempotent.
 
 use e2e::{IsolatedTable, Stack};
 
-/// The client repeats a request whose answer comes late. The local AWS may have done it by then.
+/// The SDK repeats a request whose answer is late; the local AWS may have executed it.
 #[tokio::test]
-async fn creating_and_deleting_twice_is_harmless() {
+async fn creating_and_deleting_is_idempotent() {
     let stack = Stack::fast();
     let place = IsolatedTable::create(&stack, "twice").await;
     place.create_again(&stack).await;

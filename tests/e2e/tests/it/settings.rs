@@ -1,4 +1,5 @@
-//! What a process of a test's own is told: on the stack's table all that the deployed functions are told, elsewhere none of it.
+//! Settings of the tests' own processes: on the stack's table those of the deployed functions, on an isolated table
+//! production's defaults.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,7 +9,7 @@ use std::{
 use e2e::{IsolatedTable, Sandbox, Stack};
 use shared::{clock::Clock, config::Config, order::Schedule, rate_limiter::Budget};
 
-/// Names in the template under the functions' `Variables`.
+/// The names under the functions' `Variables` in the template.
 fn names_in_template() -> BTreeSet<&'static str> {
     let template = include_str!("../../../../infra/template.yaml");
     let (_, after) = template.split_once("\n      Variables:\n").unwrap();
@@ -18,30 +19,30 @@ fn names_in_template() -> BTreeSet<&'static str> {
 }
 
 #[tokio::test]
-async fn a_process_on_the_stacks_table_has_every_setting_of_the_deployed_functions() {
+async fn a_process_on_the_stacks_table_has_the_deployed_settings() {
     let names = names_in_template();
     for name in ["RECHECK_DELAYED", "POLL_DEADLINE", "VENDOR_CALLS_BURST", "LIST_CHECKS", "OVERDUE_QUEUED"] {
         assert!(names.contains(name), "{name}: {names:?}");
     }
     for stack in [Stack::express(), Stack::fast(), Stack::standard()] {
-        let handed_on: BTreeMap<_, _> = stack.function_environment().into_iter().collect();
+        let environment: BTreeMap<_, _> = stack.function_environment().into_iter().collect();
         for name in &names {
-            assert!(handed_on.contains_key(*name), "{name}");
+            assert!(environment.contains_key(*name), "{name}");
         }
         for function in ["STATUS_FUNCTION", "POLLER_FUNCTION", "RECHECK_FUNCTION"] {
             for (name, value) in stack.deployed_environment(function).await {
-                assert_eq!(handed_on.get(&name), Some(&value), "{function}: {name}");
+                assert_eq!(environment.get(&name), Some(&value), "{function}: {name}");
             }
         }
-        let config = Config::read(handed_on).unwrap();
-        assert!(!config.list_checks, "the tests' stacks check orders one by one");
+        let config = Config::read(environment).unwrap();
+        assert!(!config.list_checks, "the tests' stacks make no list checks");
         assert_ne!(config.schedule, Schedule::default());
         assert_ne!(config.budget, Budget::default());
     }
 }
 
 #[tokio::test]
-async fn a_tracker_in_a_place_of_its_own_waits_as_production_does() {
+async fn a_tracker_on_an_isolated_table_has_the_default_schedule() {
     let stack = Stack::fast();
     let place = IsolatedTable::create(&stack, "settings").await;
     let vendor = Sandbox::own().await;

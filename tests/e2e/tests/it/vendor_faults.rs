@@ -1,4 +1,4 @@
-//! A vendor that is away, answers nonsense, or does not know the order yet.
+//! A vendor that is unavailable, gives unreadable answers or does not know the order yet.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use shared::clock::Clock;
 
 #[tokio::test]
-async fn a_vendor_that_is_away_delays_an_order_and_stops_no_other() {
+async fn an_unavailable_vendor_delays_an_order_and_stops_no_other() {
     let stack = Stack::fast();
     let id = stack.sandbox.send_mobile("0770000001").await;
     let away = json!([{"kind": "raw", "http": 503, "body": "<html>down</html>", "content_type": "text/html", "repeat": "forever"}]);
@@ -21,24 +21,24 @@ async fn a_vendor_that_is_away_delays_an_order_and_stops_no_other() {
     );
     assert_eq!(delayed.detail["order"]["parked_as"], "delayed");
 
-    // Another order that is parked meanwhile is seen to all the same.
+    // Another parked order is processed meanwhile.
     let other_id = stack.sandbox.send_internet("ADSL", "036000001").await;
     let other = stack.order("internet", &other_id);
     other.track().await;
     other.wait_for("Order Queued", 60).await;
     other.wait_for("Order Fulfilled", 300).await;
 
-    // The recheck has come back, and more seldom each time: it is driven here by hand, since its schedule is a minute.
+    // Rechecks with growing intervals. They are invoked here, because the schedule runs only once a minute.
     let wait = wait_until("a second failed recheck", Duration::from_secs(150), || async {
         stack.invoke("RECHECK_FUNCTION", &json!({})).await;
         let item = stack.item("mobile", &id).await;
         let number = |name: &str| item[name].as_n().unwrap().parse::<i64>().unwrap();
-        // A check claimed but not yet committed shows a new `asked_at` with the old `next_look_at`.
+        // Between claim and commit the item has the new `asked_at` and the old `next_look_at`.
         let wait = number("next_look_at") - number("asked_at");
         (number("failures") >= 2 && wait > 0).then_some(wait)
     })
     .await;
-    // RETRY_AFTER_FAILURE is 10 s here: 10 s, 20 s, 40 s and so on, ±10 %.
+    // RETRY_AFTER_FAILURE is 10 s on this stack and doubles: 10 s, 20 s, 40 s, ±10 %.
     assert!(wait >= 17_900, "{wait}");
     assert_eq!(stack.bus.kinds(&order.key()), ["Order Tracked", "Order Delayed"]);
 
@@ -48,7 +48,7 @@ async fn a_vendor_that_is_away_delays_an_order_and_stops_no_other() {
 }
 
 #[tokio::test]
-async fn an_answer_that_cannot_be_read_changes_nothing() {
+async fn an_unreadable_answer_changes_nothing() {
     let stack = Stack::express();
     let id = stack.sandbox.send_mobile("0770000002").await;
     let nonsense = json!([
@@ -63,27 +63,27 @@ async fn an_answer_that_cannot_be_read_changes_nothing() {
     stack.sandbox.script(&id, nonsense).await;
     let order = stack.order("mobile", &id);
     order.track().await;
-    wait_until("seven bad answers", Duration::from_secs(60), || async {
-        let seen = order.get().await;
-        assert_ne!(seen["status"], "REFUNDED");
+    wait_until("seven unusable answers", Duration::from_secs(60), || async {
+        let shown = order.get().await;
+        assert_ne!(shown["status"], "REFUNDED");
         (stack.sandbox.calls(&id).await.len() >= 7).then_some(())
     })
     .await;
     order.wait_for("Order Fulfilled", 60).await;
     order.assert_events(&["Order Tracked", "Order Fulfilled"]).await;
 
-    // What broke is in the log, by its path, and the body is not.
+    // The log has the path of the unreadable field, but not the body.
     wait_until("the log lines", Duration::from_secs(20), || async {
         let logs = stack.logs();
-        let told = ["data.status", "data._id", "check failed"].iter().all(|text| logs.contains(text));
+        let logged = ["data.status", "data._id", "check failed"].iter().all(|text| logs.contains(text));
         assert!(!logs.contains("8842119900"));
-        told.then_some(())
+        logged.then_some(())
     })
     .await;
 }
 
 #[tokio::test]
-async fn an_order_that_the_vendor_does_not_know_yet_is_no_failure() {
+async fn an_order_not_found_at_first_is_polled_on() {
     let stack = Stack::express();
     let id = stack.sandbox.send_mobile("0770000003").await;
     stack.sandbox.script(&id, json!([{"kind": "not_found", "repeat": 2}])).await;
@@ -94,7 +94,7 @@ async fn an_order_that_the_vendor_does_not_know_yet_is_no_failure() {
 }
 
 #[tokio::test]
-async fn an_order_that_the_vendor_never_knows_is_put_up_for_review_and_never_refunded() {
+async fn an_order_never_found_is_reviewed_and_never_refunded() {
     let stack = Stack::fast();
     let id = format!("{:024x}", Clock::System.now().as_microsecond());
     let order = stack.order("mobile", &id);

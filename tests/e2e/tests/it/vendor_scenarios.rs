@@ -1,4 +1,4 @@
-//! Each documented case ends as documented, through the deployed template.
+//! Each case of the vendor's documentation ends as documented, through the deployed template.
 
 use e2e::Stack;
 use serde_json::Value;
@@ -15,7 +15,7 @@ async fn an_ordinary_mobile_order_is_fulfilled_with_at_most_four_calls() {
     let calls = stack.sandbox.calls(&id).await.len();
     assert!((1..=4).contains(&calls), "{calls} calls");
 
-    // Final: answered from the table, the vendor is not asked.
+    // A final order is answered from the table, without a call to the vendor.
     for _ in 0..3 {
         let order = order.get().await;
         assert_eq!((&order["phase"], &order["status"]), (&Value::from("final"), &Value::from("FULFILLED")));
@@ -28,13 +28,13 @@ async fn an_ordinary_mobile_order_is_fulfilled_with_at_most_four_calls() {
 }
 
 #[tokio::test]
-async fn refunds_carry_the_vendors_message_and_offers_as_they_came() {
+async fn refunds_carry_the_vendors_message_and_offers_unchanged() {
     let stack = Stack::express();
     for (number, has_offers) in [("0600000001", false), ("0600000002", true)] {
         let id = stack.sandbox.send_mobile(number).await;
         let order = stack.order("mobile", &id);
         order.track().await;
-        let heard = order.wait_for("Order Refunded", 60).await;
+        let event = order.wait_for("Order Refunded", 60).await;
         order.assert_events(&["Order Tracked", "Order Refunded"]).await;
 
         let vendor = &stack.sandbox.check("mobile", &id).await["data"];
@@ -43,13 +43,13 @@ async fn refunds_carry_the_vendors_message_and_offers_as_they_came() {
         );
         assert_eq!(vendor.get("suggested_offers").is_some(), has_offers);
         let ours = order.get().await;
-        for seen in [&heard.detail["order"], &ours] {
-            assert_eq!(seen["refund_message"], vendor["refund_message"]);
-            assert_eq!(&seen["suggested_offers"], vendor.get("suggested_offers").unwrap_or(&Value::Null));
+        for shown in [&event.detail["order"], &ours] {
+            assert_eq!(shown["refund_message"], vendor["refund_message"]);
+            assert_eq!(&shown["suggested_offers"], vendor.get("suggested_offers").unwrap_or(&Value::Null));
         }
         if has_offers {
-            // The order of fields is the vendor's too: an offer of the sandbox's begins with its code, and the text goes on
-            // with what sorts before it.
+            // The vendor's field order is kept: the sandbox's offers begin with `plan_code`, which a sorted
+            // serialisation would not.
             let text = order.get_text().await;
             assert!(text.contains("{\"plan_code\":"), "{text}");
         }
@@ -57,7 +57,7 @@ async fn refunds_carry_the_vendors_message_and_offers_as_they_came() {
 }
 
 #[tokio::test]
-async fn an_uncertain_order_comes_to_its_end_by_the_scheduled_recheck_alone() {
+async fn the_scheduled_recheck_brings_an_uncertain_order_to_its_outcome() {
     let stack = Stack::express();
     let id = stack.sandbox.send_mobile("0600000003").await;
     let order = stack.order("mobile", &id);
@@ -70,7 +70,7 @@ async fn an_uncertain_order_comes_to_its_end_by_the_scheduled_recheck_alone() {
 }
 
 #[tokio::test]
-async fn cards_of_adsl_and_4g_are_shown_at_one_place_and_each_reading_is_an_event() {
+async fn cards_are_only_in_the_card_answer_and_reading_one_is_an_event() {
     let stack = Stack::express();
     for kind in ["ADSL", "4G"] {
         let number = if kind == "ADSL" { "036362608" } else { "0213362608" };
@@ -78,8 +78,8 @@ async fn cards_of_adsl_and_4g_are_shown_at_one_place_and_each_reading_is_an_even
         let order = stack.order("internet", &id);
         order.track().await;
         assert_eq!(order.card().await.0, 409);
-        let heard = order.wait_for("Order Fulfilled", 60).await;
-        assert_eq!(heard.detail["order"]["card"]["available"], true);
+        let event = order.wait_for("Order Fulfilled", 60).await;
+        assert_eq!(event.detail["order"]["card"]["available"], true);
         let truth = stack.sandbox.truth(&id).await;
         let (status, card) = order.card().await;
         assert_eq!(status, 200);
@@ -101,7 +101,7 @@ async fn cards_of_adsl_and_4g_are_shown_at_one_place_and_each_reading_is_an_even
 }
 
 #[tokio::test]
-async fn a_queued_order_comes_to_its_end_by_the_scheduled_recheck_alone() {
+async fn the_scheduled_recheck_brings_a_queued_order_to_its_outcome() {
     let stack = Stack::express();
     for (number, end) in [("036000001", "Order Fulfilled"), ("036000005", "Order Refunded")] {
         let id = stack.sandbox.send_internet("ADSL", number).await;
@@ -114,7 +114,7 @@ async fn a_queued_order_comes_to_its_end_by_the_scheduled_recheck_alone() {
 }
 
 #[tokio::test]
-async fn a_late_card_is_published_when_it_comes() {
+async fn a_late_card_is_published() {
     let stack = Stack::express();
     let id = stack.sandbox.send_internet("ADSL", "036000004").await;
     let order = stack.order("internet", &id);
@@ -128,7 +128,7 @@ async fn a_late_card_is_published_when_it_comes() {
 }
 
 #[tokio::test]
-async fn a_top_up_sent_event_is_enough_on_both_kinds_of_state_machine() {
+async fn a_top_up_sent_event_starts_tracking_on_both_state_machine_types() {
     for stack in [Stack::express(), Stack::standard()] {
         let id = stack.sandbox.send_mobile("0660000001").await;
         stack
@@ -146,7 +146,7 @@ async fn a_top_up_sent_event_is_enough_on_both_kinds_of_state_machine() {
 }
 
 #[tokio::test]
-async fn a_card_is_shown_only_once_its_order_is_fulfilled() {
+async fn a_card_is_revealed_only_for_a_fulfilled_order() {
     let stack = Stack::fast();
     let early = serde_json::json!([
         {"after_seconds": 0, "status": "HANDLING", "fields": {"card_code": "775533991122"}},
