@@ -1,4 +1,4 @@
-//! Scripted answers: what tests let the vendor say instead of the truth.
+//! Scripted answers, which tests set to replace the vendor's normal answers.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
@@ -25,7 +25,7 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
-    /// Gives this answer; `normal` is what the vendor would have said.
+    /// Gives this answer. `normal`: the vendor's normal answer.
     pub(crate) async fn play(
         self,
         by: &str,
@@ -57,7 +57,7 @@ impl Answer {
     }
 }
 
-/// Answers for the next checks one order, for the next sends, or for the next lists.
+/// Scripted answers for the next checks of one order, the next sends or the next lists.
 #[derive(Default)]
 pub(crate) struct Script(VecDeque<(Answer, Left)>);
 
@@ -80,7 +80,8 @@ impl Script {
     }
 }
 
-/// An answer as tests write it. Flat, because serde buffers the members of tagged enums and the order of `data` would go.
+/// A scripted answer in the control API. Flat, because serde buffers the members of tagged enums, which loses the order
+/// of `data`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Written {
@@ -114,7 +115,7 @@ impl TryFrom<Vec<Written>> for Script {
                 None => Left::Times(1),
                 Some(Repeat::Times(times)) if *times > 0 => Left::Times(*times),
                 Some(Repeat::Word(word)) if word == "forever" => Left::Forever,
-                Some(_) => return Err("`repeat` is a number from 1, or \"forever\"".to_owned()),
+                Some(_) => return Err("`repeat` must be a number from 1 or \"forever\"".to_owned()),
             };
             Ok((Answer::try_from(written)?, left))
         };
@@ -154,7 +155,7 @@ impl TryFrom<Written> for Answer {
                 headers: headers(&written.headers)?,
                 body: written.body.unwrap_or_default(),
             },
-            other => return Err(format!("no such kind of answer: `{other}`")),
+            other => return Err(format!("unknown kind of answer: `{other}`")),
         })
     }
 }
@@ -174,9 +175,9 @@ fn usual_code(http: Option<u16>) -> &'static str {
 fn headers(written: &BTreeMap<String, String>) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
     for (name, text) in written {
-        let name: HeaderName = name.parse().map_err(|_| format!("not a header's name: `{name}`"))?;
+        let name: HeaderName = name.parse().map_err(|_| format!("invalid header name: `{name}`"))?;
         if name == CONTENT_LENGTH || name == TRANSFER_ENCODING {
-            return Err(format!("`{name}` is the sandbox's own; for a wrong length use the kind `cut`"));
+            return Err(format!("the sandbox sets its own `{name}`; for a wrong length use the kind `cut`"));
         }
         headers.insert(name, value(text)?);
     }
@@ -184,7 +185,7 @@ fn headers(written: &BTreeMap<String, String>) -> Result<HeaderMap, String> {
 }
 
 fn value(text: &str) -> Result<HeaderValue, String> {
-    HeaderValue::from_str(text).map_err(|_| format!("not a header's value: `{text}`"))
+    HeaderValue::from_str(text).map_err(|_| format!("invalid header value: `{text}`"))
 }
 
 #[cfg(test)]
@@ -196,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_come_as_often_as_they_say() {
+    fn answers_repeat_as_often_as_scripted() {
         let mut script = script(
             r#"[{"kind":"not_found","repeat":2},{"kind":"cut"},{"kind":"normal","repeat":"forever"}]"#,
         )
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_played_is_refused() {
+    fn invalid_scripts_are_rejected() {
         for (json, complaint) in [
             (r#"[{"kind":"slow"}]"#, "needs `seconds`"),
             (r#"[{"kind":"status"}]"#, "needs `http`"),
@@ -215,7 +216,7 @@ mod tests {
             (r#"[{"kind":"cut","repeat":0}]"#, "`repeat`"),
             (r#"[{"kind":"cut","repeat":"twice"}]"#, "`repeat`"),
             (r#"[{"kind":"raw","http":200,"headers":{"content-length":"5"}}]"#, "own"),
-            (r#"[{"kind":"drop"}]"#, "no such kind"),
+            (r#"[{"kind":"drop"}]"#, "unknown kind"),
             (r#"[{"kind":"cut","htttp":1}]"#, "unknown field"),
         ] {
             let said = script(json).err().unwrap_or_default();

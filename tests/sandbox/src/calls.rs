@@ -1,4 +1,4 @@
-//! The log of the calls that reached the vendor.
+//! The log of calls to the vendor's API.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::{between, text};
 
-/// What a call is for.
+/// Kind of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Send,
@@ -18,7 +18,7 @@ pub(crate) enum Kind {
     Unknown,
 }
 
-/// Kinds as a filter names them: `check`, or `check,list`.
+/// Comma-separated kinds in a filter: `check`, or `check,list`.
 #[derive(Clone, Deserialize)]
 #[serde(try_from = "String")]
 struct Kinds(Vec<Kind>);
@@ -33,13 +33,13 @@ impl TryFrom<String> for Kinds {
             "list" => Ok(Kind::List),
             "validate" => Ok(Kind::Validate),
             "unknown" => Ok(Kind::Unknown),
-            other => Err(format!("no such kind of endpoint: `{other}`")),
+            other => Err(format!("unknown kind of endpoint: `{other}`")),
         };
         text.split(',').map(one).collect::<Result<_, _>>().map(Self)
     }
 }
 
-/// A call. `http` and `answered` are null until it is answered; they stay null if the caller goes away before.
+/// A logged call. `http` and `answered` stay null until it is answered, and for good if the caller disconnects before.
 #[derive(Clone, Serialize)]
 pub(crate) struct Call {
     #[serde(skip)]
@@ -53,7 +53,7 @@ pub(crate) struct Call {
     pub(crate) key: String,
     pub(crate) http: Option<u16>,
     pub(crate) answered: Option<String>,
-    /// How many rows of a list went out; null for anything else.
+    /// Number of rows in a list answer; null for other calls.
     pub(crate) rows: Option<usize>,
 }
 
@@ -61,14 +61,14 @@ fn milliseconds<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S
     serializer.serialize_str(&text(*at))
 }
 
-/// Which calls; all that are given must fit.
+/// Filter of calls; all given conditions apply.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Filter {
     order: Option<String>,
     endpoint: Option<String>,
     endpoint_kind: Option<Kinds>,
-    /// A key, or its fingerprint.
+    /// A key or its fingerprint.
     key: Option<String>,
     since: Option<Timestamp>,
 }
@@ -84,7 +84,7 @@ impl Filter {
     }
 }
 
-/// The calls that a filter takes, and how many they are.
+/// The calls that match a filter, and their number.
 #[derive(Serialize, Default)]
 pub(crate) struct Counted {
     total: usize,
@@ -107,7 +107,7 @@ pub(crate) fn count(log: &[Call], filter: &Filter) -> Counted {
     Counted { calls, ..counted }
 }
 
-/// Which calls to count in windows of how many seconds.
+/// Which calls to count, and the window's length in seconds.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Windows {
@@ -117,7 +117,7 @@ pub(crate) struct Windows {
     since: Option<Timestamp>,
 }
 
-/// How many calls came at most in any window, that is from a call on until less than so many seconds after it.
+/// The maximum number of calls in any window of the given length; its end is exclusive.
 #[derive(Serialize, Default)]
 pub(crate) struct Counts {
     total: usize,
@@ -133,7 +133,7 @@ struct Count {
     window: VecDeque<Timestamp>,
 }
 
-/// Counts the calls of each key by itself; those without a key are left out.
+/// Counts the calls of each key separately. Calls without a key are not counted.
 pub(crate) fn count_windows(log: &[Call], windows: &Windows) -> Counts {
     let Windows { seconds, endpoint_kind, key, since } = windows;
     let length = Duration::from_secs((*seconds).into());
@@ -161,7 +161,7 @@ pub(crate) fn count_windows(log: &[Call], windows: &Windows) -> Counts {
 
 const NO_KEY: &str = "none";
 
-/// The first 8 hex characters of a key's FNV-1a hash: enough to tell keys apart, and never the key.
+/// The first 8 hex characters of a key's FNV-1a hash: tells keys apart without showing them.
 pub(crate) fn fingerprint(key: Option<&str>) -> String {
     let Some(key) = key else {
         return NO_KEY.to_owned();

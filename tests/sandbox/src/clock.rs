@@ -1,21 +1,18 @@
-//! The one place that reads the time.
+//! The sandbox's clock.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-/// Wall-clock time that moves with tokio's clock, so that tests can pause and advance it.
+/// Wall-clock time that advances with tokio's clock, so that tests can pause and advance it.
 pub(crate) struct Clock {
     started: Timestamp,
     since: Instant,
 }
 
 impl Clock {
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "the sandbox shares nothing with `shared`; this is its only reading"
-    )]
+    #[allow(clippy::disallowed_methods, reason = "the sandbox does not depend on `shared`; the only use")]
     pub(crate) fn start() -> Self {
         Self { started: Timestamp::now(), since: Instant::now() }
     }
@@ -25,27 +22,27 @@ impl Clock {
     }
 }
 
-/// `from + by`, or the end of time.
+/// `from + by`, at most `Timestamp::MAX`.
 pub(crate) fn later(from: Timestamp, by: Duration) -> Timestamp {
     from.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
-/// How long `to` is after `from`; zero if it is not.
+/// The time from `from` to `to`; zero if `to` is earlier.
 pub(crate) fn between(from: Timestamp, to: Timestamp) -> Duration {
     Duration::try_from(to.duration_since(from)).unwrap_or_default()
 }
 
-/// RFC 3339 with milliseconds, as the vendor writes times.
+/// RFC 3339 with milliseconds, the vendor's format.
 pub(crate) fn text(at: Timestamp) -> String {
     format!("{at:.3}")
 }
 
-/// The factor by which everything takes longer or shorter than at the vendor's.
+/// Factor for the vendor's times.
 #[derive(Clone, Copy)]
 pub(crate) struct Scale(pub(crate) f64);
 
 impl Scale {
-    /// Seconds as they are.
+    /// Unscaled.
     pub(crate) const REAL: Self = Self(1.0);
 
     pub(crate) fn of(self, wait: Duration) -> Duration {

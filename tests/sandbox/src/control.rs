@@ -1,4 +1,4 @@
-//! The control API, for tests: not the vendor's.
+//! The control API for tests under `/_sandbox`. It is not part of the vendor's API.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::answer::{Answer, Script, Written};
 use crate::calls::{Counts, Filter, Windows, count, count_windows};
 use crate::fields::Fields;
 use crate::list::{Change, Lists};
-use crate::new_orders::{MANY, create, create_many};
+use crate::new_orders::{BODY_LIMIT_MANY, create, create_many};
 use crate::numbers::{NUMBERS, Product};
 use crate::order::Truth;
 use crate::sandbox::Sandbox;
@@ -26,7 +26,7 @@ pub(crate) fn routes() -> Router<Arc<Sandbox>> {
         .route("/health", get(async || Json(Fields::default().with("status", "ok"))))
         .route("/numbers", get(async || Json(NUMBERS)))
         .route("/orders", get(orders).post(create))
-        .route("/orders/many", post(create_many).layer(DefaultBodyLimit::max(MANY)))
+        .route("/orders/many", post(create_many).layer(DefaultBodyLimit::max(BODY_LIMIT_MANY)))
         .route("/orders/{id}", get(order))
         .route("/orders/{id}/script", post(script).delete(unscript))
         .route("/sends/script", post(script_sends).delete(unscript_sends))
@@ -40,24 +40,24 @@ pub(crate) fn routes() -> Router<Arc<Sandbox>> {
         .route("/lockouts", delete(unlock))
 }
 
-/// A control call that makes no sense.
-pub(crate) struct Wrong(pub(crate) StatusCode, pub(crate) String);
+/// An invalid control call: HTTP status and error text.
+pub(crate) struct BadCall(pub(crate) StatusCode, pub(crate) String);
 
-impl IntoResponse for Wrong {
+impl IntoResponse for BadCall {
     fn into_response(self) -> Response {
         (self.0, Json(Fields::default().with("error", self.1))).into_response()
     }
 }
 
-impl From<String> for Wrong {
+impl From<String> for BadCall {
     fn from(complaint: String) -> Self {
         Self(StatusCode::BAD_REQUEST, complaint)
     }
 }
 
-/// Parses whatever the content type says, so that plain `curl -d` works.
-pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a Bytes) -> Result<T, Wrong> {
-    serde_json::from_slice(body).map_err(|error| Wrong::from(error.to_string()))
+/// Parses JSON with any content type, so that plain `curl -d` works.
+pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a Bytes) -> Result<T, BadCall> {
+    serde_json::from_slice(body).map_err(|error| BadCall::from(error.to_string()))
 }
 
 #[derive(Serialize)]
@@ -70,10 +70,10 @@ async fn orders(State(sandbox): Shared) -> Json<Truths> {
     Json(Truths { orders: sandbox.state().orders.values().map(|order| order.truth(now)).collect() })
 }
 
-async fn order(State(sandbox): Shared, Path(id): Path<String>) -> Result<Json<Truth>, Wrong> {
+async fn order(State(sandbox): Shared, Path(id): Path<String>) -> Result<Json<Truth>, BadCall> {
     let now = sandbox.now();
     let truth = sandbox.state().orders.get(&id).map(|order| order.truth(now));
-    truth.map(Json).ok_or_else(|| Wrong(StatusCode::NOT_FOUND, format!("there is no order {id}")))
+    truth.map(Json).ok_or_else(|| BadCall(StatusCode::NOT_FOUND, format!("there is no order {id}")))
 }
 
 #[derive(Deserialize)]
@@ -82,7 +82,7 @@ struct NewScript {
     answers: Vec<Written>,
 }
 
-async fn script(State(sandbox): Shared, Path(id): Path<String>, body: Bytes) -> Result<StatusCode, Wrong> {
+async fn script(State(sandbox): Shared, Path(id): Path<String>, body: Bytes) -> Result<StatusCode, BadCall> {
     let script = Script::try_from(parse::<NewScript>(&body)?.answers)?;
     sandbox.state().scripts.insert(id, script);
     Ok(StatusCode::NO_CONTENT)
@@ -100,7 +100,7 @@ struct NewSendScript {
     answers: Vec<Written>,
 }
 
-async fn script_sends(State(sandbox): Shared, body: Bytes) -> Result<StatusCode, Wrong> {
+async fn script_sends(State(sandbox): Shared, body: Bytes) -> Result<StatusCode, BadCall> {
     let new: NewSendScript = parse(&body)?;
     let script = Script::try_from(new.answers)?;
     sandbox.state().sends.insert(new.r#ref, script);
@@ -112,7 +112,7 @@ async fn unscript_sends(State(sandbox): Shared) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-async fn change_lists(State(sandbox): Shared, body: Bytes) -> Result<StatusCode, Wrong> {
+async fn change_lists(State(sandbox): Shared, body: Bytes) -> Result<StatusCode, BadCall> {
     let change: Change = parse(&body)?;
     sandbox.state().lists.change(change);
     Ok(StatusCode::NO_CONTENT)
@@ -130,7 +130,7 @@ struct NewListScript {
     answers: Vec<Written>,
 }
 
-async fn script_lists(State(sandbox): Shared, body: Bytes) -> Result<StatusCode, Wrong> {
+async fn script_lists(State(sandbox): Shared, body: Bytes) -> Result<StatusCode, BadCall> {
     let new: NewListScript = parse(&body)?;
     let script = Script::try_from(new.answers)?;
     sandbox.state().list_scripts.insert(new.product, script);
@@ -142,7 +142,7 @@ async fn unscript_lists(State(sandbox): Shared) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-async fn outage(State(sandbox): Shared, body: Bytes) -> Result<StatusCode, Wrong> {
+async fn outage(State(sandbox): Shared, body: Bytes) -> Result<StatusCode, BadCall> {
     let answer = Answer::try_from(parse::<Written>(&body)?)?;
     sandbox.state().outage = Some(answer);
     Ok(StatusCode::NO_CONTENT)

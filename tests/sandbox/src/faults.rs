@@ -1,4 +1,4 @@
-//! Faults by chance, for tests that want bad weather everywhere.
+//! Random faults.
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use fastrand::Rng;
@@ -6,7 +6,7 @@ use fastrand::Rng;
 use crate::answer::Answer;
 use crate::settings::Settings;
 
-/// Chance that can be repeated: the same seed brings the same faults to the same calls.
+/// A seeded random generator: the same seed gives the same faults for the same sequence of calls.
 pub(crate) struct Chance {
     fraction: f64,
     rng: Rng,
@@ -27,7 +27,7 @@ impl Chance {
         Self { fraction: settings.faults, rng: Rng::with_seed(seed) }
     }
 
-    /// The fault that meets the next check or list call, if one does. Its seconds are real ones.
+    /// The fault of the next check or list call, if any. Its delays are not scaled.
     pub(crate) fn next(&mut self) -> Option<Fault> {
         if self.rng.f64() >= self.fraction {
             return None;
@@ -37,7 +37,7 @@ impl Chance {
             1 => ("503", refusal(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", None)),
             2 => ("not_json", page()),
             3 => ("cut", Answer::Cut),
-            // Shorter and longer than a client waits, which is 8 s or so.
+            // 2 to 12 s: below and above a client's timeout of about 8 s.
             _ => ("slow_body", Answer::SlowBody(self.rng.f64() * 10.0 + 2.0)),
         };
         Some(Fault { kind, answer })
@@ -45,7 +45,7 @@ impl Chance {
 }
 
 fn refusal(status: StatusCode, code: &str, retry_after: Option<u64>) -> Answer {
-    Answer::Status { status, code: code.to_owned(), message: "A fault by chance".to_owned(), retry_after }
+    Answer::Status { status, code: code.to_owned(), message: "A random fault".to_owned(), retry_after }
 }
 
 fn page() -> Answer {

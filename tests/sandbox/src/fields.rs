@@ -1,4 +1,4 @@
-//! JSON objects whose order, unknown members and number formats survive.
+//! JSON objects that keep member order, unknown members and number formats.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 
-/// An object as it was written: its members in their order, each value as its own text.
+/// An object as written: its members in order, each value as JSON text.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Fields(Vec<(String, Box<RawValue>)>);
 
@@ -25,7 +25,7 @@ impl Fields {
         }
     }
 
-    /// An amount of money: whole dinars without `.0`.
+    /// An amount of money; whole amounts are written without `.0`.
     pub(crate) fn with_amount(self, name: &str, amount: Option<f64>) -> Self {
         match amount {
             Some(whole) if whole.fract() == 0.0 && whole.abs() < 1e15 => self.with(name, whole as i64),
@@ -33,7 +33,7 @@ impl Fields {
         }
     }
 
-    /// A value that is JSON text already.
+    /// A value that is JSON text.
     pub(crate) fn with_json(self, name: &str, json: &'static str) -> Self {
         match serde_json::from_str::<&RawValue>(json) {
             Ok(raw) => self.with(name, raw),
@@ -41,14 +41,14 @@ impl Fields {
         }
     }
 
-    /// `self`, then `more`; of members that both have, those of `more` stay, at their own place.
+    /// Merges `more` into `self`. Members of both keep their place in `more` and its value.
     pub(crate) fn then(mut self, more: &Fields) -> Self {
         self.0.retain(|(name, _)| more.get(name).is_none());
         self.0.extend(more.0.iter().cloned());
         self
     }
 
-    /// `self` less the members that `other` has.
+    /// `self` without the members of `other`.
     pub(crate) fn without(mut self, other: &Fields) -> Self {
         self.0.retain(|(name, _)| other.get(name).is_none());
         self

@@ -1,4 +1,4 @@
-//! Who is let in: keys, lock-outs of addresses, and the rate limit.
+//! Access control: API keys, lock-out of addresses and the rate limit.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
@@ -20,11 +20,11 @@ pub(crate) struct Gate {
     revoked: HashSet<String>,
     bad_calls: HashMap<IpAddr, u32>,
     locked_until: HashMap<IpAddr, Timestamp>,
-    /// Admitted calls of the last 60 s, by key.
+    /// Times of the calls admitted in the last 60 s, by key.
     admitted: HashMap<String, VecDeque<Timestamp>>,
 }
 
-/// Why a call is not let in.
+/// Why a call is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     Missing,
@@ -139,23 +139,23 @@ mod tests {
     }
 
     #[test]
-    fn twenty_bad_calls_in_a_row_lock_the_address_out_for_a_scaled_quarter_of_an_hour() {
+    fn twenty_bad_calls_in_a_row_lock_the_address_out_for_15_minutes() {
         let settings = settings(&["--time-scale", "0.1"]);
         let mut gate = Gate::default();
         let mut call = |ms, key| gate.admit(&settings, at(ms), HERE, Some(key));
         for _ in 0..19 {
             assert_eq!(call(0, "bad"), Err(Refusal::Invalid));
         }
-        assert_eq!(call(0, "sandbox-key"), Ok(()), "nineteen are not twenty");
+        assert_eq!(call(0, "sandbox-key"), Ok(()), "19 bad calls");
         for _ in 0..20 {
-            assert_eq!(call(0, "bad"), Err(Refusal::Invalid), "a good call starts the count again");
+            assert_eq!(call(0, "bad"), Err(Refusal::Invalid), "a good call resets the count");
         }
         assert_eq!(call(89_999, "sandbox-key"), Err(Refusal::Blocked));
         assert_eq!(call(90_000, "sandbox-key"), Ok(()));
     }
 
     #[test]
-    fn no_sixty_seconds_have_more_calls_than_allowed() {
+    fn no_60_seconds_have_more_calls_than_the_limit() {
         let settings = settings(&["--keys-per-minute", "2", "--api-key", "a", "--api-key", "b"]);
         let mut gate = Gate::default();
         let mut call = |ms, key| gate.admit(&settings, at(ms), HERE, Some(key));
@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(call(30_500, "a"), Err(Refusal::TooMany { retry_after: 30 }));
         assert_eq!(call(30_500, "b"), Ok(()), "each key has its own limit");
         assert_eq!(call(59_999, "a"), Err(Refusal::TooMany { retry_after: 1 }));
-        assert_eq!(call(60_000, "a"), Ok(()), "refused calls do not count");
+        assert_eq!(call(60_000, "a"), Ok(()), "refused calls are not counted");
         assert_eq!(call(60_001, "a"), Err(Refusal::TooMany { retry_after: 30 }));
     }
 }

@@ -1,5 +1,5 @@
-//! A stand-in for the OneClickDz v3 API: what its pages document, our assumptions where they are silent (README.md),
-//! and a control API under `/_sandbox` with which tests script answers and read the truth.
+//! A stand-in for the OneClickDz v3 API. It implements the vendor's documentation, and our assumptions where that is
+//! silent (README.md). Tests script answers and read true states through the control API under `/_sandbox`.
 
 mod answer;
 mod calls;
@@ -29,7 +29,7 @@ use axum::routing::any;
 pub use sandbox::Sandbox;
 pub use settings::{Outcome, Settings};
 
-/// The vendor's API and the control API, ready to be served.
+/// The vendor's API and the control API as a service.
 pub fn service(sandbox: Sandbox) -> IntoMakeServiceWithConnectInfo<Router, SocketAddr> {
     let unrouted = async |request: Request| {
         reply::Reply::unrouted(request.method().as_str(), request.uri().path()).into_response()

@@ -1,4 +1,4 @@
-//! The lists: which orders they show, in which order, and the two shapes they come in.
+//! The list endpoints: which orders they return, in which order and in which of the two shapes.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -16,7 +16,7 @@ use crate::sandbox::Sandbox;
 const PAGE_SIZE: usize = 20;
 const LARGEST_PAGE: usize = 100;
 
-/// All orders by product and creation, so that a narrow window costs what is in it.
+/// All orders by product and creation time: a query costs only what is in its window.
 #[derive(Default)]
 pub(crate) struct Index(BTreeMap<(Product, Timestamp, usize), Entry>);
 
@@ -26,66 +26,66 @@ struct Entry {
 }
 
 impl Index {
-    /// Of orders of one time, the later added is the newer.
+    /// Among orders of the same time the one added later is newer.
     pub(crate) fn add(&mut self, order: &Order) {
         let entry = Entry { id: order.id.clone(), visible_at: order.visible_at() };
         self.0.insert((order.product, as_shown(order.sent_at), self.0.len()), entry);
     }
 
-    /// From the oldest to the newest; both ends are in.
+    /// The orders of a window from oldest to newest; both ends inclusive.
     fn within(&self, product: Product, window: Window) -> impl DoubleEndedIterator<Item = &Entry> {
         let Window { from, to } = window;
-        // A range that ends before it starts would panic.
+        // `range` panics if its end is before its start.
         let range = (from <= to).then(|| self.0.range((product, from, 0)..=(product, to, usize::MAX)));
         range.into_iter().flatten().map(|(_, entry)| entry)
     }
 }
 
-/// `created_at` shows milliseconds; a window that starts or ends with them has the order in it.
+/// `created_at` has milliseconds: window bounds compare with the time as shown.
 fn as_shown(at: Timestamp) -> Timestamp {
     let whole = TimestampRound::new().smallest(Unit::Millisecond).mode(RoundMode::Floor);
     at.round(whole).unwrap_or(at)
 }
 
-/// Creation times, both ends in.
+/// A range of creation times, both ends inclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Window {
     from: Timestamp,
     to: Timestamp,
 }
 
-/// How the lists behave where the vendor's pages are silent; a test may choose.
+/// Behaviour of the lists that the vendor's documentation leaves open; tests can change it.
 #[derive(Default)]
 pub(crate) struct Lists {
     order: RowOrder,
     compares: Compares,
-    /// Ids of orders that are never listed.
+    /// Ids of orders that the lists leave out.
     hides: HashSet<String>,
 }
 
-/// In which order the rows are.
+/// The order of the rows.
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum RowOrder {
     #[default]
     Newest,
     Oldest,
-    /// Another one at every call.
+    /// Random at every call.
     Shuffled,
 }
 
-/// What of `from` and `to` counts.
+/// How `from` and `to` are compared.
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Compares {
     #[default]
     CreatedAt,
-    /// Only their days, in UTC.
+    /// Only their UTC days.
     Day,
     Nothing,
 }
 
-/// A change to the lists; what is not given stays.
+/// A change of the lists' behaviour; missing members stay as they are.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Change {
@@ -134,7 +134,7 @@ impl Compares {
     }
 }
 
-/// The query as it is written. What it does not name is ignored.
+/// The query string. Unknown parameters are ignored.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Written {
@@ -158,18 +158,18 @@ struct Found<'a> {
 
 impl Asked {
     fn of(uri: &Uri) -> Result<Self, &'static str> {
-        let Query(written) = Query::<Written>::try_from_uri(uri).map_err(|_| "The query cannot be read")?;
+        let Query(written) = Query::<Written>::try_from_uri(uri).map_err(|_| "The query is invalid")?;
         let page = number(written.page, 1).filter(|page| *page > 0);
         let size = number(written.page_size, PAGE_SIZE).filter(|size| (1..=LARGEST_PAGE).contains(size));
         Ok(Self {
             page: page.ok_or("page must be a number from 1")?,
             size: size.ok_or("pageSize must be a number from 1 to 100")?,
-            from: time(written.from).map_err(|_| "from must be a time of RFC 3339")?,
-            to: time(written.to).map_err(|_| "to must be a time of RFC 3339")?,
+            from: time(written.from).map_err(|_| "from must be an RFC 3339 time")?,
+            to: time(written.to).map_err(|_| "to must be an RFC 3339 time")?,
         })
     }
 
-    /// The page out of all of them.
+    /// The requested page of all matching orders.
     fn cut_out<'a>(&self, all: impl Iterator<Item = &'a str>) -> Found<'a> {
         let before = (self.page - 1).saturating_mul(self.size);
         let mut found = Found { ids: Vec::new(), total: 0 };
@@ -227,7 +227,7 @@ struct InternetPages {
 }
 
 impl Sandbox {
-    /// A page of a product's orders, in the shape of that product.
+    /// A page of a product's orders in the product's shape.
     pub(crate) fn list(&self, product: Product, uri: &Uri, envelope: Envelope) -> Reply {
         let asked = match Asked::of(uri) {
             Ok(asked) => asked,
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn windows_have_the_ends_that_are_compared() {
+    fn window_bounds_follow_the_comparison() {
         let (from, to) = (at("2026-03-01T13:00:00+01:00"), at("2026-03-02T00:00:00.5Z"));
         for (compares, start, end) in [
             (Compares::CreatedAt, from, to),
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_compared_as_they_are_shown() {
+    fn times_are_compared_with_millisecond_precision() {
         let sent = at("2026-03-01T00:00:00.123999Z");
         assert_eq!(as_shown(sent), at(&crate::clock::text(sent)));
     }

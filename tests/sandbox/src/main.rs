@@ -1,4 +1,4 @@
-//! Starts the sandbox, says where it listens, and ends on TERM or INT.
+//! Starts the sandbox, prints its address, and ends on TERM or INT.
 
 use std::io::{self, Write};
 

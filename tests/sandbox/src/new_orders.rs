@@ -1,4 +1,4 @@
-//! Orders that tests make without a send.
+//! Orders that tests create through the control API.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -10,15 +10,15 @@ use axum::http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::control::{Shared, Wrong, parse};
+use crate::control::{BadCall, Shared, parse};
 use crate::fields::Fields;
 use crate::numbers::Product;
 use crate::order::Order;
 use crate::sandbox::{Sandbox, State as Known};
 use crate::timeline::Step;
 
-/// Room for 10,000 orders in one body.
-pub(crate) const MANY: usize = 8 * 1024 * 1024;
+/// Body limit, enough for 10,000 orders.
+pub(crate) const BODY_LIMIT_MANY: usize = 8 * 1024 * 1024;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,7 +35,7 @@ struct NewOrder {
 }
 
 impl NewOrder {
-    /// Without an id if it is to be made up.
+    /// The order; its id is empty if it is to be generated.
     fn order(self, sandbox: &Sandbox) -> Result<Order, String> {
         let steps = self.timeline.into_iter().map(NewStep::step).collect::<Result<_, _>>()?;
         let now = sandbox.now();
@@ -83,7 +83,7 @@ pub(crate) struct Created {
 pub(crate) async fn create(
     State(sandbox): Shared,
     body: Bytes,
-) -> Result<(StatusCode, Json<Created>), Wrong> {
+) -> Result<(StatusCode, Json<Created>), BadCall> {
     let order = parse::<NewOrder>(&body)?.order(&sandbox)?;
     let mut state = sandbox.state();
     let order = state.named(order)?;
@@ -103,21 +103,21 @@ pub(crate) struct CreatedMany {
     ids: Vec<String>,
 }
 
-/// All of them, or none if one is wrong.
+/// Creates all orders, or none if one is invalid.
 pub(crate) async fn create_many(
     State(sandbox): Shared,
     body: Bytes,
-) -> Result<(StatusCode, Json<CreatedMany>), Wrong> {
+) -> Result<(StatusCode, Json<CreatedMany>), BadCall> {
     let new = parse::<NewOrders>(&body)?.orders;
     let mut state = sandbox.state();
     let (mut orders, mut ids) = (Vec::with_capacity(new.len()), Vec::with_capacity(new.len()));
     let mut taken = HashSet::new();
     for (place, new) in new.into_iter().enumerate() {
-        let wrong = |Wrong(status, complaint)| Wrong(status, format!("orders[{place}]: {complaint}"));
-        let order = new.order(&sandbox).map_err(Wrong::from).and_then(|order| state.named(order));
+        let wrong = |BadCall(status, complaint)| BadCall(status, format!("orders[{place}]: {complaint}"));
+        let order = new.order(&sandbox).map_err(BadCall::from).and_then(|order| state.named(order));
         let order = order.map_err(wrong)?;
         if !taken.insert(order.id.clone()) {
-            return Err(wrong(Wrong::twice(&order.id)));
+            return Err(wrong(BadCall::twice(&order.id)));
         }
         ids.push(order.id.clone());
         orders.push(order);
@@ -127,17 +127,17 @@ pub(crate) async fn create_many(
 }
 
 impl Known {
-    /// The order with its id, made up if it has none; refused if there is one of that id.
-    fn named(&mut self, order: Order) -> Result<Order, Wrong> {
+    /// Gives the order a generated id if it has none. Fails if the id exists.
+    fn named(&mut self, order: Order) -> Result<Order, BadCall> {
         let id = if order.id.is_empty() { self.new_id(order.sent_at) } else { order.id };
         if self.orders.contains_key(&id) {
-            return Err(Wrong::twice(&id));
+            return Err(BadCall::twice(&id));
         }
         Ok(Order { id, ..order })
     }
 }
 
-impl Wrong {
+impl BadCall {
     fn twice(id: &str) -> Self {
         Self(StatusCode::CONFLICT, format!("there is an order {id} already"))
     }

@@ -1,4 +1,4 @@
-//! The special numbers and what each does. Times here are unscaled.
+//! The special numbers and their courses. Times are unscaled.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::fields::Fields;
 use crate::settings::{Outcome, Settings};
 use crate::timeline::Step;
 
-/// What is sold.
+/// The vendor's products.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Product {
@@ -16,7 +16,7 @@ pub(crate) enum Product {
     Internet,
 }
 
-/// What happens to an order.
+/// The course of an order.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Course {
     Mobile,
@@ -31,7 +31,7 @@ pub(crate) enum Course {
     QueuedThenRefunded,
 }
 
-/// A row of the table of numbers.
+/// A row of the table of special numbers.
 #[derive(Serialize)]
 pub(crate) struct Special {
     pub(crate) product: Product,
@@ -56,7 +56,7 @@ const fn row(
     Special { product, number, does, basis, course }
 }
 
-/// The special numbers; `any other` is the last row of each product.
+/// The special numbers; the last row of each product is `any other`.
 #[rustfmt::skip]
 pub(crate) const NUMBERS: [Special; 10] = [
     row(Product::Mobile, "0600000001", Course::RefundedWithMessage, "REFUNDED with refund_message", PAGE_AND_TIMES),
@@ -74,10 +74,10 @@ pub(crate) const NUMBERS: [Special; 10] = [
 const NOT_AVAILABLE: &str = "الرصيد المطلوب غير متوفر لهذا الرقم";
 const MISMATCH: &str = "هذا العرض غير متوافق مع هذا الرقم جرب فاتورة";
 const UNCERTAIN: &str = "هذه العملية حالتها غير معروفة، يرجى التأكد مع عميلك، ولن نتحمل أي مسؤولية عن أي خسائر. إذا فشلت العملية بالفعل، فلا تقلق، سيتم استرداد أموالك خلال 24 ساعة";
-/// The page's sample, and two more that catch whoever sorts members or drops those he does not know.
+/// The vendor page's sample and two more, which detect a client that sorts fields or drops unknown ones.
 const OFFERS: &str = r#"[{"typename":"📋 FACTURE | فاتورة","plan_code":"FACTURE_DJEZZY","amount":500},{"typename":"📱 GETMENU | قائمة العروض","plan_code":"GETMENU_DJEZZY","validity":{"unit":"day","count":30},"amount":1000},{"plan_code":"PREPAID_DJEZZY","typename":"💳 PREPAID | دفع مسبق","amount":250.5}]"#;
 
-/// What a number does.
+/// The course for a number.
 pub(crate) fn course(product: Product, number: &str) -> Course {
     let ordinary = match product {
         Product::Mobile => Course::Mobile,
@@ -89,7 +89,7 @@ pub(crate) fn course(product: Product, number: &str) -> Course {
         .map_or(ordinary, |row| row.course)
 }
 
-/// The steps of a course; `card` gives the fields of a card that comes at a time.
+/// The steps of a course. `card` gives the fields of a card that becomes available at a time.
 pub(crate) fn steps(course: Course, settings: &Settings, card: impl Fn(Duration) -> Fields) -> Vec<Step> {
     const START: Duration = Duration::ZERO;
     const TAKEN: Duration = Duration::from_secs(5);
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn mobile_numbers_at_their_edges() {
+    fn mobile_statuses_change_at_their_exact_times() {
         let until = |end| {
             [(0.0, "PENDING"), (4.999, "PENDING"), (5.0, "HANDLING"), (14.999, "HANDLING"), (15.0, end)]
         };
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn internet_numbers_at_their_edges() {
+    fn internet_statuses_change_at_their_exact_times() {
         let until = |end| [(0.0, "HANDLING"), (9.999, "HANDLING"), (10.0, end)];
         check(1.0, Product::Internet, "036362608", &until("FULFILLED+card"));
         check(1.0, Product::Internet, "036000001", &until("QUEUED"));

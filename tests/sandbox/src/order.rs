@@ -1,4 +1,4 @@
-//! An order: its truth, and what the vendor shows of it.
+//! An order: its true state, and what the vendor's API shows of it.
 
 use std::time::Duration;
 
@@ -13,21 +13,21 @@ use crate::timeline::{Step, Timeline};
 pub(crate) struct Order {
     pub(crate) id: String,
     pub(crate) product: Product,
-    /// As `ref` comes back: with its prefix.
+    /// `ref` as the vendor returns it, with its prefix.
     pub(crate) reference: Option<String>,
     pub(crate) number: Option<String>,
     /// `plan_code` of a mobile order, `type` of an internet order.
     pub(crate) offer: Option<String>,
     pub(crate) amount: Option<f64>,
     pub(crate) sent_at: Timestamp,
-    /// For so long the vendor does not know it yet. Scaled.
+    /// For this time after the send the vendor's API does not show the order. Scaled.
     pub(crate) visible_after: Duration,
-    /// Scaled.
+    /// With scaled times.
     pub(crate) timeline: Timeline,
     pub(crate) calls: u64,
 }
 
-/// What is really the matter with an order, for tests to compare with.
+/// The true state of an order, for tests.
 #[derive(Serialize)]
 pub(crate) struct Truth {
     product: Product,
@@ -51,20 +51,20 @@ struct Moment {
 }
 
 impl Order {
-    /// The status and the `data` of the vendor's answer; none while the order is not there yet.
+    /// Status and `data` of a check answer; `None` while the order is not visible.
     pub(crate) fn shown(&self, now: Timestamp) -> Option<(&str, Fields)> {
         let step = self.step(now)?;
         Some((&step.status, self.data(step, self.balance())))
     }
 
-    /// The row of a list: the same, but for the balance of a refund.
+    /// The row of a list: like `shown`, but without the balance of a refund.
     pub(crate) fn listed(&self, now: Timestamp) -> Option<Fields> {
         let step = self.step(now)?;
         let balance = if step.status == "REFUNDED" { self.amount.map(|_| 0.0) } else { self.balance() };
         Some(self.data(step, balance))
     }
 
-    /// From then on the vendor shows it.
+    /// When the order becomes visible.
     pub(crate) fn visible_at(&self) -> Timestamp {
         let first = self.timeline.steps().first().map_or(Duration::MAX, |step| step.after);
         later(self.sent_at, self.visible_after.max(first))

@@ -1,4 +1,4 @@
-//! Answers in the vendor's envelopes, and how they travel.
+//! Answers in the vendor's envelopes, and their delivery.
 
 use std::io;
 use std::time::Duration;
@@ -14,29 +14,29 @@ use serde::Serialize;
 use crate::clock::text;
 use crate::numbers::Product;
 
-/// How the body goes out.
+/// How the body is sent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Delivery {
     Whole,
-    /// The headers and half of the body at once, the rest later.
+    /// The headers and half of the body at once, the rest after this time.
     InHalves(Duration),
     /// The headers and half of the body, then the connection is closed.
     Cut,
 }
 
-/// An answer that is not sent yet.
+/// An answer before it is sent.
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: String,
-    /// For the log of calls: never a key, never a card code.
+    /// For the log of calls. It must hold no key and no card code.
     pub(crate) answered: String,
-    /// How many rows of a list are in the body.
+    /// Number of rows in a list answer.
     pub(crate) rows: Option<usize>,
     delivery: Delivery,
 }
 
-/// The two members that the mobile envelope has and the internet samples lack.
+/// The two members that only the mobile envelope has.
 #[derive(Clone, Copy)]
 pub(crate) struct Envelope {
     pub(crate) product: Option<Product>,
@@ -86,7 +86,7 @@ impl Envelope {
         self.success_with(meta, answered, data)
     }
 
-    /// With a `meta` of its own.
+    /// Success with a given `meta`.
     pub(crate) fn success_with(
         self,
         meta: Option<impl Serialize>,
@@ -123,7 +123,7 @@ impl Reply {
         Self::new(status, HeaderValue::from_static("application/json; charset=utf-8"), answered, body)
     }
 
-    /// The gateway's answer to a path that the API does not have.
+    /// The gateway's answer to an unknown path.
     pub(crate) fn unrouted(method: &str, path: &str) -> Self {
         let message = format!("Cannot {method} {path}");
         let body = Unrouted { message: &message, error: "Not Found", status_code: 404 };
@@ -161,8 +161,8 @@ impl Reply {
                 return response;
             }
             Delivery::InHalves(wait) => (wait, Ok(tail)),
-            // The pause lets the first half reach the wire before the connection goes.
-            Delivery::Cut => (Duration::from_millis(50), Err(io::Error::other("cut off as the script says"))),
+            // The pause lets the first half reach the client before the connection closes.
+            Delivery::Cut => (Duration::from_millis(50), Err(io::Error::other("cut off by a script"))),
         };
         let rest = async move {
             tokio::time::sleep(wait).await;

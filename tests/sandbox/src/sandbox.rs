@@ -1,4 +1,4 @@
-//! The state of the stand-in, and what changes it.
+//! The sandbox's state and its changes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -26,18 +26,18 @@ pub struct Sandbox {
 }
 
 pub(crate) struct State {
-    /// By id; ids that the sandbox makes up ascend with time.
+    /// By id; generated ids ascend with time.
     pub(crate) orders: BTreeMap<String, Order>,
-    /// Order ids by `ref`, as it was sent and as it comes back.
+    /// Order ids by `ref`, both as sent and as returned.
     refs: HashMap<(Product, String), String>,
     /// By order id; the order need not exist.
     pub(crate) scripts: HashMap<String, Script>,
-    /// For the next sends that are taken: by the `ref` they are sent with, or whatever it is.
+    /// Scripts for the next sends that are taken, by `ref`; `None`: any `ref`.
     pub(crate) sends: HashMap<Option<String>, Script>,
-    /// What the lists look through.
+    /// The index of the lists.
     pub(crate) index: Index,
     pub(crate) lists: Lists,
-    /// For the next list calls: of one product, or whichever it is.
+    /// Scripts for the next list calls, by product; `None`: either product.
     pub(crate) list_scripts: HashMap<Option<Product>, Script>,
     pub(crate) outage: Option<Answer>,
     pub(crate) calls: Vec<Call>,
@@ -46,7 +46,7 @@ pub(crate) struct State {
     turns: u64,
 }
 
-/// An order as it was sent.
+/// A validated send.
 pub(crate) struct Sent {
     pub(crate) product: Product,
     pub(crate) number: String,
@@ -55,14 +55,14 @@ pub(crate) struct Sent {
     pub(crate) reference: Option<String>,
 }
 
-/// What the vendor says to a new order.
+/// The vendor's answer to a new order.
 pub(crate) struct Accepted {
     pub(crate) id: String,
     pub(crate) reference: String,
 }
 
 impl Sandbox {
-    /// A vendor without orders.
+    /// A sandbox without orders.
     pub fn new(settings: Settings) -> Self {
         let state = State::new(&settings);
         Self { settings, clock: Clock::start(), state: Mutex::new(state) }
@@ -80,7 +80,7 @@ impl Sandbox {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes an order; none if its `ref` was used before.
+    /// Takes an order; `None` if its `ref` was used before.
     pub(crate) fn accept(&self, sent: Sent) -> Option<Accepted> {
         let sent_at = self.now();
         let mut state = self.state();
@@ -118,7 +118,7 @@ impl Sandbox {
         Some(Accepted { id, reference })
     }
 
-    /// A timeline of steps whose times are not scaled yet.
+    /// A timeline of unscaled steps.
     pub(crate) fn timeline(&self, steps: Vec<Step>) -> Result<Timeline, String> {
         let scaled = |step: Step| Step { after: self.scale().of(step.after), ..step };
         Timeline::new(steps.into_iter().map(scaled).collect())
@@ -143,12 +143,13 @@ impl State {
         }
     }
 
-    /// 24 lower-case hex characters: the time, a number that grows, and chance.
+    /// 24 lower-case hex characters: time, counter, random.
     pub(crate) fn new_id(&mut self, now: Timestamp) -> String {
         format!("{:08x}{:06x}{:010x}", now.as_second(), self.turn(), fastrand::u64(..1 << 40))
     }
 
-    /// Keeps a new order, and makes it known by its `ref`: as it comes back, and without its prefix. An earlier order keeps a `ref`.
+    /// Stores a new order and its `ref`, with and without prefix. A `ref` that an earlier order has stays with that
+    /// order.
     pub(crate) fn insert(&mut self, order: Order) {
         if let Some(reference) = &order.reference {
             let bare = reference.strip_prefix("API-+213").and_then(|rest| rest.split_once('-'));
@@ -165,7 +166,7 @@ impl State {
         self.refs.get(&(product, reference.to_owned()))
     }
 
-    /// A number that was not given before.
+    /// Returns the next call number.
     pub(crate) fn turn(&mut self) -> u64 {
         self.turns += 1;
         self.turns

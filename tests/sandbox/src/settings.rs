@@ -13,44 +13,46 @@ internet orders (their times, the special numbers) is our assumption: the vendor
 GET /_sandbox/numbers lists all special numbers.\n\nOn start one line of JSON goes to stdout: \
 {\"listening\":\"http://127.0.0.1:PORT\"}. Logs go to stderr, without keys and card codes.";
 
-/// A stand-in for the OneClickDz v3 API, for tests. It listens on loopback only and forgets everything when it ends.
+/// A stand-in for the OneClickDz v3 API, for tests. It listens on loopback only and keeps its state in memory.
 #[derive(Parser, Clone)]
 #[command(name = "sandbox", after_help = AFTER_HELP)]
 pub struct Settings {
-    /// Loopback address and port; port 0 takes a free one
+    /// Loopback address and port; port 0 picks a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0", value_parser = loopback)]
     pub listen: SocketAddr,
-    /// A key that is let in; may be given more than once
+    /// An accepted API key; may be given more than once
     #[arg(long = "api-key", value_name = "KEY", default_value = "sandbox-key")]
     pub api_keys: Vec<String>,
-    /// Multiplies every delay of the vendor's, also `seconds` of scripted answers and the 15 min lock-out; not the rate limit's 60 s
+    /// Multiplies the vendor's delays, including `seconds` of scripted answers and the 15 min lock-out, but not the
+    /// rate limit's 60 s
     #[arg(long, value_name = "FACTOR", default_value = "1.0", value_parser = scale)]
     pub time_scale: f64,
-    /// How long 0600000003 stays UNKNOWN_ERROR
+    /// Time for which 0600000003 stays UNKNOWN_ERROR
     #[arg(long, value_name = "DURATION", default_value = "120s", value_parser = duration)]
     pub uncertain_settles_after: Duration,
-    /// What 0600000003 becomes then
+    /// Status of 0600000003 after that
     #[arg(long, value_name = "STATUS", default_value = "FULFILLED")]
     pub uncertain_settles_as: Outcome,
-    /// How long the queued internet numbers stay QUEUED
+    /// Time for which the queued internet numbers stay QUEUED
     #[arg(long, value_name = "DURATION", default_value = "120s", value_parser = duration)]
     pub queued_settles_after: Duration,
-    /// How long after FULFILLED the late card comes
+    /// Time from FULFILLED until the late card is available
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
     pub card_late_after: Duration,
-    /// How long the slow internet number stays HANDLING
+    /// Time for which the slow internet number stays HANDLING
     #[arg(long, value_name = "DURATION", default_value = "400s", value_parser = duration)]
     pub slow_after: Duration,
-    /// How long after a send check-id, check-ref and the lists do not show its order yet
+    /// Time after a send for which check-id, check-ref and the lists do not show its order
     #[arg(long, value_name = "DURATION", default_value = "0", value_parser = duration)]
     pub refs_visible_after: Duration,
-    /// Answer this share of the check and list calls (0 to 1) with a fault: 429, 503, not JSON, cut off or slow, in equal parts
+    /// Share of check and list calls (0 to 1) that get a random fault: 429, 503, not JSON, cut off or slow, in equal
+    /// parts
     #[arg(long, value_name = "FRACTION", default_value = "0", value_parser = fraction)]
     pub faults: f64,
-    /// What the choice of faults starts from; made up and logged if not given
+    /// Seed of the random faults; generated and logged if not given
     #[arg(long, value_name = "N")]
     pub fault_seed: Option<u64>,
-    /// Answer 429 with Retry-After to a key beyond N calls in any 60 s (real seconds); off if not given
+    /// Answer 429 with Retry-After to more than N calls of a key in any 60 s (real seconds); no limit if not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub keys_per_minute: Option<u32>,
 }
@@ -67,13 +69,13 @@ impl Settings {
 pub enum Outcome {
     /// Delivered.
     Fulfilled,
-    /// Failed, the money is back.
+    /// Failed; the amount was paid back.
     Refunded,
 }
 
 fn loopback(text: &str) -> Result<SocketAddr, String> {
     let address: SocketAddr =
-        text.parse().map_err(|_| "not an address with a port, such as 127.0.0.1:0".to_owned())?;
+        text.parse().map_err(|_| "must be an address with a port, such as 127.0.0.1:0".to_owned())?;
     if address.ip().is_loopback() {
         return Ok(address);
     }
@@ -84,14 +86,14 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
 fn scale(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(factor) if factor > 0.0 && factor <= 1000.0 => Ok(factor),
-        _ => Err("a factor above 0, at most 1000".to_owned()),
+        _ => Err("must be above 0 and at most 1000".to_owned()),
     }
 }
 
 fn fraction(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
-        _ => Err("a number from 0 to 1".to_owned()),
+        _ => Err("must be a number from 0 to 1".to_owned()),
     }
 }
 

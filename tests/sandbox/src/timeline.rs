@@ -1,4 +1,4 @@
-//! What becomes of an order, and when: a pure function of the order and the time since it was sent.
+//! The course of an order: a pure function of its steps and the time since it was sent.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ impl Step {
     }
 }
 
-/// Steps in ascending order; never empty.
+/// At least one step, in ascending order.
 #[derive(Clone, Debug)]
 pub(crate) struct Timeline {
     steps: Vec<Step>,
@@ -32,15 +32,15 @@ pub(crate) struct Timeline {
 impl Timeline {
     pub(crate) fn new(steps: Vec<Step>) -> Result<Self, String> {
         let Some(last) = steps.last().cloned() else {
-            return Err("a timeline has at least one step".to_owned());
+            return Err("a timeline needs at least one step".to_owned());
         };
         if !steps.is_sorted_by_key(|step| step.after) {
-            return Err("the steps of a timeline are in ascending order of after_seconds".to_owned());
+            return Err("the steps of a timeline must ascend by after_seconds".to_owned());
         }
         Ok(Self { steps, last })
     }
 
-    /// The step an order is at; none before its first: the order is not there yet.
+    /// The current step; `None` before the first one, when the order does not exist yet.
     pub(crate) fn at(&self, elapsed: Duration) -> Option<&Step> {
         self.steps.iter().rev().find(|step| step.after <= elapsed)
     }

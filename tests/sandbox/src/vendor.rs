@@ -1,4 +1,4 @@
-//! The vendor's API.
+//! The vendor's API under `/v3`.
 
 use std::future::ready;
 use std::net::{IpAddr, SocketAddr};
@@ -30,7 +30,7 @@ enum Endpoint {
     Unknown,
 }
 
-/// What an order is asked for by.
+/// How a check call names its order.
 enum Name {
     Id(String),
     Ref(String),
@@ -38,7 +38,7 @@ enum Name {
 
 struct Incoming {
     endpoint: Endpoint,
-    /// The id that is asked for, or that the `ref` belongs to.
+    /// The order's id, from the path or looked up by `ref`; `None`: no such order.
     order: Option<String>,
     method: Method,
     uri: Uri,
@@ -47,7 +47,7 @@ struct Incoming {
     body: Bytes,
 }
 
-/// Every call under `/v3`.
+/// Handles every call under `/v3`.
 pub(crate) async fn handle(
     State(sandbox): State<Arc<Sandbox>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -93,7 +93,7 @@ impl Endpoint {
     fn check(product: Product, check: &str, name: &str) -> Self {
         match check {
             "check-id" => Self::Check(product, Name::Id(name.to_owned())),
-            // In a path a plus is a plus.
+            // A plus sign in a path is a plus sign, not a space.
             "check-ref" => {
                 Self::Check(product, Name::Ref(percent_decode_str(name).decode_utf8_lossy().into_owned()))
             }
@@ -149,7 +149,7 @@ impl Sandbox {
         Envelope { product: endpoint.product(), now: self.now() }
     }
 
-    /// Counts a call, before anything else is done with it.
+    /// Logs and counts a call on arrival, before it is handled. Returns the call's number.
     fn arrived(&self, incoming: &Incoming) -> u64 {
         let mut state = self.state();
         let turn = state.turn();
@@ -175,7 +175,7 @@ impl Sandbox {
 
     fn answered(&self, turn: u64, reply: &Reply) {
         let mut state = self.state();
-        // Gone if the log was emptied meanwhile.
+        // Not found if the log was cleared meanwhile.
         let Some(call) = state.calls.iter_mut().rev().find(|call| call.turn == turn) else {
             return;
         };
@@ -193,18 +193,18 @@ impl Sandbox {
         );
     }
 
-    /// The vendor during an outage.
+    /// The answer during an outage.
     async fn down(&self, outage: Answer, call: &Incoming) -> Reply {
         let envelope = self.envelope(&call.endpoint);
         if let (Answer::Slow(_), Endpoint::Send(_)) = (&outage, &call.endpoint) {
-            // Taken before the wait: whoever gives up has an order all the same.
+            // The order is taken before the delay, so that it exists even if the caller times out.
             let taken = self.up(call).await;
             return outage.play("outage", self.scale(), envelope, ready(taken)).await;
         }
         outage.play("outage", self.scale(), envelope, self.up(call)).await
     }
 
-    /// The vendor while there is no outage.
+    /// The answer without an outage.
     async fn up(&self, call: &Incoming) -> Reply {
         if let Endpoint::Unknown = call.endpoint {
             return Reply::unrouted(call.method.as_str(), call.uri.path());
@@ -218,8 +218,8 @@ impl Sandbox {
             return self.send(call, envelope).await;
         }
         match self.scripted(call) {
-            Some(answer) => answer.play("script", self.scale(), envelope, async { self.truly(call) }).await,
-            None => self.by_chance(call, envelope).await,
+            Some(answer) => answer.play("script", self.scale(), envelope, async { self.normal(call) }).await,
+            None => self.normal_or_fault(call, envelope).await,
         }
     }
 
@@ -232,9 +232,9 @@ impl Sandbox {
         by_product.or_else(|| state.list_scripts.get_mut(&None)?.next())
     }
 
-    /// The truth, or a fault in place of it.
-    async fn by_chance(&self, call: &Incoming, envelope: Envelope) -> Reply {
-        let reply = self.truly(call);
+    /// The normal answer, or a random fault.
+    async fn normal_or_fault(&self, call: &Incoming, envelope: Envelope) -> Reply {
+        let reply = self.normal(call);
         let (Endpoint::Check(..) | Endpoint::List(_)) = call.endpoint else {
             return reply;
         };
@@ -249,9 +249,9 @@ impl Sandbox {
         }
     }
 
-    /// Takes an order, and only then plays a script: the order is there even if its answer never comes.
+    /// Takes the order before a scripted answer is played: the order exists even if its answer never arrives.
     async fn send(&self, call: &Incoming, envelope: Envelope) -> Reply {
-        let reply = self.truly(call);
+        let reply = self.normal(call);
         let reference = serde_json::from_slice::<Named>(&call.body).ok().and_then(|named| named.r#ref);
         let script = || {
             let mut state = self.state();
@@ -265,7 +265,7 @@ impl Sandbox {
         }
     }
 
-    fn truly(&self, call: &Incoming) -> Reply {
+    fn normal(&self, call: &Incoming) -> Reply {
         let envelope = self.envelope(&call.endpoint);
         match &call.endpoint {
             Endpoint::Send(product) => self.take(*product, &call.body, envelope),
@@ -318,7 +318,7 @@ struct TopUp {
     topup_ref: String,
 }
 
-/// What a send is called by its sender.
+/// The caller's `ref` of a send.
 #[derive(Deserialize)]
 struct Named {
     r#ref: Option<String>,
@@ -344,7 +344,7 @@ impl MobileSend {
         if !shape || self.number.len() != 10 || !digits(&self.number) {
             return Err(("ERR_PHONE", "MSSIDN must match ^0[567][0-9]{8}$"));
         }
-        // A plan with a fixed price is sent without an amount.
+        // A plan with a fixed price is sent without `amount`.
         let amount = positive(self.amount.unwrap_or(500.0), "amount must be a positive number")?;
         let (product, reference) = (Product::Mobile, given(self.r#ref)?);
         Ok(Sent { product, number: self.number, offer: self.plan_code, amount, reference })

@@ -11,7 +11,7 @@ pub(crate) struct Vendor(std::net::SocketAddr);
 
 pub(crate) struct Answer {
     pub(crate) http: u16,
-    /// In lower case.
+    /// All headers in lower case.
     pub(crate) headers: String,
     pub(crate) body: String,
 }
@@ -25,8 +25,8 @@ impl Answer {
         self.headers.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }
 
-    /// The status of the order, or the code of the error.
-    pub(crate) fn says(&self) -> String {
+    /// HTTP status, and the order's status or the error code.
+    pub(crate) fn summary(&self) -> String {
         let json = self.json();
         let said = json["data"]["status"].as_str().or(json["error"]["code"].as_str());
         format!("{} {}", self.http, said.unwrap_or("?"))
@@ -42,8 +42,14 @@ impl Vendor {
         vendor
     }
 
-    /// Sends the head and the body of a call, and leaves the answer to be read.
-    pub(crate) async fn ask(&self, method: &str, path: &str, key: Option<&str>, body: &str) -> TcpStream {
+    /// Sends a request without reading the answer.
+    pub(crate) async fn send_request(
+        &self,
+        method: &str,
+        path: &str,
+        key: Option<&str>,
+        body: &str,
+    ) -> TcpStream {
         let key = key.map(|key| format!("X-Access-Token: {key}\r\n")).unwrap_or_default();
         let length = body.len();
         let head = format!(
@@ -56,7 +62,7 @@ impl Vendor {
 
     pub(crate) async fn call(&self, method: &str, path: &str, key: Option<&str>, body: &str) -> Answer {
         let mut bytes = Vec::new();
-        self.ask(method, path, key, body).await.read_to_end(&mut bytes).await.unwrap();
+        self.send_request(method, path, key, body).await.read_to_end(&mut bytes).await.unwrap();
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         Answer { http: head[9..12].parse().unwrap(), headers: head.to_lowercase(), body: body.to_owned() }
@@ -74,7 +80,7 @@ impl Vendor {
         assert_eq!(self.call("DELETE", path, None, "").await.http, 204, "DELETE {path}");
     }
 
-    /// Posts to the control API, which must take it.
+    /// Posts to the control API; the answer must be a success.
     pub(crate) async fn control(&self, path: &str, body: &str) {
         let answer = self.call("POST", &format!("/_sandbox/{path}"), None, body).await;
         assert_eq!(answer.http, 204, "{path}: {}", answer.body);
@@ -94,7 +100,7 @@ impl Vendor {
         sent.json()["data"]["topupId"].as_str().unwrap_or_else(|| panic!("{}", sent.body)).to_owned()
     }
 
-    /// What the vendor says of an order.
+    /// The vendor's answer about an order.
     pub(crate) async fn check(&self, product: &str, id: &str) -> Answer {
         self.get(&format!("/v3/{product}/check-id/{id}")).await
     }

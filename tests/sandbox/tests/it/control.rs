@@ -6,21 +6,17 @@ use tokio::time::advance;
 use crate::client::{KEY, Vendor};
 
 #[tokio::test(start_paused = true)]
-async fn a_direct_order_shows_exactly_what_its_steps_say() {
+async fn a_created_order_shows_exactly_its_steps() {
     let vendor = Vendor::start(&["--time-scale", "0.5"]).await;
     let order = r#"{"product":"mobile","id":"custom-1","number":"0665983439","plan_code":"P","amount":100.5,"ref":"mine","timeline":[
         {"after_seconds":2,"status":"SUCCESS","fields":{"zeta":1.50,"alpha":{"y":[],"x":null},"plan_code":"OTHER"}},
         {"after_seconds":4,"status":"FULFILLED","fields":{"retry_orderid":"r1"}}]}"#;
     let created = vendor.post("/_sandbox/orders", order).await;
     assert_eq!((created.http, created.json()), (201, json!({"id": "custom-1"})));
-    assert_eq!(
-        vendor.check("mobile", "custom-1").await.says(),
-        "404 NOT_FOUND",
-        "its first step is still to come"
-    );
+    assert_eq!(vendor.check("mobile", "custom-1").await.summary(), "404 NOT_FOUND", "before its first step");
     advance(Duration::from_secs(1)).await;
     let first = vendor.check("mobile", "custom-1").await;
-    assert_eq!(first.says(), "200 SUCCESS");
+    assert_eq!(first.summary(), "200 SUCCESS");
     assert!(
         first.body.contains(r#""zeta":1.50,"alpha":{"y":[],"x":null},"plan_code":"OTHER"}"#),
         "{}",
@@ -35,12 +31,12 @@ async fn a_direct_order_shows_exactly_what_its_steps_say() {
     advance(Duration::from_secs(1)).await;
     let second = vendor.check("mobile", "custom-1").await;
     assert_eq!(second.json()["data"]["retry_orderid"], "r1");
-    assert!(!second.body.contains("zeta"), "the fields of a step replace those before: {}", second.body);
+    assert!(!second.body.contains("zeta"), "the fields of a step replace earlier ones: {}", second.body);
     assert_eq!(vendor.post("/_sandbox/orders", order).await.http, 409);
 }
 
 #[tokio::test(start_paused = true)]
-async fn control_calls_that_make_no_sense_are_refused() {
+async fn invalid_control_calls_are_rejected() {
     let vendor = Vendor::start(&[]).await;
     for (path, body) in [
         ("orders", r#"{"product":"mobile","timeline":[]}"#),
@@ -62,7 +58,7 @@ async fn control_calls_that_make_no_sense_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_truth_tells_where_an_order_goes() {
+async fn the_true_state_includes_the_final_status() {
     let vendor = Vendor::start(&["--queued-settles-after", "1h"]).await;
     let id = vendor.send_internet("036000001").await;
     let truth = vendor.truth(&id).await;
@@ -70,7 +66,7 @@ async fn the_truth_tells_where_an_order_goes() {
     assert_eq!(statuses, ["HANDLING", "QUEUED", "FULFILLED"]);
     assert_eq!(truth["ends_as"], "FULFILLED");
     assert_eq!((&truth["status"], &truth["calls"]), (&json!("HANDLING"), &json!(0)));
-    assert_eq!(truth["card_code"].as_str().unwrap().len(), 12, "known before the vendor shows it");
+    assert_eq!(truth["card_code"].as_str().unwrap().len(), 12, "known before the vendor's API shows it");
     let time = |value: &serde_json::Value| value.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
     assert_eq!(time(&truth["ended_at"]).duration_since(time(&truth["sent_at"])).as_secs(), 3_610);
     assert_eq!(truth["timeline"][2]["at"], truth["ended_at"]);
@@ -78,7 +74,7 @@ async fn the_truth_tells_where_an_order_goes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_are_counted_filtered_and_forgotten_and_hold_no_key() {
+async fn calls_are_counted_filtered_and_cleared_without_keys() {
     let vendor = Vendor::start(&["--api-key", KEY, "--api-key", "other"]).await;
     let (one, two) = (vendor.send_mobile("0665983439").await, vendor.send_internet("036362608").await);
     vendor.check("mobile", &one).await;
@@ -117,11 +113,11 @@ async fn calls_are_counted_filtered_and_forgotten_and_hold_no_key() {
     }
     vendor.delete("/_sandbox/calls").await;
     assert_eq!(vendor.get("/_sandbox/calls").await.json()["total"], 0);
-    assert_eq!(vendor.truth(&one).await["calls"], 2, "the order remembers");
+    assert_eq!(vendor.truth(&one).await["calls"], 2, "the order keeps its count");
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_fullest_window_is_found_for_each_key_by_itself() {
+async fn the_fullest_window_is_counted_per_key() {
     let vendor = Vendor::start(&["--api-key", "one", "--api-key", "two"]).await;
     let check = async |key| vendor.call("GET", "/v3/mobile/check-id/x", key, "").await;
     // At 0, 30 and 60 s with one key, at 61 s with the other.
@@ -151,11 +147,11 @@ async fn the_fullest_window_is_found_for_each_key_by_itself() {
     let windows = vendor.get("/_sandbox/calls/windows?seconds=61").await.json();
     assert_eq!(windows["by_key"][two], json!({"total": 1, "highest": 1}));
     assert!(windows["by_key"].get("none").is_none(), "{windows}");
-    assert_eq!(vendor.get("/_sandbox/calls/windows").await.http, 400, "how long a window?");
+    assert_eq!(vendor.get("/_sandbox/calls/windows").await.http, 400, "`seconds` is missing");
 }
 
 #[tokio::test(start_paused = true)]
-async fn linked_orders_carry_ids_that_the_test_chose() {
+async fn linked_orders_have_the_ids_given() {
     let vendor = Vendor::start(&[]).await;
     for order in [
         r#"{"product":"mobile","id":"first","timeline":[{"after_seconds":0,"status":"HANDLING"},
@@ -166,14 +162,14 @@ async fn linked_orders_carry_ids_that_the_test_chose() {
     ] {
         assert_eq!(vendor.post("/_sandbox/orders", order).await.http, 201);
     }
-    assert_eq!(vendor.check("mobile", "second").await.says(), "404 NOT_FOUND", "redirected later");
+    assert_eq!(vendor.check("mobile", "second").await.summary(), "404 NOT_FOUND", "redirected later");
     assert!(!vendor.check("mobile", "first").await.body.contains("orderid"));
     advance(Duration::from_secs(5)).await;
     assert_eq!(vendor.check("mobile", "first").await.json()["data"]["follow_orderid"], "second");
-    assert_eq!(vendor.check("mobile", "second").await.says(), "200 PENDING");
+    assert_eq!(vendor.check("mobile", "second").await.summary(), "200 PENDING");
     advance(Duration::from_secs(5)).await;
     assert_eq!(vendor.check("mobile", "second").await.json()["data"]["retry_orderid"], "third");
-    assert_eq!(vendor.check("mobile", "third").await.says(), "200 FULFILLED");
+    assert_eq!(vendor.check("mobile", "third").await.summary(), "200 FULFILLED");
 }
 
 #[tokio::test(start_paused = true)]
@@ -185,5 +181,5 @@ async fn health_and_numbers_need_no_key() {
         let ours = row["product"] == "internet";
         assert_eq!(row["basis"] == "[our assumption]", ours, "{row}");
     }
-    assert_eq!(vendor.get("/_sandbox/calls").await.json()["total"], 0, "these are no calls of the vendor's");
+    assert_eq!(vendor.get("/_sandbox/calls").await.json()["total"], 0, "control calls are not logged");
 }

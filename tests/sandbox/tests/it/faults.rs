@@ -14,7 +14,7 @@ async fn scripted(answers: &str) -> (Vendor, String) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_script_answers_once_each_then_the_truth_comes_back() {
+async fn a_script_gives_each_answer_once_then_normal_answers() {
     let (vendor, id) = scripted(
         r#"[{"kind":"not_found","repeat":2},{"kind":"status","http":429,"retry_after":7},
             {"kind":"status","http":503,"code":"PARTNER_UNAVAILABLE"},{"kind":"normal"},
@@ -27,7 +27,7 @@ async fn a_script_answers_once_each_then_the_truth_comes_back() {
         said.push(vendor.check("mobile", &id).await);
     }
     assert_eq!(said[2].header("retry-after"), Some("7"));
-    let said: Vec<_> = said.iter().map(|answer| answer.says()).collect();
+    let said: Vec<_> = said.iter().map(|answer| answer.summary()).collect();
     let expected = [
         "404 NOT_FOUND",
         "404 NOT_FOUND",
@@ -43,7 +43,7 @@ async fn a_script_answers_once_each_then_the_truth_comes_back() {
     let data = vendor.check("mobile", &id).await;
     let exact = r#"{"success":true,"data":{"z":1.0,"status":"NEW","a":[{"y":1,"x":2}]},"meta":{"#;
     assert!(data.body.starts_with(exact), "{}", data.body);
-    assert_eq!(vendor.check("mobile", &id).await.says(), "200 PENDING");
+    assert_eq!(vendor.check("mobile", &id).await.summary(), "200 PENDING");
     let calls = vendor.get(&format!("/_sandbox/calls?order={id}")).await.json();
     assert_eq!(
         (&calls["total"], &calls["calls"][2]["answered"]),
@@ -52,39 +52,39 @@ async fn a_script_answers_once_each_then_the_truth_comes_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn scripts_last_forever_until_they_are_taken_away_and_need_no_order() {
+async fn scripts_repeat_until_removed_and_need_no_order() {
     let vendor = Vendor::start(&[]).await;
     let answers = r#"{"answers":[{"kind":"data","data":{"status":"X"},"repeat":"forever"}]}"#;
-    vendor.control("orders/nobody/script", answers).await;
+    vendor.control("orders/unknown-order/script", answers).await;
     for _ in 0..3 {
         assert_eq!(
-            vendor.check("internet", "nobody").await.body,
+            vendor.check("internet", "unknown-order").await.body,
             r#"{"success":true,"data":{"status":"X"}}"#
         );
     }
-    vendor.delete("/_sandbox/orders/nobody/script").await;
-    assert_eq!(vendor.check("internet", "nobody").await.says(), "404 NOT_FOUND");
+    vendor.delete("/_sandbox/orders/unknown-order/script").await;
+    assert_eq!(vendor.check("internet", "unknown-order").await.summary(), "404 NOT_FOUND");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_answer_is_counted_on_arrival_and_tells_the_truth_of_its_end() {
+async fn a_slow_answer_is_counted_on_arrival_and_built_at_its_end() {
     let (vendor, id) = scripted(r#"[{"kind":"slow","seconds":5}]"#).await;
     let hurried = timeout(Duration::from_secs(1), vendor.check("mobile", &id)).await;
-    assert!(hurried.is_err(), "it takes five seconds");
+    assert!(hurried.is_err(), "the answer takes 5 s");
     let call = vendor.get(&format!("/_sandbox/calls?order={id}")).await.json()["calls"][0].clone();
     assert!(call["at"].is_string() && call["http"].is_null(), "{call}");
 
     vendor.control(&format!("orders/{id}/script"), r#"{"answers":[{"kind":"slow","seconds":5}]}"#).await;
     let asked = Instant::now();
-    assert_eq!(vendor.check("mobile", &id).await.says(), "200 HANDLING");
+    assert_eq!(vendor.check("mobile", &id).await.summary(), "200 HANDLING");
     assert!(asked.elapsed() >= Duration::from_secs(5));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_body_starts_at_once_and_is_whole_in_the_end() {
+async fn a_slow_body_starts_at_once_and_is_complete() {
     let (vendor, id) = scripted(r#"[{"kind":"slow_body","seconds":3}]"#).await;
     let asked = Instant::now();
-    let mut stream = vendor.ask("GET", &format!("/v3/mobile/check-id/{id}"), Some(KEY), "").await;
+    let mut stream = vendor.send_request("GET", &format!("/v3/mobile/check-id/{id}"), Some(KEY), "").await;
     let mut text = String::new();
     while !text.contains("_id") {
         let mut piece = [0; 1024];
@@ -104,7 +104,7 @@ async fn a_cut_answer_ends_half_way() {
     let cut = vendor.check("mobile", &id).await;
     let promised: usize = cut.header("content-length").unwrap().parse().unwrap();
     assert_eq!((cut.http, cut.body.len()), (200, promised / 2));
-    assert_eq!(vendor.check("mobile", &id).await.says(), "200 PENDING");
+    assert_eq!(vendor.check("mobile", &id).await.summary(), "200 PENDING");
 }
 
 #[tokio::test(start_paused = true)]
@@ -121,6 +121,10 @@ async fn an_outage_answers_every_call_until_it_ends() {
     let cut = vendor.get("/v3/validate").await;
     assert_ne!(cut.header("content-length"), Some(cut.body.len().to_string().as_str()));
     vendor.delete("/_sandbox/outage").await;
-    assert_eq!(vendor.check("mobile", &id).await.says(), "404 NOT_FOUND", "the script waited");
-    assert_eq!(vendor.check("mobile", &id).await.says(), "200 PENDING");
+    assert_eq!(
+        vendor.check("mobile", &id).await.summary(),
+        "404 NOT_FOUND",
+        "the script did not advance during the outage"
+    );
+    assert_eq!(vendor.check("mobile", &id).await.summary(), "200 PENDING");
 }

@@ -5,7 +5,7 @@ use tokio::time::advance;
 
 use crate::client::{Answer, KEY, Vendor};
 
-/// Makes an order that was sent at a time of 2026-03-01, and has ended.
+/// Creates an order that was sent at `time` on 2026-03-01 and has ended.
 pub(crate) async fn make(vendor: &Vendor, product: &str, id: &str, time: &str) {
     let order = json!({"product": product, "id": id, "amount": 500, "sent_at": format!("2026-03-01T{time}Z"),
         "timeline": [{"after_seconds": 0, "status": "FULFILLED"}]});
@@ -13,7 +13,7 @@ pub(crate) async fn make(vendor: &Vendor, product: &str, id: &str, time: &str) {
     assert_eq!(made.http, 201, "{}", made.body);
 }
 
-/// Five mobile orders, `a` to `e`, an hour apart from noon on.
+/// Five mobile orders, `a` to `e`, sent hourly from noon.
 pub(crate) async fn five() -> Vendor {
     let vendor = Vendor::start(&[]).await;
     for (id, time) in
@@ -34,7 +34,7 @@ pub(crate) fn rows(answer: &Answer) -> Vec<Value> {
     rows.unwrap_or_else(|| panic!("{}", answer.body)).clone()
 }
 
-/// The ids of the rows, as they stand.
+/// The ids of the rows, in order.
 pub(crate) fn ids(answer: &Answer) -> String {
     rows(answer).iter().map(|row| row["_id"].as_str().unwrap()).collect::<Vec<_>>().join(" ")
 }
@@ -44,7 +44,7 @@ pub(crate) async fn listed(vendor: &Vendor, query: &str) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_mobile_list_has_its_shape_and_the_rows_of_check_id_but_for_the_balance_of_a_refund() {
+async fn mobile_list_rows_equal_check_id_except_refund_balance() {
     let vendor = Vendor::start(&[]).await;
     let done = vendor.send_mobile("0665983439").await;
     advance(Duration::from_secs(1)).await;
@@ -52,7 +52,7 @@ async fn a_mobile_list_has_its_shape_and_the_rows_of_check_id_but_for_the_balanc
     advance(Duration::from_secs(15)).await;
 
     let answer = list(&vendor, "page=1&pageSize=10").await;
-    assert_eq!(ids(&answer), format!("{refunded} {done}"), "the newest first");
+    assert_eq!(ids(&answer), format!("{refunded} {done}"), "newest first");
     let body = answer.json();
     assert_eq!(
         body["data"]["pagination"],
@@ -71,7 +71,7 @@ async fn a_mobile_list_has_its_shape_and_the_rows_of_check_id_but_for_the_balanc
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_internet_list_has_another_shape_and_its_cards_in_clear_but_not_in_the_log() {
+async fn internet_lists_contain_card_codes_but_the_log_does_not() {
     let vendor = Vendor::start(&[]).await;
     let mut sent = Vec::new();
     for _ in 0..3 {
@@ -102,7 +102,7 @@ async fn an_internet_list_has_another_shape_and_its_cards_in_clear_but_not_in_th
 }
 
 #[tokio::test(start_paused = true)]
-async fn pages_have_twenty_rows_and_end() {
+async fn pages_have_20_rows_and_the_last_one_is_partial() {
     let vendor = Vendor::start(&[]).await;
     let orders: Vec<_> = (0..45).map(|n| json!({"product": "mobile", "id": format!("{n:02}"), "timeline": [{"after_seconds": 0, "status": "PENDING"}]})).collect();
     assert_eq!(vendor.post("/_sandbox/orders/many", &json!({"orders": orders}).to_string()).await.http, 201);
@@ -114,19 +114,19 @@ async fn pages_have_twenty_rows_and_end() {
         seen.extend(rows(&answer).iter().map(|row| row["_id"].as_str().unwrap().to_owned()));
     }
     let newest: Vec<_> = (0..45).rev().map(|n| format!("{n:02}")).collect();
-    assert_eq!(seen, newest, "of one time, the last made is the newest");
+    assert_eq!(seen, newest, "of orders with one time the last created is the newest");
     assert_eq!(rows(&list(&vendor, "pageSize=100").await).len(), 45);
     let none = vendor.get("/v3/internet/list").await.json();
     let pagination = json!({"currentPage": 1, "totalPages": 0, "totalItems": 0, "hasNextPage": false});
     assert_eq!(
         (&none["data"]["topups"], &none["meta"]["pagination"]),
         (&json!([]), &pagination),
-        "the products have nothing in common"
+        "the lists are separate per product"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn windows_have_both_their_ends() {
+async fn windows_include_both_ends() {
     let vendor = five().await;
     let day = "2026-03-01T";
     for (query, expected) in [
@@ -142,11 +142,11 @@ async fn windows_have_both_their_ends() {
         assert_eq!(listed(&vendor, &query).await, expected, "{query}");
     }
     let window = list(&vendor, &format!("from={day}14:00:00Z&pageSize=2")).await.json();
-    assert_eq!(window["data"]["pagination"]["totalResults"], 3, "of the window");
+    assert_eq!(window["data"]["pagination"]["totalResults"], 3, "total within the window");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_window_of_the_time_that_an_order_shows_has_it_in() {
+async fn a_window_at_the_exact_shown_time_includes_the_order() {
     let vendor = Vendor::start(&[]).await;
     advance(Duration::from_nanos(1_234_567)).await;
     let id = vendor.send_mobile("0665983439").await;
@@ -156,7 +156,7 @@ async fn a_window_of_the_time_that_an_order_shows_has_it_in() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn queries_that_make_no_sense_are_refused() {
+async fn invalid_queries_are_rejected() {
     let vendor = five().await;
     for query in [
         "pageSize=0",
@@ -170,23 +170,23 @@ async fn queries_that_make_no_sense_are_refused() {
         "from=yesterday",
         "to=2026-03-01",
         "from=2026-03-01T12:00:00",
-        // A plus is a space here.
+        // An unescaped plus sign in a query is a space.
         "to=2026-03-01T12:00:00+01:00",
         "page=1&page=2",
     ] {
         let answer = list(&vendor, query).await;
-        assert_eq!(answer.says(), "400 ERR_VALIDATION", "{query}");
+        assert_eq!(answer.summary(), "400 ERR_VALIDATION", "{query}");
         assert!(answer.json()["requestId"].is_string());
         let internet = vendor.get(&format!("/v3/internet/list?{query}")).await;
-        assert_eq!(internet.says(), "400 ERR_VALIDATION", "{query}");
+        assert_eq!(internet.summary(), "400 ERR_VALIDATION", "{query}");
         assert!(internet.json().get("requestId").is_none());
     }
-    assert_eq!(listed(&vendor, "status=REFUNDED&pageSize=2").await, "e d", "what is not known is ignored");
+    assert_eq!(listed(&vendor, "status=REFUNDED&pageSize=2").await, "e d", "unknown parameters are ignored");
     assert_eq!(vendor.post("/v3/mobile/list", "").await.json()["statusCode"], 404);
 }
 
 #[tokio::test(start_paused = true)]
-async fn orders_that_the_vendor_does_not_show_yet_are_not_listed() {
+async fn orders_not_yet_visible_are_not_listed() {
     let vendor = Vendor::start(&["--refs-visible-after", "4s"]).await;
     let sent = vendor.send_mobile("0665983439").await;
     let later = r#"{"product":"mobile","id":"later","timeline":[{"after_seconds":6,"status":"PENDING"}]}"#;
@@ -202,17 +202,17 @@ async fn orders_that_the_vendor_does_not_show_yet_are_not_listed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lists_pass_the_gate_and_are_counted_as_calls() {
+async fn lists_need_a_key_and_are_counted_as_calls() {
     let vendor = Vendor::start(&["--keys-per-minute", "3"]).await;
     make(&vendor, "mobile", "a", "12:00:00").await;
     let without = vendor.call("GET", "/v3/mobile/list", None, "").await;
-    assert_eq!(without.says(), "401 MISSING_ACCESS_TOKEN");
+    assert_eq!(without.summary(), "401 MISSING_ACCESS_TOKEN");
     let bad = vendor.call("GET", "/v3/internet/list", Some("bad"), "").await;
-    assert_eq!(bad.says(), "401 INVALID_ACCESS_TOKEN");
+    assert_eq!(bad.summary(), "401 INVALID_ACCESS_TOKEN");
     assert_eq!(listed(&vendor, "").await, "a");
     assert_eq!(rows(&vendor.get("/v3/internet/list").await).len(), 0);
     assert_eq!(vendor.check("mobile", "a").await.http, 200);
-    assert_eq!(list(&vendor, "").await.says(), "429 RATE_LIMIT_EXCEEDED", "one limit for all");
+    assert_eq!(list(&vendor, "").await.summary(), "429 RATE_LIMIT_EXCEEDED", "lists share the key's limit");
 
     let calls = vendor.get("/_sandbox/calls?endpoint_kind=list").await.json();
     assert_eq!(calls["by_endpoint"], json!({"mobile/list": 3, "internet/list": 2}));
@@ -227,7 +227,11 @@ async fn lists_pass_the_gate_and_are_counted_as_calls() {
         assert_eq!(counted["total"], total, "{kinds}");
         let windows =
             vendor.get(&format!("/_sandbox/calls/windows?seconds=61&endpoint_kind={kinds}")).await.json();
-        assert_eq!(windows["total"], total - u64::from(kinds.contains("list")), "without the keyless call");
+        assert_eq!(
+            windows["total"],
+            total - u64::from(kinds.contains("list")),
+            "calls without a key are not counted"
+        );
     }
     for kinds in ["look", "check,", ""] {
         let wrong = vendor.get(&format!("/_sandbox/calls?endpoint_kind={kinds}")).await;
@@ -235,9 +239,9 @@ async fn lists_pass_the_gate_and_are_counted_as_calls() {
     }
     let check = vendor.get("/_sandbox/calls?endpoint_kind=check").await.json();
     assert_eq!(check["calls"][0]["rows"], json!(null));
-    assert_eq!(vendor.truth("a").await["calls"], 1, "a list is no check an order");
+    assert_eq!(vendor.truth("a").await["calls"], 1, "a list call is not counted as a check of the order");
     for _ in 0..20 {
         vendor.call("GET", "/v3/mobile/list", Some("bad"), "").await;
     }
-    assert_eq!(list(&vendor, "").await.says(), "403 IP_BLOCKED");
+    assert_eq!(list(&vendor, "").await.summary(), "403 IP_BLOCKED");
 }

@@ -1,6 +1,6 @@
-//! The sandbox over real connections, on a clock that the tests move.
-#![allow(clippy::too_many_lines, reason = "stories of tests")]
-// `cfg(test)` is always true here; it tells clippy that helpers are tests too.
+//! The sandbox over real connections, on a clock that the tests advance.
+#![allow(clippy::too_many_lines, reason = "tests are long scenarios")]
+// `cfg(test)` is always true here. It makes clippy treat helpers as tests.
 
 #[cfg(test)]
 mod by_ref;

@@ -7,7 +7,7 @@ use tokio::time::advance;
 use crate::client::Vendor;
 
 #[tokio::test(start_paused = true)]
-async fn an_order_may_have_been_sent_in_the_past() {
+async fn an_order_can_be_created_in_the_past() {
     let vendor = Vendor::start(&["--time-scale", "0.5"]).await;
     let now = vendor.get("/v3/mobile/list").await.json()["meta"]["timestamp"].clone();
     let ago = |seconds: i64| {
@@ -23,11 +23,11 @@ async fn an_order_may_have_been_sent_in_the_past() {
     };
     assert_eq!(vendor.post("/_sandbox/orders", &order("o", &ago(10))).await.http, 201);
     let check = vendor.check("internet", "o").await;
-    assert_eq!(check.says(), "200 QUEUED", "twenty seconds are ten at half the scale");
+    assert_eq!(check.summary(), "200 QUEUED", "20 s unscaled are 10 s at scale 0.5");
     assert_eq!(check.json()["data"]["created_at"], ago(10));
     assert_eq!(vendor.truth("o").await["sent_at"], ago(10));
     advance(Duration::from_secs(90)).await;
-    assert_eq!(vendor.check("internet", "o").await.says(), "200 FULFILLED");
+    assert_eq!(vendor.check("internet", "o").await.summary(), "200 FULFILLED");
     for wrong in [ago(-1_000), "1969-12-31T23:59:59Z".to_owned(), "yesterday".to_owned()] {
         let answer = vendor.post("/_sandbox/orders", &order("p", &wrong)).await;
         assert_eq!(answer.http, 400, "{wrong}: {}", answer.body);
@@ -35,7 +35,7 @@ async fn an_order_may_have_been_sent_in_the_past() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_orders_are_made_at_once_or_none() {
+async fn many_orders_are_created_in_one_call_or_none() {
     let vendor = Vendor::start(&[]).await;
     let order = |product: &str, id: Option<&str>, after: i64| {
         let mut order =
@@ -52,7 +52,7 @@ async fn many_orders_are_made_at_once_or_none() {
     let made = many(&[good.clone(), order("internet", None, 0)]).await;
     assert_eq!((made.http, &made.json()["ids"][0]), (201, &json!("a")));
     let made_up = made.json()["ids"][1].as_str().unwrap().to_owned();
-    assert_eq!(vendor.check("internet", &made_up).await.says(), "200 PENDING");
+    assert_eq!(vendor.check("internet", &made_up).await.summary(), "200 PENDING");
 
     let fresh = order("mobile", Some("b"), 0);
     for (second, http, complaint) in [
@@ -66,10 +66,10 @@ async fn many_orders_are_made_at_once_or_none() {
         let said = refused.json()["error"].as_str().unwrap().to_owned();
         assert!(said.contains(complaint), "{said}");
     }
-    assert_eq!(vendor.check("mobile", "b").await.says(), "404 NOT_FOUND", "none was made");
+    assert_eq!(vendor.check("mobile", "b").await.summary(), "404 NOT_FOUND", "no order was created");
     assert_eq!(many(&[]).await.json(), json!({"ids": []}));
 
-    // As long as orders of tests are.
+    // Of the size of a typical test order.
     let long = |n: usize| {
         let mut long = order("internet", None, 0);
         long["ref"] = json!(format!("API-+213036362608-reference-{n}"));

@@ -7,7 +7,7 @@ use crate::client::{KEY, Vendor};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The names of the members of `data`, as they stand in the text.
+/// The member names of `data`, in their textual order.
 fn members(body: &str) -> Vec<&str> {
     let known = [
         "_id",
@@ -34,7 +34,7 @@ fn members(body: &str) -> Vec<&str> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_mobile_order_runs_its_course_as_on_the_page() {
+async fn a_mobile_order_follows_the_documented_course() {
     let vendor = Vendor::start(&[]).await;
     let sent = vendor
         .post(
@@ -49,11 +49,11 @@ async fn a_mobile_order_runs_its_course_as_on_the_page() {
     let id = sent["data"]["topupId"].as_str().unwrap();
     assert!(id.len() == 24 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')), "{id}");
 
-    assert_eq!(vendor.check("mobile", id).await.says(), "200 PENDING");
+    assert_eq!(vendor.check("mobile", id).await.summary(), "200 PENDING");
     advance(Duration::from_millis(4_999)).await;
-    assert_eq!(vendor.check("mobile", id).await.says(), "200 PENDING");
+    assert_eq!(vendor.check("mobile", id).await.summary(), "200 PENDING");
     advance(Duration::from_millis(1)).await;
-    assert_eq!(vendor.check("mobile", id).await.says(), "200 HANDLING");
+    assert_eq!(vendor.check("mobile", id).await.summary(), "200 HANDLING");
     advance(10 * SECOND).await;
     let done = vendor.check("mobile", id).await;
     let page =
@@ -79,14 +79,14 @@ async fn the_documented_numbers_end_as_documented() {
     assert!(message["data"].get("suggested_offers").is_none());
 
     let offers = vendor.check("mobile", &offers).await;
-    assert_eq!(offers.says(), "200 REFUNDED");
+    assert_eq!(offers.summary(), "200 REFUNDED");
     let sample =
         r#"[{"typename":"📋 FACTURE | فاتورة","plan_code":"FACTURE_DJEZZY","amount":500},{"typename":"#;
     assert!(offers.body.contains(sample), "{}", offers.body);
     assert!(offers.body.contains(r#""validity":{"unit":"day","count":30},"amount":1000"#), "{}", offers.body);
 
     let before = vendor.check("mobile", &uncertain).await;
-    assert_eq!(before.says(), "200 UNKNOWN_ERROR");
+    assert_eq!(before.summary(), "200 UNKNOWN_ERROR");
     assert!(
         before.json()["data"]["refund_message"]
             .as_str()
@@ -94,11 +94,11 @@ async fn the_documented_numbers_end_as_documented() {
             .starts_with("هذه العملية حالتها غير معروفة")
     );
     advance(3_600 * SECOND).await;
-    assert_eq!(vendor.check("mobile", &uncertain).await.says(), "200 REFUNDED");
+    assert_eq!(vendor.check("mobile", &uncertain).await.summary(), "200 REFUNDED");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_internet_order_brings_its_card_and_a_late_one_later() {
+async fn an_internet_order_has_its_card_at_once_or_later() {
     let vendor = Vendor::start(&["--time-scale", "0.1"]).await;
     let (id, late) = (vendor.send_internet("036362608").await, vendor.send_internet("036000004").await);
     let before = ["_id", "ref", "status", "type", "number", "topup_amount", "created_at"];
@@ -128,7 +128,7 @@ async fn an_internet_order_brings_its_card_and_a_late_one_later() {
     assert!(done["data"]["num_trans"].as_str().unwrap().starts_with("AT-2"));
 
     let without = vendor.check("internet", &late).await;
-    assert_eq!((without.says().as_str(), members(&without.body)), ("200 FULFILLED", before.to_vec()));
+    assert_eq!((without.summary().as_str(), members(&without.body)), ("200 FULFILLED", before.to_vec()));
     advance(6 * SECOND).await;
     let with = vendor.check("internet", &late).await.json();
     assert_ne!(with["data"]["card_code"], card, "each order has its own card");
@@ -136,7 +136,7 @@ async fn an_internet_order_brings_its_card_and_a_late_one_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn sends_that_make_no_sense_are_refused() {
+async fn invalid_sends_are_rejected() {
     let vendor = Vendor::start(&[]).await;
     for (path, body, said) in [
         ("mobile", r#"{"plan_code":"P","MSSIDN":"0465983439"}"#, "400 ERR_PHONE"),
@@ -149,21 +149,21 @@ async fn sends_that_make_no_sense_are_refused() {
         ("internet", r#"{"type":"4G","number":"36362608","value":1}"#, "400 ERR_PHONE"),
         ("internet", r#"{"type":"4G","number":"036362608"}"#, "400 ERR_VALIDATION"),
     ] {
-        assert_eq!(vendor.post(&format!("/v3/{path}/send"), body).await.says(), said, "{body}");
+        assert_eq!(vendor.post(&format!("/v3/{path}/send"), body).await.summary(), said, "{body}");
     }
     let body = r#"{"type":"4G","number":"036362608","value":1000,"ref":"once"}"#;
     assert_eq!(vendor.post("/v3/internet/send", body).await.http, 200);
-    assert_eq!(vendor.post("/v3/internet/send", body).await.says(), "403 DUPLICATED_REF");
+    assert_eq!(vendor.post("/v3/internet/send", body).await.summary(), "403 DUPLICATED_REF");
     assert_eq!(vendor.get("/_sandbox/orders").await.json()["orders"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_there_is_not_found() {
+async fn unknown_orders_and_paths_are_not_found() {
     let vendor = Vendor::start(&[]).await;
     let id = vendor.send_mobile("0665983439").await;
-    assert_eq!(vendor.check("mobile", "6901616fe9e88196b4eb64b0").await.says(), "404 NOT_FOUND");
+    assert_eq!(vendor.check("mobile", "6901616fe9e88196b4eb64b0").await.summary(), "404 NOT_FOUND");
     let other = vendor.check("internet", &id).await;
-    assert_eq!(other.says(), "404 NOT_FOUND");
+    assert_eq!(other.summary(), "404 NOT_FOUND");
     assert!(other.json().get("requestId").is_none());
     let unrouted = json!({"message": "Cannot GET /v3/mobile/send", "error": "Not Found", "statusCode": 404});
     assert_eq!(vendor.get("/v3/mobile/send").await.json(), unrouted);
@@ -174,14 +174,14 @@ async fn what_is_not_there_is_not_found() {
 async fn keys_are_checked_revoked_and_restored() {
     let vendor = Vendor::start(&["--api-key", "one", "--api-key", "two"]).await;
     let validate = async |key| vendor.call("GET", "/v3/validate", key, "").await;
-    assert_eq!(validate(None).await.says(), "401 MISSING_ACCESS_TOKEN");
-    assert_eq!(validate(Some(KEY)).await.says(), "401 INVALID_ACCESS_TOKEN");
+    assert_eq!(validate(None).await.summary(), "401 MISSING_ACCESS_TOKEN");
+    assert_eq!(validate(Some(KEY)).await.summary(), "401 INVALID_ACCESS_TOKEN");
     let valid = validate(Some("two")).await.json();
     assert_eq!(valid["data"]["apiKey"]["type"], "SANDBOX");
     assert!(valid.get("meta").is_none());
 
     vendor.control("keys/two/revoke", "").await;
-    assert_eq!(validate(Some("two")).await.says(), "401 INVALID_ACCESS_TOKEN");
+    assert_eq!(validate(Some("two")).await.summary(), "401 INVALID_ACCESS_TOKEN");
     assert_eq!(validate(Some("one")).await.http, 200);
     vendor.control("keys/two/restore", "").await;
     assert_eq!(validate(Some("two")).await.http, 200);
@@ -191,13 +191,13 @@ async fn keys_are_checked_revoked_and_restored() {
 #[tokio::test(start_paused = true)]
 async fn twenty_bad_calls_lock_the_address_out() {
     let vendor = Vendor::start(&[]).await;
-    let bad = async || vendor.call("GET", "/v3/validate", Some("bad"), "").await.says();
+    let bad = async || vendor.call("GET", "/v3/validate", Some("bad"), "").await.summary();
     for _ in 0..20 {
         assert_eq!(bad().await, "401 INVALID_ACCESS_TOKEN");
     }
-    assert_eq!(vendor.get("/v3/validate").await.says(), "403 IP_BLOCKED");
+    assert_eq!(vendor.get("/v3/validate").await.summary(), "403 IP_BLOCKED");
     advance(899 * SECOND).await;
-    assert_eq!(vendor.get("/v3/validate").await.says(), "403 IP_BLOCKED");
+    assert_eq!(vendor.get("/v3/validate").await.summary(), "403 IP_BLOCKED");
     advance(SECOND).await;
     assert_eq!(vendor.get("/v3/validate").await.http, 200);
     for _ in 0..20 {
@@ -208,12 +208,12 @@ async fn twenty_bad_calls_lock_the_address_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_beyond_its_limit_is_told_when_to_come_back() {
+async fn a_key_beyond_its_limit_gets_429_with_retry_after() {
     let vendor = Vendor::start(&["--keys-per-minute", "2"]).await;
     let id = vendor.send_mobile("0665983439").await;
     assert_eq!(vendor.check("mobile", &id).await.http, 200);
     let refused = vendor.check("mobile", &id).await;
-    assert_eq!(refused.says(), "429 RATE_LIMIT_EXCEEDED");
+    assert_eq!(refused.summary(), "429 RATE_LIMIT_EXCEEDED");
     assert_eq!(refused.header("retry-after"), Some("60"));
     advance(60 * SECOND).await;
     assert_eq!(vendor.check("mobile", &id).await.http, 200);
