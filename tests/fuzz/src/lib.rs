@@ -1,9 +1,9 @@
-//! One function per place where something from outside is read. Whatever the input, it is read or refused by a name, and no
-//! secret of it is told. libFuzzer calls them with what it makes up, `cargo test` with what is kept in `corpus/`.
+//! Fuzz targets, one for each parser of external input. Any input must be parsed or rejected with a named error,
+//! without leaking a secret. libFuzzer runs them with generated input, `cargo test` with the inputs in `corpus/`.
 //!
-//! That a text does not show is asked by comparing: with another secret in its place, what is said must be the same.
+//! To find leaks, a target replaces the secret in its input and asserts that the output stays the same.
 
-#![allow(clippy::panic, clippy::expect_used, reason = "a property that does not hold ends the run")]
+#![allow(clippy::panic, clippy::expect_used, reason = "a violated property ends the run")]
 
 use aws_lambda_events::{
     apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse},
@@ -27,15 +27,15 @@ use std::time::Duration;
 
 mod secret;
 
-/// The order that the samples are about.
+/// The order id in the samples.
 const ID: &str = "6901616fe9e88196b4eb64b0";
 
-/// A body with HTTP 200 about a mobile order.
+/// Body of an HTTP 200 answer about a mobile order.
 pub fn vendor_mobile(body: &[u8]) {
     vendor_answer(Product::Mobile, body);
 }
 
-/// A body with HTTP 200 about an internet order, which may hold a card code.
+/// Body of an HTTP 200 answer about an internet order. It may hold a card code.
 pub fn vendor_internet(body: &[u8]) {
     vendor_answer(Product::Internet, body);
 }
@@ -43,19 +43,19 @@ pub fn vendor_internet(body: &[u8]) {
 fn vendor_answer(product: Product, body: &[u8]) {
     let key = key(product);
     let answer = vendor::read_answer(product, StatusCode::OK, None, body);
-    let decisions = answer.as_ref().map(|answer| decided(&key, answer)).unwrap_or_default();
-    // Offers are shown as they came, whatever is in them.
+    let decisions = answer.as_ref().map(|answer| decisions_for(&key, answer)).unwrap_or_default();
+    // Offers are kept byte for byte, so the input may put a `card_code` there.
     let offers =
         answer.as_ref().ok().and_then(|answer| answer.order.as_ref()?.facts.suggested_offers.as_ref());
     let shown = offers.is_some_and(|offers| offers.get().contains("\"card_code\""));
     if let Some(other) = secret::replaced(body, b"\"card_code\"").filter(|_| !shown) {
         let other = vendor::read_answer(product, StatusCode::OK, None, &other);
-        assert_eq!(said(&answer), said(&other), "a card code shows");
-        let others = other.as_ref().map(|answer| decided(&key, answer)).unwrap_or_default();
-        assert!(decisions == others, "a card code shows in an order or an event");
+        assert_eq!(logged_text(&answer), logged_text(&other), "a card code leaks into the output");
+        let others = other.as_ref().map(|answer| decisions_for(&key, answer)).unwrap_or_default();
+        assert!(decisions == others, "a card code leaks into an order or an event");
     }
     let Ok(Answer { order, .. }) = answer else { return };
-    // What is published is the very word that stands in the answer.
+    // The answer must contain an outcome verbatim (JSON escapes aside) before it is published.
     let refunded = body.windows(10).any(|text| text == b"\"REFUNDED\"") || body.contains(&b'\\');
     let shown = order.as_ref().and_then(|shown| shown.facts.status.as_ref());
     let states = |text: &str| shown.is_some_and(|status| status.as_str() == text);
@@ -64,7 +64,7 @@ fn vendor_answer(product: Product, body: &[u8]) {
             assert!(states(text) || !has(decision, outcome), "an outcome that the vendor did not state");
         }
         assert!(refunded || !has(decision, "Order Refunded"), "a refund that is not in the answer");
-        comes_back(&decision.order);
+        assert_round_trip(&decision.order);
         for event in &decision.events {
             assert!(event.detail.len() < 200 * 1024, "an event of {} bytes", event.detail.len());
             serde_json::from_str::<Value>(&event.detail).expect("an event is JSON");
@@ -72,13 +72,13 @@ fn vendor_answer(product: Product, body: &[u8]) {
     }
 }
 
-/// A body with HTTP 200 to a list, of either shape; its rows may hold card codes.
+/// Body of an HTTP 200 answer of a list, of either product. Its rows may hold card codes.
 pub fn vendor_list(body: &[u8]) {
     for product in [Product::Mobile, Product::Internet] {
         let page = Page { product, from: now(), to: now() };
         let listing = vendor::read_list(&page, StatusCode::OK, None, body);
         if let Some(other) = secret::replaced(body, b"\"card_code\"") {
-            // Offers are shown as they came, whatever is in them.
+            // Offers are kept byte for byte, so the input may put a `card_code` there.
             let offers = |listing: &Listing| {
                 let of_row = |row: &VendorOrder| {
                     row.facts.suggested_offers.as_ref().map(|offers| offers.get().to_owned())
@@ -87,18 +87,21 @@ pub fn vendor_list(body: &[u8]) {
             };
             let shown = listing.as_ref().is_ok_and(|listing| offers(listing).contains("\"card_code\""));
             let other = vendor::read_list(&page, StatusCode::OK, None, &other);
-            assert!(shown || format!("{listing:?}") == format!("{other:?}"), "a card code shows");
+            assert!(
+                shown || format!("{listing:?}") == format!("{other:?}"),
+                "a card code leaks into the output"
+            );
         }
         let Ok(listing) = listing else { continue };
         assert!(listing.total >= listing.rows.len() as u64 && listing.outside <= listing.rows.len());
         for row in &listing.rows {
-            assert!(row.facts.status.is_some(), "a row without a status says nothing");
-            assert!(row.facts.balance_amount.is_none(), "a list's balance_amount is not kept");
+            assert!(row.facts.status.is_some(), "a row without a status");
+            assert!(row.facts.balance_amount.is_none(), "balance_amount of a list row");
         }
     }
 }
 
-/// A status other than 200, in the first two bytes, a pause in the third, and a body.
+/// An answer other than HTTP 200: status in bytes 0 and 1, Retry-After in byte 2, then the body.
 pub fn vendor_refusal(input: &[u8]) {
     let [high, low, pause, body @ ..] = input else { return };
     let number = 100 + u16::from_be_bytes([*high, *low]) % 500;
@@ -111,12 +114,12 @@ pub fn vendor_refusal(input: &[u8]) {
     let answer = read(body);
     for name in ["card_code", "message", "details"] {
         if let Some(other) = secret::replaced(body, format!("\"{name}\"").as_bytes()) {
-            assert_eq!(said(&answer), said(&read(&other)), "a {name} shows");
+            assert_eq!(logged_text(&answer), logged_text(&read(&other)), "a {name} shows");
         }
     }
     match answer {
         Ok(Answer { order: Some(_), .. }) => assert!(status.is_success(), "an order with {number}"),
-        // Either the vendor's code says so, or its own envelope with 404.
+        // NOT_FOUND in the body's code, or HTTP 404 in the vendor's envelope.
         Ok(Answer { order: None, .. }) => {}
         Err(VendorError::Throttled { retry_after: kept }) => assert_eq!(kept, retry_after),
         Err(VendorError::KeyRefused { code }) => assert!(code.chars().count() <= 64),
@@ -130,7 +133,7 @@ pub fn vendor_refusal(input: &[u8]) {
     }
 }
 
-/// An event of API Gateway (HTTP API, payload 2.0).
+/// A request event of API Gateway (HTTP API, payload format 2.0).
 pub fn api_event(event: &[u8]) {
     let Ok(request) = serde_json::from_slice::<ApiGatewayV2httpRequest>(event) else { return };
     let parsed = status::parse(&request);
@@ -148,22 +151,22 @@ pub fn api_event(event: &[u8]) {
                         "{path} is not about {key}"
                     );
                 }
-                None if reference.is_some() => assert!(path.contains("/lookup"), "{path} looks nothing up"),
-                None => assert!(path.starts_with("/health"), "{path} is about nothing"),
+                None if reference.is_some() => assert!(path.contains("/lookup"), "{path} is no lookup path"),
+                None => assert!(path.starts_with("/health"), "{path} is no known path"),
             }
             assert!(reference.is_none_or(|text| (1..=200).contains(&text.as_str().chars().count())));
         }
         (Err(problem), Err(same)) => {
             let text = problem_text(&problem);
-            assert_eq!(text, problem_text(&same), "a token shows");
-            let told: Value = serde_json::from_str(&text).expect("a problem is JSON");
+            assert_eq!(text, problem_text(&same), "a token leaks into a problem");
+            let output: Value = serde_json::from_str(&text).expect("a problem is JSON");
             assert!(
                 (400..500).contains(&problem.status_code)
-                    && told.get("status") == Some(&problem.status_code.into()),
+                    && output.get("status") == Some(&problem.status_code.into()),
                 "{text}"
             );
         }
-        _ => panic!("a token decides whether a request is read"),
+        _ => panic!("the token changes whether the request is parsed"),
     }
 }
 
@@ -174,7 +177,7 @@ fn problem_text(problem: &ApiGatewayV2httpResponse) -> String {
     );
     match &problem.body {
         Some(Body::Text(text)) => text.clone(),
-        other => panic!("a problem without text: {other:?}"),
+        other => panic!("a problem without a text body: {other:?}"),
     }
 }
 
@@ -184,11 +187,11 @@ pub fn poller_input(input: &[u8]) {
     match poller::parse(&input) {
         Ok(Told { key, reference, .. }) => {
             let again = json!({"product": key.product, "id": key.id, "ref": reference});
-            let same = poller::parse(&again).expect("what was read can be read again");
+            let same = poller::parse(&again).expect("a parsed input must parse again");
             assert_eq!((same.key, same.reference, same.ref_ignored), (key, reference, None));
         }
         Err(PollerError::InvalidInput { field, why }) => {
-            // A ref costs nothing.
+            // An invalid ref is ignored, not rejected.
             assert!(["input", "product", "id"].contains(&field.as_str()), "{field}");
             assert!(why.starts_with("must be ") || why.starts_with(&field), "{field}: {why}");
         }
@@ -196,7 +199,7 @@ pub fn poller_input(input: &[u8]) {
     }
 }
 
-/// An item of the table in DynamoDB's JSON: of this version, of an older one, of a newer one, or damaged.
+/// A table item in DynamoDB's JSON: of this version, an older or newer one, or corrupt.
 pub fn stored_item(item: &[u8]) {
     let Ok(stored) = serde_json::from_slice::<serde_dynamo::Item>(item) else { return };
     let key = key(Product::Internet);
@@ -205,62 +208,59 @@ pub fn stored_item(item: &[u8]) {
     let order = match read_order(&key, stored) {
         Ok(order) => order,
         Err(error) => {
-            let told = format!("{error} {error:?}");
-            assert!(ciphertext.is_none_or(|text| text.len() < 16 || !told.contains(&text)), "{told}");
+            let output = format!("{error} {error:?}");
+            assert!(ciphertext.is_none_or(|text| text.len() < 16 || !output.contains(&text)), "{output}");
             return;
         }
     };
-    comes_back(&order);
+    assert_round_trip(&order);
     let schedule = Schedule::default();
-    let waits = !order.phase.is_final()
+    let is_due = !order.phase.is_final()
         || order.awaits_card()
         || order.awaits_late_check()
         || order.published < order.seq
         || !order.links_to_track().is_empty();
     for now in [now(), order.tracked_at, order.next_check_at.unwrap_or_else(now)] {
-        assert_eq!(schedule.due_at(&order, now).is_some(), waits, "{order:?}");
+        assert_eq!(schedule.due_at(&order, now).is_some(), is_due, "{order:?}");
         for trigger in [Trigger::Status, Trigger::Poller, Trigger::Recheck] {
-            let wants = order.wants_check(trigger, now, &schedule);
-            assert!(!wants || waits, "{trigger:?} wants to check {order:?}");
+            let would_check = order.wants_check(trigger, now, &schedule);
+            assert!(!would_check || is_due, "{trigger:?} would check {order:?}, which is never due");
         }
-        serde_json::to_string(&OrderView::of(&order, now)).expect("an order can be shown");
+        serde_json::to_string(&OrderView::of(&order, now)).expect("an order must serialise");
         let troubles = [Trouble::Unreadable, Trouble::Rejected, Trouble::Vanished, Trouble::StoreRefuses];
-        let shown_nothing =
+        let no_answer =
             [Observation::NotFound, Observation::NotListed, Observation::Nothing, Observation::NotAsked];
-        for observation in shown_nothing.into_iter().chain(troubles.map(Observation::Trouble)) {
+        for observation in no_answer.into_iter().chain(troubles.map(Observation::Trouble)) {
             let Some(decision) =
                 decide(&order, &CheckResult { asked_at: now, observation }, now, Jitter::NONE, &schedule)
             else {
                 continue;
             };
             assert!(!has(&decision, "Order Refunded") && !has(&decision, "Order Fulfilled"), "{decision:?}");
-            assert_eq!(
-                decision.order.facts, order.facts,
-                "a check that showed nothing changed what is known"
-            );
-            comes_back(&decision.order);
+            assert_eq!(decision.order.facts, order.facts, "a check without an answer changed the facts");
+            assert_round_trip(&decision.order);
         }
     }
 }
 
 fn key(product: Product) -> OrderKey {
-    OrderKey { product, id: ID.parse().expect("the id of the samples") }
+    OrderKey { product, id: ID.parse().expect("a valid id") }
 }
 
 fn now() -> Timestamp {
-    Timestamp::from_second(1_761_698_160).expect("a time")
+    Timestamp::from_second(1_761_698_160).expect("a valid time")
 }
 
-/// Everything that is logged or printed of an answer.
-fn said(answer: &Result<Answer, VendorError>) -> String {
+/// Everything that can be logged about an answer.
+fn logged_text(answer: &Result<Answer, VendorError>) -> String {
     match answer {
         Ok(answer) => format!("{answer:?}"),
         Err(error) => format!("{error} {error:?} {}", error.name()),
     }
 }
 
-/// What follows from the answer for an order that is new, parked in each way, or final.
-fn decided(key: &OrderKey, answer: &Answer) -> Vec<Decision> {
+/// The decisions for a new order, an order parked in each way, and a final order.
+fn decisions_for(key: &OrderKey, answer: &Answer) -> Vec<Decision> {
     let schedule = Schedule::default();
     let now = now();
     let seal = |code: &str| SealedCard { ciphertext: b"sealed".to_vec(), masked: SealedCard::mask(code) };
@@ -274,11 +274,11 @@ fn decided(key: &OrderKey, answer: &Answer) -> Vec<Decision> {
     };
     let check = |order: &Order, observation: Observation, now: Timestamp| {
         decide(order, &CheckResult { asked_at: now, observation }, now, Jitter::NONE, &schedule)
-            .expect("nobody has checked since")
+            .expect("a decision")
     };
     let (order, _) = Order::track(key.clone(), None, TrackedBy::Put, now, &schedule);
-    let later = now.checked_add(Duration::from_secs(600)).expect("a time");
-    let last = later.checked_add(Duration::from_secs(600)).expect("a time");
+    let later = now.checked_add(Duration::from_secs(600)).expect("a valid time");
+    let last = later.checked_add(Duration::from_secs(600)).expect("a valid time");
     let before = ["HANDLING", "QUEUED", "UNKNOWN_ERROR", "FULFILLED", "REFUNDED"].map(|text| {
         let facts = Facts { status: Some(text.to_owned().into()), ..Facts::default() };
         check(
@@ -300,8 +300,8 @@ fn has(decision: &Decision, detail_type: &str) -> bool {
     decision.events.iter().any(|event| event.detail_type == detail_type)
 }
 
-/// What is written can be read, and says the same.
-fn comes_back(order: &Order) {
-    let item = write_order(order).expect("an order can be written");
-    assert_eq!(&read_order(&order.key, item).expect("what was written can be read"), order);
+/// Asserts that a written order reads back unchanged.
+fn assert_round_trip(order: &Order) {
+    let item = write_order(order).expect("an order must be writable");
+    assert_eq!(&read_order(&order.key, item).expect("a written order must be readable"), order);
 }

@@ -1,7 +1,7 @@
-//! Finds a secret in JSON that may be damaged, and puts another in its place.
+//! Replaces a secret in JSON that may be malformed.
 
-/// `text` with another value for `name`, as long and with the same last two characters (a mask shows those). `None` if there is
-/// no such text, or if it is short: then a mask hides all of it, or it may stand for something else.
+/// Replaces the value of `name`, keeping its length and its last two characters, which a mask shows. `None` if `name`
+/// has no string value or one shorter than 8 bytes, which a mask hides entirely.
 pub(crate) fn replaced(text: &[u8], name: &[u8]) -> Option<Vec<u8>> {
     let start = text.windows(name.len()).position(|window| window == name)? + name.len();
     let rest = text.get(start..)?;

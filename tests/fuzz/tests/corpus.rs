@@ -1,14 +1,11 @@
-//! Replays what is kept in `corpus/`: the samples of `events/`, and what the fuzzer has found worth keeping.
+//! Runs the fuzz targets on the inputs in `corpus/`: samples of `events/`, and inputs that the fuzzer found.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test outside of a function marked as one")]
-#![allow(
-    clippy::explicit_write,
-    reason = "`println!` of a test that passes is not shown, and the count is to be seen"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+#![allow(clippy::explicit_write, reason = "the test harness hides the `println!` output of tests that pass")]
 
 use std::{fs, io::Write, path::Path};
 
-/// Runs the target on each input of its directory; says how many there were.
+/// Runs the target on each input in its directory and prints their number.
 fn replay(target: &str, run: fn(&[u8])) {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
     let mut inputs: Vec<_> = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -17,7 +14,7 @@ fn replay(target: &str, run: fn(&[u8])) {
     for input in &inputs {
         let bytes = fs::read(input).unwrap();
         std::panic::catch_unwind(|| run(&bytes))
-            .unwrap_or_else(|_| panic!("{} breaks {target}", input.display()));
+            .unwrap_or_else(|_| panic!("{target} fails on {}", input.display()));
     }
     writeln!(std::io::stdout(), "{target}: {} inputs", inputs.len()).unwrap();
 }
