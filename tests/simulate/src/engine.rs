@@ -1,5 +1,5 @@
-//! One run: orders are sent, tick, and end, in the order of time. The retry schedules, the rules of `decide`, the rate limiter and the planner
-//! are the production ones; only what lies between them (Lambda, Step Functions, DynamoDB, the vendor) is made up here.
+//! One simulation run. Events (send, tick, answer) are processed in order of time. Retry schedules, `decide`, rate
+//! limiter and planner are the production code; Lambda, Step Functions, DynamoDB and the vendor are modelled.
 
 use std::{
     cmp::Reverse,
@@ -20,23 +20,23 @@ use shared::{
     rate_limiter::{Budget, Class, Denied, Move, Step, Take, Usage, next_step, still_under_way},
 };
 
-/// A way to check orders.
+/// A polling policy.
 #[derive(Clone, Debug)]
 pub(crate) struct Policy {
-    /// Retry schedules.
+    /// The retry schedules.
     pub(crate) schedule: Schedule,
-    /// Whether lists are used.
+    /// Whether list checks are used.
     pub(crate) list_checks: bool,
-    /// Whether it asks at once and waits then, as the vendor's samples do.
+    /// Whether the first check is made at once, as in the vendor's samples.
     pub(crate) at_once: bool,
 }
 
-/// How times lie within a documented range.
+/// Distribution of durations within a documented range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Shape {
-    /// Evenly on a logarithmic scale: most orders are quick.
+    /// Log-uniform: most orders are fast.
     LogUniform,
-    /// Evenly.
+    /// Uniform.
     Uniform,
 }
 
@@ -49,28 +49,28 @@ impl Shape {
     }
 }
 
-/// Everything that is assumed, by name.
+/// The parameters of the model.
 #[derive(Clone, Debug)]
 pub(crate) struct Assumptions {
-    /// Orders sent in a minute, evenly with a jitter of half the gap.
+    /// Orders sent per minute, evenly spaced with a jitter of half the gap.
     pub(crate) orders_per_minute: f64,
-    /// For so long, after a minute that does not count.
+    /// Minutes measured, after a warm-up of one minute.
     pub(crate) minutes: f64,
-    /// The part of orders that are mobile; the rest is internet.
+    /// Share of mobile orders, 0 to 1; the rest is internet.
     pub(crate) mobile_share: f64,
-    /// How times lie within the documented ranges.
+    /// Distribution of durations within the documented ranges.
     pub(crate) shape: Shape,
-    /// Multiplies the documented times.
+    /// Factor for the documented durations.
     pub(crate) times: f64,
-    /// From a send to its order being tracked: up to so many milliseconds.
+    /// Maximum time from a send to tracking, in ms.
     pub(crate) tracked_within_ms: u64,
-    /// From the end of a wait to the tick's first question.
+    /// Time from the end of a wait to the tick's first call, in ms.
     pub(crate) hop_ms: i64,
-    /// From a question to the vendor to the commit of its answer.
+    /// Time from a vendor call to the commit of its answer, in ms.
     pub(crate) answer_ms: i64,
-    /// Orders a minute on the same account that nobody tracks, of each product.
+    /// Untracked orders per minute on the same account, for each product.
     pub(crate) others_per_minute: f64,
-    /// The seed.
+    /// Seed of the random generator.
     pub(crate) seed: u64,
 }
 
@@ -91,37 +91,37 @@ impl Default for Assumptions {
     }
 }
 
-/// How often everything that costs was done.
+/// Number of operations with a cost, within the measured time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub(crate) struct Counts {
-    /// Orders that were sent while it counted.
+    /// Orders sent.
     pub(crate) orders: f64,
-    /// Questions about one order.
+    /// Status checks.
     pub(crate) checks: f64,
-    /// Pages of lists.
+    /// List checks.
     pub(crate) lists: f64,
     /// Invocations of the poller.
     pub(crate) ticks: f64,
-    /// Seconds from an execution's start to its end.
+    /// Total duration of the executions, in seconds.
     pub(crate) flight_seconds: f64,
-    /// Reads of the key's admission before a call is planned.
+    /// Reads of the permits item before a call is planned.
     pub(crate) admission_reads: f64,
-    /// Questions to the due index about who is in flight.
+    /// Queries of the due index for orders in flight.
     pub(crate) index_queries: f64,
-    /// Orders read to plan over.
+    /// Orders loaded for planning.
     pub(crate) planned_over: f64,
-    /// Claims, also those given back.
+    /// Claims, including reverted ones.
     pub(crate) claims: f64,
-    /// Calls admitted.
+    /// Permits acquired.
     pub(crate) admissions: f64,
     /// Commits without an event.
     pub(crate) commits: f64,
-    /// Commits with one.
+    /// Commits with an event.
     pub(crate) outcomes: f64,
 }
 
 impl Counts {
-    /// The same for one order, on average.
+    /// The mean per order.
     pub(crate) fn per_order(self) -> Self {
         let each = |count: f64| count / self.orders.max(1.0);
         Self {
@@ -141,16 +141,16 @@ impl Counts {
     }
 }
 
-/// What came of a run.
+/// Result of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
-    /// Seconds from the vendor's outcome to the commit, ascending.
+    /// Seconds from the vendor's outcome to its commit, ascending.
     pub(crate) delays: Vec<f64>,
-    /// Orders that nobody noticed the end of.
+    /// Orders whose outcome was never noticed.
     pub(crate) unnoticed: usize,
-    /// What was done.
+    /// Operations.
     pub(crate) counts: Counts,
-    /// The most calls in any 60 s.
+    /// The maximum number of calls in any 60 s.
     pub(crate) fullest_minute: usize,
 }
 
@@ -160,19 +160,19 @@ impl Outcome {
         (self.counts.checks + self.counts.lists) / self.counts.orders
     }
 
-    /// The mean delay in seconds.
+    /// Mean delay in seconds.
     pub(crate) fn mean(&self) -> f64 {
         self.delays.iter().sum::<f64>() / self.delays.len().max(1) as f64
     }
 
-    /// The delay that 95 % do not exceed.
+    /// 95th percentile of the delay in seconds.
     pub(crate) fn p95(&self) -> f64 {
         self.delays.get(self.delays.len() * 95 / 100).copied().unwrap_or_default()
     }
 }
 
 const START: i64 = 1_780_000_000_000;
-/// What happens before counts for nothing: the pool fills.
+/// Warm-up time, not measured.
 const WARM_UP_MS: i64 = 60_000;
 
 struct Sim {
@@ -208,7 +208,7 @@ struct Engine<'a> {
     end: i64,
 }
 
-/// Runs `policy` with so many calls a minute; `None`: each order is polled by itself, whatever the key allows.
+/// Runs `policy` with a call budget. `None`: each order is polled by status checks without a rate limit.
 pub(crate) fn run(policy: &Policy, budget: Option<Budget>, assumed: &Assumptions) -> Outcome {
     let mut engine = Engine {
         policy,
@@ -228,7 +228,7 @@ pub(crate) fn run(policy: &Policy, budget: Option<Budget>, assumed: &Assumptions
         end: START + WARM_UP_MS + (assumed.minutes * 60_000.0) as i64,
     };
     engine.send_all();
-    engine.go();
+    engine.run_events();
     engine.outcome()
 }
 
@@ -279,8 +279,8 @@ impl Engine<'_> {
         self.queue.push(Reverse((ms, self.next_event)));
     }
 
-    fn go(&mut self) {
-        // Orders that nobody would ever notice end the run too.
+    fn run_events(&mut self) {
+        // Upper bound of the run, for orders that are never noticed.
         let last = self.end + 3 * 24 * 3_600_000;
         while let Some(Reverse((now, number))) = self.queue.pop() {
             if now > last {
@@ -303,7 +303,7 @@ impl Engine<'_> {
         }
     }
 
-    /// One invocation of the poller, or the recheck's check one parked order.
+    /// One invocation of the poller, or one check of a parked order by the recheck.
     fn tick(&mut self, index: usize, now: i64) {
         let Some(sim) = self.orders.get(index) else { return };
         let trigger = match sim.order.phase {
@@ -318,7 +318,7 @@ impl Engine<'_> {
             return self.wait(index, None, now);
         }
         let Some(budget) = self.budget else {
-            return self.ask(Call::Single(sim.order.key.clone()), Some(index), now);
+            return self.call_vendor(Call::Single(sim.order.key.clone()), Some(index), now);
         };
         self.counts.admission_reads += counting;
         let class = Class::from(trigger);
@@ -330,8 +330,8 @@ impl Engine<'_> {
         let own = Call::Single(sim.order.key.clone());
         let busy =
             self.policy.list_checks && trigger == Trigger::Poller && budget.is_busy(&self.usage, at(now));
-        let call = if busy { self.best(now) } else { Some(own) };
-        let Some(call) = call else { return self.wait_as_asked(index, now) };
+        let call = if busy { self.plan_call(now) } else { Some(own) };
+        let Some(call) = call else { return self.wait_after_covered(index, now) };
         self.take(class, &take);
         self.counts.admissions += counting;
         if let Call::Page(page) = &call {
@@ -339,11 +339,11 @@ impl Engine<'_> {
             pages.push(UnderWay { page: *page, at: at(now) });
             self.usage.pages = pages;
         }
-        self.ask(call, Some(index), now);
+        self.call_vendor(call, Some(index), now);
     }
 
-    /// Everything was just asked for: the order's poller comes back when the retry schedule says so.
-    fn wait_as_asked(&mut self, index: usize, now: i64) {
+    /// List checks in progress cover all orders: the poller waits for its next scheduled check.
+    fn wait_after_covered(&mut self, index: usize, now: i64) {
         let waiting =
             self.orders.get(index).map(|sim| Order { asked_at: Some(at(now)), ..sim.order.clone() });
         if let Some(order) = waiting {
@@ -351,8 +351,8 @@ impl Engine<'_> {
         }
     }
 
-    /// What the production planner says of everybody in flight.
-    fn best(&mut self, now: i64) -> Option<Call> {
+    /// The production planner's choice among all orders in flight.
+    fn plan_call(&mut self, now: i64) -> Option<Call> {
         let counting = self.is_counting(now);
         self.counts.index_queries += counting;
         self.counts.planned_over += counting * self.in_flight.len() as f64;
@@ -382,7 +382,7 @@ impl Engine<'_> {
         }
     }
 
-    fn ask(&mut self, call: Call, ticking: Option<usize>, now: i64) {
+    fn call_vendor(&mut self, call: Call, ticking: Option<usize>, now: i64) {
         let counting = self.is_counting(now);
         match &call {
             Call::Single(key) => {
@@ -402,14 +402,14 @@ impl Engine<'_> {
         match call {
             Call::Single(key) => {
                 if let Some(index) = self.by_key.get(key).copied() {
-                    self.see(index, Place::Check, asked, now);
+                    self.commit_check(index, Place::Check, asked, now);
                 }
             }
-            Call::Page(page) => self.see_page(page, asked, now),
+            Call::Page(page) => self.commit_page(page, asked, now),
         }
     }
 
-    fn see_page(&mut self, page: &Page, asked: i64, now: i64) {
+    fn commit_page(&mut self, page: &Page, asked: i64, now: i64) {
         let window = page.from.as_millisecond()..=page.to.as_millisecond();
         let first = self.orders.partition_point(|sim| sim.created < *window.start());
         let rows: Vec<usize> = (first..self.orders.len())
@@ -425,18 +425,18 @@ impl Engine<'_> {
         if let Some(known) = self.rows_per_second.get_mut(place(page.product)) {
             *known = (total as f64 / page.seconds()).max(*known * 0.7);
         }
-        // The newest first; others lie between them.
+        // The page has the newest rows first, mixed with untracked orders.
         let share = (MAX_ROWS as usize).min(total) as f64 / total.max(1) as f64;
         let shown = (rows.len() as f64 * share) as usize;
         for index in rows.into_iter().rev().take(shown) {
             if self.in_flight.contains(&index) {
-                self.see(index, Place::List, asked, now);
+                self.commit_check(index, Place::List, asked, now);
             }
         }
     }
 
-    /// Shows the tracker an order, as it was when it was asked about.
-    fn see(&mut self, index: usize, place: Place, asked: i64, now: i64) {
+    /// Commits the order's state at the time of the vendor call.
+    fn commit_check(&mut self, index: usize, place: Place, asked: i64, now: i64) {
         let counting = self.is_counting(now);
         let Some(sim) = self.orders.get_mut(index) else { return };
         let status = match asked {
@@ -471,7 +471,7 @@ impl Engine<'_> {
         }
     }
 
-    /// When the poller, or the recheck, comes back.
+    /// Schedules the next tick of the poller or the recheck.
     fn wait_as(&mut self, index: usize, order: &Order, not_before: Option<Timestamp>, now: i64) {
         let jitter = Duration::from_millis(self.rng.u64(..=1000));
         let schedule = &self.policy.schedule;
@@ -479,7 +479,7 @@ impl Engine<'_> {
             return self.done(index, now);
         }
         let next = match order.next_check(at(now), schedule) {
-            // The recheck comes every minute.
+            // The recheck runs once a minute.
             Some(next) => next.as_millisecond().max(now) / 60_000 * 60_000 + 60_000,
             None => {
                 let tick = next_tick(schedule, order, not_before.map(|until| (until, jitter)), at(now));
@@ -489,7 +489,7 @@ impl Engine<'_> {
                 now + tick.wait_seconds as i64 * 1000
             }
         };
-        // A retry schedule that nobody can follow any more parks the order.
+        // An order past its poll deadline is parked without a call.
         let passed = CheckResult { asked_at: at(now), observation: Observation::NotAsked };
         let parked = decide(order, &passed, at(now), Jitter::NONE, schedule).map(|decision| decision.order);
         if let (Some(parked), Some(sim)) = (parked, self.orders.get_mut(index))

@@ -1,4 +1,5 @@
-//! Calls and delay of ways to check orders, as JSON: one object per run. `make simulate` makes tables, dollars and pictures of it.
+//! Simulates polling policies and writes vendor calls and delays as JSON, one object per run. `make simulate` makes
+//! tables, costs and plots of it.
 
 mod engine;
 mod parked;
@@ -14,31 +15,31 @@ use shared::{
     rate_limiter::Budget,
 };
 
-/// Runs every scenario and writes JSON to stdout. Everything that is assumed is a parameter.
+/// Runs all scenarios and writes JSON to stdout. All assumptions are parameters.
 #[derive(Parser, Debug)]
 struct Arguments {
-    /// Where chance begins: the same seed, the same figures
+    /// Seed of the random generator; a seed reproduces its figures
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How times lie within the documented ranges
+    /// Distribution of durations within the documented ranges
     #[arg(long, value_enum, default_value_t = Shape::LogUniform)]
     shape: Shape,
-    /// The part of orders that are mobile
+    /// Share of mobile orders, 0 to 1
     #[arg(long, default_value_t = 0.6)]
     mobile_share: f64,
-    /// From a send to its order being tracked, at most, in milliseconds
+    /// Maximum time from a send to tracking, in milliseconds
     #[arg(long, default_value_t = 400)]
     tracked_within_ms: u64,
-    /// From the end of a wait to a tick's first question, in milliseconds
+    /// Time from the end of a wait to a tick's first call, in milliseconds
     #[arg(long, default_value_t = 60)]
     hop_ms: i64,
-    /// From a question to the vendor to the commit of its answer, in milliseconds
+    /// Time from a vendor call to the commit of its answer, in milliseconds
     #[arg(long, default_value_t = 150)]
     answer_ms: i64,
-    /// Orders a minute of each product on the same account that nobody tracks
+    /// Untracked orders per minute and product on the same account
     #[arg(long, default_value_t = 0.0)]
     others_per_minute: f64,
-    /// Only list checks on one production key
+    /// Run only list checks on one production key
     #[arg(long)]
     gates: bool,
 }
@@ -48,7 +49,7 @@ struct Figures<'a> {
     table: &'a str,
     name: String,
     orders_per_minute: f64,
-    /// Calls a minute for checks; nothing: as many as it takes.
+    /// Calls per minute left for checks; `None`: unlimited.
     left: Option<u32>,
     list_checks: bool,
     calls: f64,
@@ -58,7 +59,7 @@ struct Figures<'a> {
     p95: f64,
     unnoticed: usize,
     fullest_minute: usize,
-    /// What was done for each order, on average.
+    /// Mean operations per order.
     per_order: engine::Counts,
 }
 
@@ -77,14 +78,14 @@ impl Arguments {
     }
 }
 
-/// The runs so far.
+/// The figures of all runs so far.
 #[derive(Default)]
 struct Runs<'a>(Vec<Figures<'a>>);
 
 impl<'a> Runs<'a> {
-    fn keep(&mut self, table: &'a str, name: &str, way: &Way, out: &Outcome) {
-        let rate = way.assumed.orders_per_minute;
-        // If standard error is closed, nothing is lost.
+    fn push(&mut self, table: &'a str, name: &str, scenario: &Scenario, out: &Outcome) {
+        let rate = scenario.assumed.orders_per_minute;
+        // A closed standard error is ignored.
         let _ = writeln!(
             stderr(),
             "{table}: {name}, {rate} orders a minute: {:.2} calls, {:.2} s",
@@ -95,8 +96,8 @@ impl<'a> Runs<'a> {
             table,
             name: name.to_owned(),
             orders_per_minute: rate,
-            left: way.left,
-            list_checks: way.list_checks,
+            left: scenario.left,
+            list_checks: scenario.list_checks,
             calls: out.calls(),
             checks: out.counts.checks / out.counts.orders,
             lists: out.counts.lists / out.counts.orders,
@@ -109,16 +110,16 @@ impl<'a> Runs<'a> {
     }
 }
 
-/// What a run is about.
-struct Way {
+/// The parameters of a run.
+struct Scenario {
     assumed: Assumptions,
-    /// Calls a minute for checks.
+    /// Calls per minute left for checks.
     left: Option<u32>,
     list_checks: bool,
 }
 
-impl Way {
-    /// Runs it with the default schedule.
+impl Scenario {
+    /// Runs the scenario with the default schedule.
     fn run(&self) -> Result<Outcome, shared::rate_limiter::InvalidBudget> {
         let policy = Policy { schedule: Schedule::default(), list_checks: self.list_checks, at_once: false };
         Ok(run(&policy, self.left.map(budget).transpose()?, &self.assumed))
@@ -131,12 +132,12 @@ fn main() -> Done {
     let arguments = Arguments::parse();
     let mut runs = Runs::default();
     if !arguments.gates {
-        of_ladders(&arguments, &mut runs)?;
+        simulate_schedules(&arguments, &mut runs)?;
     }
-    of_one_key(&arguments, &mut runs)?;
+    simulate_key(&arguments, &mut runs)?;
     if !arguments.gates {
-        of_speeds(&arguments, &mut runs)?;
-        of_growth(&arguments, &mut runs)?;
+        simulate_speeds(&arguments, &mut runs)?;
+        simulate_growth(&arguments, &mut runs)?;
     }
     let parked = parked::compare(arguments.seed);
     let report = json!({"assumptions": format!("{arguments:?}"), "runs": runs.0, "parked": parked});
@@ -144,8 +145,8 @@ fn main() -> Done {
     Ok(())
 }
 
-/// The retry schedules by themselves: nothing takes time but waiting, and there are calls enough.
-fn of_ladders(arguments: &Arguments, runs: &mut Runs<'_>) -> Done {
+/// The retry schedules alone: no latencies and unlimited calls.
+fn simulate_schedules(arguments: &Arguments, runs: &mut Runs<'_>) -> Done {
     for (name, schedule, at_once) in retry_schedules()? {
         let assumed = Assumptions {
             minutes: 400.0,
@@ -155,27 +156,27 @@ fn of_ladders(arguments: &Arguments, runs: &mut Runs<'_>) -> Done {
             ..arguments.assumed()
         };
         let out = run(&Policy { schedule, list_checks: false, at_once }, None, &assumed);
-        runs.keep("retry_schedules", name, &Way { assumed, left: None, list_checks: false }, &out);
+        runs.push("retry_schedules", name, &Scenario { assumed, left: None, list_checks: false }, &out);
     }
     Ok(())
 }
 
-/// One production key, 120 calls a minute, sends and checks together.
-fn of_one_key(arguments: &Arguments, runs: &mut Runs<'_>) -> Done {
+/// One production key with 120 calls a minute for sends and checks.
+fn simulate_key(arguments: &Arguments, runs: &mut Runs<'_>) -> Done {
     for (rate, left) in
         [(24.0, 96), (29.0, 91), (60.0, 60), (95.0, 25), (100.0, 20), (105.0, 15), (108.0, 12), (1000.0, 120)]
     {
         for list_checks in [false, true] {
-            // Single checks have long broken down by then, and only cost time.
+            // Above 60 orders a minute, status checks alone cannot push up; these runs would only take time.
             if list_checks || rate <= 60.0 && !arguments.gates {
                 let minutes = if rate < 500.0 { 30.0 } else { 10.0 };
                 let assumed = Assumptions { orders_per_minute: rate, minutes, ..arguments.assumed() };
-                let way = Way { assumed, left: Some(left), list_checks };
-                runs.keep(
+                let scenario = Scenario { assumed, left: Some(left), list_checks };
+                runs.push(
                     "key",
                     if list_checks { "list checks" } else { "single checks" },
-                    &way,
-                    &way.run()?,
+                    &scenario,
+                    &scenario.run()?,
                 );
             }
         }
@@ -183,34 +184,34 @@ fn of_one_key(arguments: &Arguments, runs: &mut Runs<'_>) -> Done {
     Ok(())
 }
 
-/// The vendor at another speed than documented.
-fn of_speeds(arguments: &Arguments, runs: &mut Runs<'_>) -> Done {
+/// A vendor faster or slower than documented.
+fn simulate_speeds(arguments: &Arguments, runs: &mut Runs<'_>) -> Done {
     for (rate, left, minutes) in [(100.0, 20, 30.0), (1000.0, 120, 5.0)] {
         for times in [0.4, 1.0, 2.0] {
             let assumed = Assumptions { orders_per_minute: rate, minutes, times, ..arguments.assumed() };
-            let way = Way { assumed, left: Some(left), list_checks: true };
-            runs.keep("speed", &format!("times x {times}"), &way, &way.run()?);
+            let scenario = Scenario { assumed, left: Some(left), list_checks: true };
+            runs.push("speed", &format!("times x {times}"), &scenario, &scenario.run()?);
         }
     }
     Ok(())
 }
 
-/// Growth: a fifth of a call for each order.
-fn of_growth(arguments: &Arguments, runs: &mut Runs<'_>) -> Done {
+/// Growing load with 0.2 calls per order.
+fn simulate_growth(arguments: &Arguments, runs: &mut Runs<'_>) -> Done {
     for (rate, minutes) in [(10.0, 120.0), (100.0, 30.0), (1000.0, 10.0), (10_000.0, 3.0)] {
         let assumed = Assumptions { orders_per_minute: rate, minutes, ..arguments.assumed() };
-        let way = Way { assumed, left: Some((rate / 5.0) as u32), list_checks: true };
-        runs.keep("growth", "list checks", &way, &way.run()?);
+        let scenario = Scenario { assumed, left: Some((rate / 5.0) as u32), list_checks: true };
+        runs.push("growth", "list checks", &scenario, &scenario.run()?);
     }
     Ok(())
 }
 
-/// Few calls come one by one, each as soon as it may; of many, a burst is worth its price.
+/// Below 60 calls a minute a burst would delay later calls, so it is 1.
 fn budget(left: u32) -> Result<Budget, shared::rate_limiter::InvalidBudget> {
     Budget::new(left, if left < 60 { 1 } else { 5 })
 }
 
-/// The vendor's samples, which ask at once, and ours.
+/// The vendor's two samples, which check at once, and two schedules of ours.
 fn retry_schedules() -> Result<[(&'static str, Schedule, bool); 4], InvalidRetrySchedule> {
     let with = |text: &str| -> Result<Schedule, InvalidRetrySchedule> {
         let retry_schedule: RetrySchedule = text.parse()?;

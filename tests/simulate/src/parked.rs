@@ -1,4 +1,4 @@
-//! How soon a queued card is noticed: by the retry schedule of single checks, and by the hourly checks that pages make free.
+//! Delay until a queued order's outcome is noticed: by the retry schedule of status checks, and by hourly list checks.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use fastrand::Rng;
 use serde::Serialize;
 use shared::order::Schedule;
 
-/// Hours from delivery to notice.
+/// Delay from delivery to the check that notices it, in hours.
 #[derive(Serialize)]
 pub(crate) struct Delay {
     name: &'static str,
@@ -18,12 +18,12 @@ pub(crate) struct Delay {
 const ORDERS: usize = 100_000;
 const HOUR: f64 = 3600.0;
 
-/// Queued orders are delivered between 12 and 48 hours after they were queued (page "Status Tracking & Polling"); evenly, which is our
-/// assumption. A check's own time is not counted.
+/// Queued orders are delivered 12 to 48 h after they were queued (vendor page "Status Tracking & Polling"). A uniform
+/// distribution is our assumption. The duration of a check is not counted.
 pub(crate) fn compare(seed: u64) -> [Delay; 2] {
     let retry_schedule = Schedule::default().recheck_queued;
     let by_schedule = |rng: &mut Rng, attempt: u32| jittered(rng, retry_schedule.wait(attempt));
-    // A page over a window of creation times: everybody in it is checked an hour after the last time.
+    // A list check covers all orders of its window, so each is checked hourly.
     let hourly = |_: &mut Rng, _: u32| HOUR;
     [delay("24 h, then every 12 h", seed, by_schedule), delay("hourly, where a page shows ten", seed, hourly)]
 }
