@@ -1,6 +1,6 @@
-//! Instructions, counted by valgrind: nearly the same each time, whatever else the machine does.
+//! Instructions counted by valgrind: nearly constant, independent of other load.
 //!
-//! What a part costs is the difference of two runs: one that ends after it, and one that ends before.
+//! A part's count is the difference of two runs: one that ends after it and one that ends before.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -12,33 +12,34 @@ use crate::{
     subject::{Call, Subject},
 };
 
-/// A warm call is the mean of so many.
+/// Calls per warm count, which is their mean.
 const WARM_CALLS: u32 = 10;
-/// A run is tried so often: under valgrind all takes many times as long, and a timeout of the program's own may strike.
+/// Tries per run: programs slow down many times under valgrind and may hit their own timeouts.
 const MAX_TRIES: usize = 4;
-/// Counts of one subject, in instructions.
+
+/// The instruction counts of one subject.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Counts {
-    /// From its start until it asks for its first event.
+    /// From process start to the first request for an event.
     pub init: f64,
-    /// Per kind of call.
+    /// Counts by kind of call.
     pub calls: BTreeMap<String, CallCounts>,
 }
 
-/// Counts of one kind of call, in instructions.
+/// The instruction counts of one kind of call.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CallCounts {
-    /// As the first call of a new process.
+    /// As the first call of a process.
     pub first: f64,
-    /// As a later one.
+    /// As a later call.
     pub warm: f64,
 }
 
-/// Counts one subject; each count is the median of so many `runs`, since random seeds of hash maps and moments of arrival move it
-/// by a percent or so.
+/// Counts one subject. Each count is the median of `runs`: random seeds of hash maps and arrival times change a count
+/// by about 1 %.
 ///
 /// # Errors
-/// If it fails under valgrind.
+/// If the subject fails under valgrind.
 pub async fn count(
     subject: &Subject,
     environment: &BTreeMap<String, String>,
@@ -69,7 +70,7 @@ pub async fn count(
     Ok(Counts { init, calls })
 }
 
-/// All instructions of a process that answers these calls and is ended.
+/// The total of a process that answers `calls` and is stopped.
 async fn run(
     subject: &Subject,
     environment: &BTreeMap<String, String>,

@@ -1,6 +1,5 @@
-//! Measures Lambda functions from outside: each is started as Lambda starts it, under a Runtime API of our own, with stand-ins
-//! behind TLS for what it talks to. Only what is counted for the process itself is compared: its CPU clock, its memory, its
-//! instructions.
+//! Measures Lambda functions from outside. Each runs as a process under a Runtime API of the bench, with stand-ins for
+//! AWS and the vendor behind TLS. The figures are per process: CPU time, memory, instructions.
 
 pub mod instructions;
 pub mod process;

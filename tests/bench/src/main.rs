@@ -1,4 +1,4 @@
-//! `bench time` and `bench count`: both write their figures as JSON to standard output, and say on standard error how far they are.
+//! `bench time` and `bench count` write figures as JSON to stdout and progress to stderr.
 
 use std::{
     collections::BTreeMap,
@@ -22,10 +22,10 @@ use serde_json::json;
 /// Measures Lambda functions from outside, under a Runtime API and with stand-ins behind TLS.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// JSON list of what is measured.
+    /// JSON list of the subjects.
     #[arg(long)]
     subjects: PathBuf,
-    /// Where logs and certificates are put.
+    /// Folder for logs and certificates.
     #[arg(long)]
     folder: PathBuf,
     #[command(subcommand)]
@@ -34,24 +34,24 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Time, CPU and memory.
+    /// Measure time, CPU and memory.
     Time {
-        /// How often each subject is started anew.
+        /// Processes per subject.
         #[arg(long, default_value_t = 9)]
         rounds: usize,
-        /// Warm calls of each kind in a round.
+        /// Warm calls of each kind per round.
         #[arg(long, default_value_t = 100)]
         calls: usize,
     },
-    /// Instructions, by valgrind.
+    /// Count instructions with valgrind.
     Count {
-        /// The median of so many.
+        /// Runs per count; the median is reported.
         #[arg(long, default_value_t = 3)]
         runs: usize,
     },
 }
 
-/// The status if a measured program failed: `make test` takes it for a busy machine.
+/// Exit status if a subject misbehaved; `run.py` retries, because this may be a busy machine.
 const TOO_BUSY: u8 = 3;
 
 #[tokio::main]
@@ -65,8 +65,8 @@ async fn main() -> ExitCode {
                 text = format!("{text}: {cause}");
                 source = cause.source();
             }
-            say(&format!("error: {text}"));
-            // Under valgrind a program that ends by itself met its own timeouts.
+            print_progress(&format!("error: {text}"));
+            // Under valgrind a program that ends by itself has hit its own timeouts.
             match error.downcast_ref() {
                 Some(BenchError::Misbehaved { .. }) => ExitCode::from(TOO_BUSY),
                 _ => ExitCode::FAILURE,
@@ -80,7 +80,8 @@ async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let folder = arguments.folder.canonicalize()?;
     let subjects: Vec<Subject> = serde_json::from_str(&std::fs::read_to_string(&arguments.subjects)?)?;
     let stand_ins = StandIns::start(&folder).await?;
-    // Under valgrind all is slower: the first question to the table has to be answered within init, so that its instructions are counted there.
+    // Under valgrind everything is slower. The first read of the table must still finish within init, to be counted
+    // there.
     let timeout = match arguments.what {
         What::Time { .. } => "300ms",
         What::Count { .. } => "60s",
@@ -94,7 +95,7 @@ async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         What::Count { runs } => {
             let mut counts = BTreeMap::new();
             for subject in subjects.iter().filter(|subject| subject.counted) {
-                say(&format!("counting {}", subject.name));
+                print_progress(&format!("counting {}", subject.name));
                 let counted = instructions::count(subject, &environment(subject), &folder, runs).await?;
                 counts.insert(&subject.name, counted);
             }
@@ -114,14 +115,14 @@ async fn time(
 ) -> Result<serde_json::Value, Box<dyn Error>> {
     let (quota, without) = match Quota::make() {
         Ok(quota) => (Some(quota), None),
-        Err(error) => (None, Some(format!("this machine lets nobody limit a process's CPU: {error}"))),
+        Err(error) => (None, Some(format!("cannot limit a process's CPU on this machine: {error}"))),
     };
     if let Some(why) = &without {
-        say(why);
+        print_progress(why);
     }
     let mut samples: Vec<Samples> = subjects.iter().map(|_| Samples::default()).collect();
     for number in 1..=rounds {
-        say(&format!("round {number} of {rounds}"));
+        print_progress(&format!("round {number} of {rounds}"));
         for (subject, samples) in subjects.iter().zip(&mut samples) {
             round(subject, &environment(subject), quota.as_ref(), calls, folder, samples).await?;
         }
@@ -131,7 +132,7 @@ async fn time(
     Ok(json!({"times": figures, "rounds": rounds, "calls": calls, "without_quota": without}))
 }
 
-fn say(line: &str) {
-    // Nothing can be done about a standard error that is closed.
+fn print_progress(line: &str) {
+    // A closed standard error is ignored.
     let _ = writeln!(std::io::stderr(), "{line}");
 }

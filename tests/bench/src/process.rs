@@ -1,4 +1,4 @@
-//! One process of a subject, from its start to its end.
+//! One process of a subject.
 
 use std::{
     collections::BTreeMap,
@@ -26,38 +26,38 @@ use crate::{
     subject::{Call, Subject},
 };
 
-/// Nothing takes longer: not the slowest start, and no call under valgrind or with a small share of a CPU.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Timeout for every step, ample for a slow start or a call under valgrind.
+const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A subject did not do what it should.
+/// A failure of a subject or of its measurement.
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
-    /// It could not be started, or not be measured.
+    /// The process could not be started or measured.
     #[error("{name}: {what}")]
     System {
-        /// Of the subject.
+        /// The subject's name.
         name: String,
-        /// What was tried.
+        /// The operation that failed.
         what: &'static str,
-        /// Why it failed.
+        /// The cause.
         source: io::Error,
     },
-    /// It is too slow, has ended, failed, or answered something else.
+    /// The subject timed out, ended, failed or gave a wrong answer.
     #[error("{name}: {what}; its output is in {log}")]
     Misbehaved {
-        /// Of the subject.
+        /// The subject's name.
         name: String,
         /// What happened.
         what: String,
-        /// The file.
+        /// Path of its output.
         log: String,
     },
-    /// valgrind left no counts.
+    /// valgrind wrote no counts.
     #[error("{0}: valgrind left no counts")]
     NotCounted(String),
 }
 
-/// A process that is being measured; killed when dropped.
+/// A running process; killed on drop.
 #[derive(Debug)]
 pub struct Running {
     name: String,
@@ -68,11 +68,11 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts a subject, by way of `wrapper` (valgrind, say) if there is one, with nothing in its environment but what is
-    /// given, and waits until it asks for its first event; answers how long that took.
+    /// Starts a subject, optionally under `wrapper` (such as valgrind), with exactly the given environment. Returns
+    /// when it asks for its first event, with the time this took.
     ///
     /// # Errors
-    /// If it cannot be started, ends, fails, or takes too long.
+    /// If it cannot be started, ends, fails or times out.
     pub async fn start(
         subject: &Subject,
         environment: &BTreeMap<String, String>,
@@ -83,10 +83,10 @@ impl Running {
             let name = subject.name.clone();
             move |source| BenchError::System { name, what, source }
         };
-        let api = RuntimeApi::start().await.map_err(system("the Runtime API cannot listen"))?;
+        let api = RuntimeApi::start().await.map_err(system("cannot start the Runtime API"))?;
         let log = folder.join(format!("{}.log", subject.name.replace([' ', '/'], "-")));
-        let output = File::create(&log).map_err(system("its log cannot be written"))?;
-        let errors = output.try_clone().map_err(system("its log cannot be written"))?;
+        let output = File::create(&log).map_err(system("cannot write the log"))?;
+        let errors = output.try_clone().map_err(system("cannot write the log"))?;
         let words: Vec<&String> = wrapper.iter().chain(&subject.command).collect();
         let [program, arguments @ ..] = words.as_slice() else {
             return Err(system("no command")(io::ErrorKind::InvalidInput.into()));
@@ -104,20 +104,20 @@ impl Running {
             .stderr(errors)
             .kill_on_drop(true);
         let started = Instant::now();
-        let child = command.spawn().map_err(system("it cannot be started"))?;
+        let child = command.spawn().map_err(system("cannot start the process"))?;
         let pid = child.id().unwrap_or_default();
         let log = log.display().to_string();
         let mut running = Self { name: subject.name.clone(), child, pid, log, api };
         match running.did().await? {
             Did::AskedForNext(at) => Ok((running, at.duration_since(started))),
-            other => Err(running.misbehaved(format!("it did not ask for an event: {other:?}"))),
+            other => Err(running.misbehaved(format!("expected a request for an event, got {other:?}"))),
         }
     }
 
-    /// One call; answers how long the answer took, once the process asks for the next event.
+    /// Makes one call. Returns the time to its answer, after the process has asked for the next event.
     ///
     /// # Errors
-    /// If it fails, answers something else, ends, or takes too long.
+    /// If the process fails, gives a wrong answer, ends or times out.
     pub async fn call(&mut self, call: &Call) -> Result<Duration, BenchError> {
         let sent = Instant::now();
         self.api.send(Bytes::from(call.event.to_string()));
@@ -129,60 +129,60 @@ impl Running {
         };
         match self.did().await? {
             Did::AskedForNext(_) => Ok(took),
-            other => Err(self.misbehaved(format!("it did not ask for the next event: {other:?}"))),
+            other => Err(self.misbehaved(format!("expected a request for the next event, got {other:?}"))),
         }
     }
 
-    /// What it has used of the CPU since its start.
+    /// CPU time since the start.
     ///
     /// # Errors
-    /// If it has ended.
+    /// If the process has ended.
     pub fn cpu(&self) -> Result<Duration, BenchError> {
         let used = clock_getcpuclockid(pid_of(self.pid)).and_then(ClockId::now);
-        used.map(Duration::from).map_err(|error| self.system("its CPU clock cannot be read", error.into()))
+        used.map(Duration::from).map_err(|error| self.system("cannot read the CPU clock", error.into()))
     }
 
-    /// The most memory it has had at once (`VmHWM`), in KiB.
+    /// Peak memory (`VmHWM`) in KiB.
     ///
     /// # Errors
-    /// If it has ended.
+    /// If the process has ended.
     pub fn peak_memory(&self) -> Result<u64, BenchError> {
-        let unreadable = |source| self.system("its memory cannot be read", source);
+        let unreadable = |source| self.system("cannot read the peak memory", source);
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).map_err(unreadable)?;
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
         peak.and_then(|peak| peak.parse().ok()).ok_or_else(|| unreadable(io::ErrorKind::InvalidData.into()))
     }
 
-    /// Its process id.
+    /// The process id.
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// Ends it with TERM, so that valgrind writes what it has counted, and waits for its end.
+    /// Sends TERM, on which valgrind writes its counts, and waits for the end.
     ///
     /// # Errors
-    /// If it does not end.
+    /// If the process does not end.
     pub async fn stop(mut self) -> Result<(), BenchError> {
         match kill(pid_of(self.pid), Signal::SIGTERM) {
             Ok(()) | Err(Errno::ESRCH) => {}
-            Err(error) => return Err(self.system("it cannot be ended", error.into())),
+            Err(error) => return Err(self.system("cannot send TERM", error.into())),
         }
-        match timeout(PATIENCE, self.child.wait()).await {
+        match timeout(TIMEOUT, self.child.wait()).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(self.system("its end cannot be awaited", error)),
-            Err(_) => Err(self.misbehaved("it does not end".to_owned())),
+            Ok(Err(error)) => Err(self.system("cannot wait for the end", error)),
+            Err(_) => Err(self.misbehaved("did not end after TERM".to_owned())),
         }
     }
 
     async fn did(&mut self) -> Result<Did, BenchError> {
         let ended = tokio::select! {
-            did = timeout(PATIENCE, self.api.next()) => match did {
+            did = timeout(TIMEOUT, self.api.next()) => match did {
                 Ok(Some(did)) => return Ok(did),
-                _ => format!("nothing happened for {PATIENCE:?}"),
+                _ => format!("no request for {TIMEOUT:?}"),
             },
             end = self.child.wait() => match end {
-                Ok(status) => format!("it ended: {status}"),
-                Err(error) => format!("its end cannot be awaited: {error}"),
+                Ok(status) => format!("ended: {status}"),
+                Err(error) => format!("cannot wait for the end: {error}"),
             },
         };
         Err(self.misbehaved(ended))

@@ -1,17 +1,17 @@
-//! The CPU share of a small function: Lambda gives one in proportion to its memory, a whole CPU at 1,769 MB, so 7.2 % at 128 MB,
-//! and a whole one during init.
+//! Limits a process to the CPU share of a small Lambda function. Lambda gives a whole CPU at 1,769 MB and a
+//! proportional share below, 7.2 % at 128 MB, but a whole CPU during init.
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
 
-/// Short, so that a call of a few milliseconds is slowed down as it is on Lambda and does not slip through one period's share.
+/// Period in µs. Short, so that a call of a few ms spans several periods and is slowed down as on Lambda.
 const PERIOD_US: u64 = 20_000;
-/// 128 / 1769 of it.
+/// Quota per period in µs: 128/1769 of the period.
 const QUOTA_US: u64 = 1_440;
 
-/// A control group with the share of 128 MB; removed when dropped.
+/// A cgroup with the CPU share of 128 MB; removed on drop.
 #[derive(Debug)]
 pub struct Quota {
     home: PathBuf,
@@ -19,10 +19,10 @@ pub struct Quota {
 }
 
 impl Quota {
-    /// Makes one where this machine lets us: version 1 of control groups, or 2 with the cpu controller handed down.
+    /// Creates the cgroup, version 1, or version 2 with the cpu controller delegated.
     ///
     /// # Errors
-    /// What stands in the way.
+    /// If this machine does not allow it.
     pub fn make() -> io::Result<Self> {
         let (v1, v2) = (Path::new("/sys/fs/cgroup/cpu"), Path::new("/sys/fs/cgroup"));
         let name = format!("topup-bench-{}", std::process::id());
@@ -45,7 +45,7 @@ impl Quota {
         Ok(made)
     }
 
-    /// Puts a process under it.
+    /// Moves a process into the cgroup.
     ///
     /// # Errors
     /// If the system refuses.
@@ -53,7 +53,7 @@ impl Quota {
         fs::write(self.home.join("cgroup.procs"), pid.to_string())
     }
 
-    /// Lets a process out again.
+    /// Moves a process out of the cgroup.
     ///
     /// # Errors
     /// If the system refuses.

@@ -1,4 +1,4 @@
-//! The Runtime API of Lambda (`/2018-06-01/runtime/…`), for one process and one event at a time.
+//! The Lambda Runtime API (`/2018-06-01/runtime/…`) for one process and one event at a time.
 
 use std::{sync::Arc, time::Instant};
 
@@ -16,21 +16,21 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// How long a function may take for one event: under valgrind, a slow one needs a minute.
+/// Deadline of an event in ms. A slow function under valgrind needs a minute.
 const DEADLINE_MS: i64 = 300_000;
 
-/// What the process did, and when.
+/// A request of the process, with its arrival time.
 #[derive(Debug)]
 pub enum Did {
-    /// It asks for the next event: it is initialised, or done with the last one.
+    /// It asks for the next event: init or the last event is done.
     AskedForNext(Instant),
     /// It answered an event.
     Answered(Instant, Bytes),
-    /// It says that it failed.
+    /// It reported an error.
     Failed(String),
 }
 
-/// One Runtime API on a port of its own; ends when dropped.
+/// A Runtime API on a free loopback port; stopped on drop.
 #[derive(Debug)]
 pub struct RuntimeApi {
     /// `host:port`, for `AWS_LAMBDA_RUNTIME_API`.
@@ -46,10 +46,10 @@ struct Shared {
 }
 
 impl RuntimeApi {
-    /// Listens on loopback.
+    /// Starts the server.
     ///
     /// # Errors
-    /// If it cannot.
+    /// If no port can be bound.
     pub async fn start() -> std::io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?.to_string();
@@ -63,7 +63,7 @@ impl RuntimeApi {
             .route("/2018-06-01/runtime/init/error", post(init_failure))
             .with_state(shared);
         let listener = axum::serve::ListenerExt::tap_io(listener, |connection| {
-            // A delayed packet would be measured as the function's time.
+            // Nagle's delay would count as the function's time.
             let _ = connection.set_nodelay(true);
         });
         let server = tokio::spawn(async move {
@@ -72,13 +72,13 @@ impl RuntimeApi {
         Ok(Self { address, events, did, server })
     }
 
-    /// Hands an event to the process, once it asks.
+    /// Queues an event for the process.
     pub fn send(&self, event: Bytes) {
-        // The server holds the other end for as long as we live.
+        // Cannot fail: the server holds the receiver as long as `self` exists.
         let _ = self.events.send(event);
     }
 
-    /// What the process does next.
+    /// Waits for the next request of the process.
     pub async fn next(&mut self) -> Option<Did> {
         self.did.recv().await
     }
@@ -95,7 +95,7 @@ async fn next(State(shared): State<Arc<Shared>>) -> Response {
     let Some(event) = shared.events.lock().await.recv().await else {
         return StatusCode::GONE.into_response();
     };
-    #[allow(clippy::disallowed_methods, reason = "a deadline for a real process")]
+    #[allow(clippy::disallowed_methods, reason = "a deadline for a process on real time")]
     let now = jiff::Timestamp::now().as_millisecond();
     let headers = [
         ("Lambda-Runtime-Aws-Request-Id", "8476a536-e9f4-11e8-9739-2dfe598c3fcd".to_owned()),

@@ -1,4 +1,5 @@
-//! Time, CPU and memory: all subjects in turn, round by round, so that what the machine does meanwhile meets all of them.
+//! Times, CPU and memory. All subjects are measured in turn in each round, so that other load on the machine affects
+//! all of them.
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
@@ -10,7 +11,7 @@ use crate::{
     subject::Subject,
 };
 
-/// Calls that are made and not measured: caches fill, and an interpreter compiles.
+/// Unmeasured calls before the warm ones: caches fill and JIT compilers compile.
 const WARM_UP: usize = 20;
 
 /// All samples of one subject.
@@ -31,37 +32,37 @@ struct CallSamples {
     warm_wall: Vec<f64>,
 }
 
-/// What is told of a subject. Times are milliseconds; medians, unless it says otherwise.
+/// The figures of a subject. Times are in ms; figures are medians unless stated otherwise.
 #[derive(Debug, Serialize)]
 pub struct Figures {
-    /// CPU from its start until it asks for its first event.
+    /// CPU time from process start to the first request for an event.
     pub init_cpu: f64,
-    /// The same on the clock, with a whole CPU.
+    /// Wall time of the same, with a whole CPU.
     pub init_wall: f64,
-    /// The most memory it had at once, in MB (10⁶ bytes).
+    /// Peak memory in MB (10⁶ bytes).
     pub peak_mb: f64,
-    /// Per kind of call.
+    /// Figures by kind of call.
     pub calls: BTreeMap<&'static str, CallFigures>,
 }
 
-/// What is told of one kind of call.
+/// The figures of one kind of call, in ms.
 #[derive(Debug, Serialize)]
 pub struct CallFigures {
-    /// CPU of a new process's first call.
+    /// CPU time of the first call of a process.
     pub first_cpu: f64,
-    /// The first call with the CPU share of 128 MB; with a whole CPU where the share cannot be had.
+    /// Wall time of the first call with the CPU share of 128 MB, or with a whole CPU where the share cannot be limited.
     pub first_wall: f64,
-    /// Init with a whole CPU and the first call with the share.
+    /// Wall time of init with a whole CPU plus the first call with the share.
     pub cold_wall: f64,
-    /// CPU of a later call.
+    /// CPU time of a warm call.
     pub warm_cpu: f64,
-    /// A later call on the clock.
+    /// Wall time of a warm call.
     pub warm_p50: f64,
-    /// The same: of a hundred, the slowest but one.
+    /// 99th percentile of the same.
     pub warm_p99: f64,
 }
 
-/// One round for one subject: a process for each kind of call that may come first; the first of them goes on with warm calls.
+/// One round of one subject: a process for each kind of call; the first process also makes the warm calls.
 ///
 /// # Errors
 /// If the subject fails.
@@ -114,13 +115,13 @@ fn hold(quota: Option<&Quota>, running: &Running, subject: &Subject, held: bool)
     let done = if held { quota.hold(running.pid()) } else { quota.release(running.pid()) };
     done.map_err(|source| BenchError::System {
         name: subject.name.clone(),
-        what: "its CPU share cannot be changed",
+        what: "cannot change the CPU share",
         source,
     })
 }
 
 impl Samples {
-    /// The medians.
+    /// The medians of all samples.
     pub fn figures(&self) -> Figures {
         let calls = self.calls.iter().map(|(name, of_call)| {
             let figures = CallFigures {
@@ -142,13 +143,13 @@ impl Samples {
     }
 }
 
-/// The middle one of these, or the mean of the two in the middle.
+/// The median; for an even number of values the mean of the middle two.
 pub fn median(values: &[f64]) -> f64 {
     let (low, high) = (quantile(values, 0.5 - 1e-9), quantile(values, 0.5 + 1e-9));
     f64::midpoint(low, high)
 }
 
-/// The smallest value that is not exceeded by the part `q` of these (nearest rank); 0 of none.
+/// The quantile `q` by nearest rank; 0 without values.
 fn quantile(values: &[f64], q: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -1,4 +1,4 @@
-//! What is measured: how it is started, and with which events it is called.
+//! The programs measured: how to start them, and the events to send.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -7,24 +7,24 @@ use serde_json::{Value, json};
 
 use crate::stand_ins::{ASKED_ORDER, FINAL_ORDER, TOKEN};
 
-/// A program under the Runtime API.
+/// A program that runs under the Runtime API.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Subject {
-    /// What the table calls it.
+    /// Name in the results.
     pub name: String,
     /// Program and arguments.
     pub command: Vec<String>,
-    /// Where it is started.
+    /// Working directory.
     pub folder: PathBuf,
-    /// What it is called with.
+    /// Events to send.
     pub job: Job,
-    /// Whether it is one of ours, with our settings, or a peer.
+    /// True: our function, with our settings. False: a peer.
     #[serde(default)]
     pub ours: bool,
-    /// Whether its instructions can be counted: valgrind runs what is compiled ahead.
+    /// Whether to count instructions: valgrind needs compiled programs.
     #[serde(default)]
     pub counted: bool,
-    /// More of its environment.
+    /// Additional environment variables.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
 }
@@ -33,9 +33,9 @@ pub struct Subject {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Job {
-    /// Nothing: the floor.
+    /// Nothing: the lower bound.
     Hello,
-    /// It starts and is not called.
+    /// Starts and gets no call.
     Start,
     /// Status requests through API Gateway.
     Status,
@@ -48,16 +48,16 @@ pub enum Job {
 /// One kind of call.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// What the table calls it.
+    /// Name in the results.
     pub name: &'static str,
     /// The event.
     pub event: Value,
-    /// What the answer must contain: an answer that is wrong is not measured.
+    /// Text that the answer must contain; a wrong answer is an error.
     pub answer: &'static str,
 }
 
 impl Job {
-    /// Its calls; the first is the one that a new process is called with first.
+    /// The calls of this job. The first is also measured warm.
     pub fn calls(self) -> Vec<Call> {
         match self {
             Self::Start => Vec::new(),
@@ -78,7 +78,7 @@ impl Job {
     }
 }
 
-/// A status request as API Gateway hands it over (HTTP API, payload 2.0).
+/// A status request event of API Gateway (HTTP API, payload format 2.0).
 fn get(order: &str) -> Value {
     let path = format!("/orders/mobile/{order}");
     json!({

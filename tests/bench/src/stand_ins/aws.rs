@@ -1,4 +1,4 @@
-//! DynamoDB, EventBridge and Secrets Manager: as much of them as the functions and the peers use.
+//! The operations of DynamoDB, EventBridge and Secrets Manager that the functions and the peers use.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -28,7 +28,7 @@ pub(super) fn dynamodb() -> Router {
         post(async |headers: HeaderMap, body: Bytes| {
             answer(&headers, &body, |operation, asked| match operation {
                 "GetItem" => Some(item_of(asked).map_or_else(|| json!({}), |item| json!({"Item": item}))),
-                // Whoever wants the item back has admitted a call: the next one is as free as this.
+                // A call for a permit asks for the item back; the answer is a permit that is free.
                 "UpdateItem" => Some(json!({"Attributes": {"slot": {"N": "0"}}})),
                 "TransactWriteItems" => Some(json!({})),
                 "Query" => Some(json!({"Items": [], "Count": 0, "ScannedCount": 0})),
@@ -70,7 +70,7 @@ pub(super) fn secrets() -> Router {
     }))
 }
 
-/// `X-Amz-Target: Service_Version.Operation`, and JSON both ways.
+/// Answers a request in AWS's JSON protocol (`X-Amz-Target: Service_Version.Operation`).
 fn answer(headers: &HeaderMap, body: &[u8], reply: impl FnOnce(&str, &Value) -> Option<Value>) -> Answer {
     let target = headers.get("X-Amz-Target").and_then(|target| target.to_str().ok()).unwrap_or_default();
     let operation = target.rsplit('.').next().unwrap_or_default();
@@ -78,7 +78,8 @@ fn answer(headers: &HeaderMap, body: &[u8], reply: impl FnOnce(&str, &Value) -> 
     match reply(operation, &asked) {
         Some(reply) => (StatusCode::OK, HEADERS, Json(reply)),
         None => {
-            let why = json!({"__type": "ValidationException", "message": format!("the bench does not know {target}")});
+            let why =
+                json!({"__type": "ValidationException", "message": format!("unknown operation: {target}")});
             (StatusCode::BAD_REQUEST, HEADERS, Json(why))
         }
     }
@@ -86,7 +87,7 @@ fn answer(headers: &HeaderMap, body: &[u8], reply: impl FnOnce(&str, &Value) -> 
 
 fn item_of(asked: &Value) -> Option<Value> {
     let id = asked.pointer("/Key/pk/S")?.as_str()?.strip_prefix("mobile#")?;
-    #[allow(clippy::disallowed_methods, reason = "orders that are in flight now, for real processes")]
+    #[allow(clippy::disallowed_methods, reason = "orders in flight for processes on real time")]
     let now = Timestamp::from_millisecond(Timestamp::now().as_millisecond()).ok()?;
     let is_final = id == FINAL_ORDER;
     if asked["TableName"] == PEERS_TABLE {
@@ -102,7 +103,7 @@ fn item_of(asked: &Value) -> Option<Value> {
     Some(wire(item))
 }
 
-/// Tracked 20 s ago, last asked about 10 s ago.
+/// Tracked 20 s ago, last checked 10 s ago.
 fn order(id: &str, is_final: bool, now: Timestamp) -> Option<Order> {
     let key = OrderKey { product: Product::Mobile, id: OrderId::try_from(id.to_owned()).ok()? };
     let (tracked, asked) = (ago(now, 20)?, ago(now, 10)?);
@@ -133,7 +134,7 @@ fn ago(now: Timestamp, seconds: u64) -> Option<Timestamp> {
     now.checked_sub(Duration::from_secs(seconds)).ok()
 }
 
-/// An item as DynamoDB's JSON.
+/// An item in DynamoDB's JSON.
 fn wire(item: Item) -> Value {
     let item: HashMap<String, Value> = item
         .into_iter()

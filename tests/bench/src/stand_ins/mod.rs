@@ -1,5 +1,5 @@
-//! What the functions talk to, behind TLS: always the same answer to the same question, at once. They evaluate no condition and
-//! keep nothing, so that each call finds the same and does the same work.
+//! Stand-ins for AWS and the vendor behind TLS, with constant answers and no delay. They keep no state, so that each
+//! call does the same work.
 
 mod aws;
 mod tls;
@@ -9,36 +9,36 @@ use std::{collections::BTreeMap, io, path::Path};
 
 pub use tls::{Authority, Kind, TlsError};
 
-/// Of an order that is final: nobody is asked.
+/// A final order: no vendor call.
 pub const FINAL_ORDER: &str = "bench-final";
-/// Of an order in flight that the vendor shows as fulfilled, each time anew.
+/// An order in flight that the vendor reports as FULFILLED on each check.
 pub const ASKED_ORDER: &str = "bench-asked";
-/// What the requests bring.
+/// The API token of the requests.
 pub const TOKEN: &str = "bench-token-0123456789";
-/// What the functions bring to the vendor.
+/// The API key for the vendor.
 const VENDOR_KEY: &str = "bench-vendor-key-0123456789";
-/// The table of our functions.
+/// The orders table of our functions.
 const TABLE: &str = "bench-orders";
-/// The table of the peers, whose records are smaller.
+/// The orders table of the peers, whose records are smaller.
 pub const PEERS_TABLE: &str = "bench-peers";
 
-/// The stand-ins, listening on loopback until the process ends.
+/// The running stand-ins. They listen on loopback until the process ends.
 #[derive(Debug)]
 pub struct StandIns {
     environment: BTreeMap<String, String>,
 }
 
 impl StandIns {
-    /// Starts them, and writes the certificates that have to be trusted into `folder`.
+    /// Starts the stand-ins and writes the certificates to trust into `folder`.
     ///
     /// # Errors
-    /// If a certificate cannot be made or a port cannot be had.
+    /// If a certificate cannot be made or a port cannot be bound.
     pub async fn start(folder: &Path) -> Result<Self, TlsError> {
         let (amazon, other) = (Authority::make(Kind::Rsa)?, Authority::make(Kind::Ecdsa)?);
         let roots = amazon.pem() + &other.pem();
         let own = folder.join("ca.pem");
         std::fs::write(&own, &roots)?;
-        // Python's libraries take one file instead of their own roots: they get the system's and this one.
+        // Python's libraries read one bundle instead of the system's roots, so it has both.
         let bundle = folder.join("bundle.pem");
         std::fs::write(&bundle, system_roots()? + &roots)?;
         let dynamodb = amazon.serve(aws::dynamodb()).await?;
@@ -74,13 +74,13 @@ impl StandIns {
         Ok(Self { environment })
     }
 
-    /// The environment that all programs get.
+    /// The environment of all subjects.
     pub fn environment(&self) -> &BTreeMap<String, String> {
         &self.environment
     }
 }
 
-/// What our functions need besides; `patience` is `CONNECT_AHEAD_TIMEOUT`. `GLIBC_TUNABLES` is the template's.
+/// Settings of our functions. `timeout`: `CONNECT_AHEAD_TIMEOUT`. `GLIBC_TUNABLES` as in the template.
 pub fn our_settings(timeout: &str) -> BTreeMap<String, String> {
     let all = [
         ("CONNECT_AHEAD_TIMEOUT", timeout),
@@ -88,21 +88,21 @@ pub fn our_settings(timeout: &str) -> BTreeMap<String, String> {
         ("ORDERS_TABLE", TABLE),
         ("CARD_KEY_ID", "bench-card-key"),
         ("SECRET_ID", "bench-secret"),
-        // Each measured call asks the vendor: the rate is not what this is about.
+        // Each measured call checks with the vendor: no rate limit.
         ("VENDOR_CALLS_PER_MINUTE", "600000"),
         ("VENDOR_CALLS_BURST", "10000"),
     ];
     all.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-/// What the peers need besides: their secrets are in their environment, which is less work.
+/// Settings of the peers. Their secrets are in the environment, which costs them no call.
 pub fn peers_settings() -> BTreeMap<String, String> {
     let all = [("ORDERS_TABLE", PEERS_TABLE), ("ONECLICKDZ_API_KEY", VENDOR_KEY), ("API_TOKEN", TOKEN)];
     all.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 fn system_roots() -> io::Result<String> {
-    // Debian's place, and Amazon Linux's.
+    // Debian, Amazon Linux.
     let places = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
     let found = places.iter().map(Path::new).find(|path| path.is_file());
     let Some(found) = found else {

@@ -1,4 +1,4 @@
-//! A certificate authority that nobody else trusts, and servers that show its certificates.
+//! A test certificate authority, and TLS servers with its certificates.
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -18,29 +18,29 @@ use tokio_rustls::{
     server::TlsStream,
 };
 
-/// The stand-ins could not be set up.
+/// A stand-in could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// No certificate.
-    #[error("a certificate could not be made")]
+    /// A certificate could not be made.
+    #[error("cannot make a certificate")]
     Certificate(#[from] rcgen::Error),
-    /// The TLS configuration is refused.
-    #[error("TLS cannot be set up")]
+    /// The TLS configuration was rejected.
+    #[error("cannot set up TLS")]
     Tls(#[from] rustls::Error),
-    /// No port, or no file.
-    #[error("a stand-in could not be set up")]
+    /// A port could not be bound or a file not be used.
+    #[error("cannot set up a stand-in")]
     Io(#[from] io::Error),
 }
 
-/// A key that guards nothing: kept here because making one takes a debug build half a minute.
+/// A test key. Generating one takes a debug build 30 s.
 const RSA_2048: &str = include_str!("rsa-2048.pem");
 
-/// What certificates are signed with: checking one costs the client several times as much with one as with the other.
+/// Kinds of signatures. Verification of one costs a client several times as much as of the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// RSA with 2,048 bits, by way of an intermediate authority: what AWS shows.
+    /// RSA 2048 through an intermediate authority, as AWS uses.
     Rsa,
-    /// P-256, by the root itself: what many others show.
+    /// ECDSA P-256 directly from the root, as many other servers use.
     Ecdsa,
 }
 
@@ -49,12 +49,12 @@ pub enum Kind {
 pub struct Authority {
     kind: Kind,
     root: CertifiedIssuer<'static, KeyPair>,
-    /// Who signs, if not the root itself.
+    /// The intermediate authority; `None`: the root signs.
     intermediate: Option<CertifiedIssuer<'static, KeyPair>>,
 }
 
 impl Authority {
-    /// A new one.
+    /// Creates a new authority.
     ///
     /// # Errors
     /// If the keys cannot be made.
@@ -78,15 +78,15 @@ impl Authority {
         Ok(Self { kind, root, intermediate })
     }
 
-    /// Its root's certificate.
+    /// The root certificate in PEM.
     pub fn pem(&self) -> String {
         self.root.pem()
     }
 
-    /// Serves on a port of its own, for as long as the process lives; answers its address.
+    /// Serves on a free loopback port until the process ends. Returns the base URL.
     ///
     /// # Errors
-    /// If the certificate cannot be made or the port cannot be had.
+    /// If the certificate cannot be made or the port cannot be bound.
     pub async fn serve(&self, service: Router) -> Result<String, TlsError> {
         let own_key = key(self.kind)?;
         let mut params = CertificateParams::new(vec!["localhost".to_owned()])?;
@@ -131,7 +131,7 @@ impl axum::serve::Listener for Listener {
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         loop {
             let Ok((connection, address)) = self.tcp.accept().await else { continue };
-            // A delayed packet would be measured as the function's time.
+            // Nagle's delay would count as the function's time.
             let _ = connection.set_nodelay(true);
             if let Ok(connection) = self.acceptor.accept(connection).await {
                 return (connection, address);

@@ -1,4 +1,4 @@
-//! The vendor: every order is fulfilled (page "Status Tracking & Polling").
+//! The vendor: every order is FULFILLED.
 
 use axum::{
     Json, Router,
