@@ -41,7 +41,7 @@ impl NewOrder {
         let now = sandbox.now();
         let sent_at = self.sent_at.unwrap_or(now);
         if !(Timestamp::UNIX_EPOCH..=now).contains(&sent_at) {
-            return Err("sent_at is a time from 1970 on that has passed".to_owned());
+            return Err("sent_at must be between 1970 and now".to_owned());
         }
         Ok(Order {
             id: self.id.unwrap_or_default(),
@@ -70,7 +70,7 @@ struct NewStep {
 impl NewStep {
     fn step(self) -> Result<Step, String> {
         let after = Duration::try_from_secs_f64(self.after_seconds);
-        let after = after.map_err(|_| "after_seconds is a number from 0".to_owned())?;
+        let after = after.map_err(|_| "after_seconds must be a number from 0".to_owned())?;
         Ok(Step::new(after, &self.status).with(self.fields))
     }
 }
