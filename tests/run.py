@@ -128,7 +128,7 @@ def all_tests() -> None:
 
 def races() -> None:
     """Very many race schedules."""
-    command("cargo", "test", "--package", "e2e", "--test", "faults", "whoever_wins",
+    command("cargo", "test", "--package", "e2e", "--test", "faults", "invariants_hold_in_every",
             environment={"E2E_FAST": str(directory("fast") / "stack.env")})
 
 
