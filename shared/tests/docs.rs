@@ -30,18 +30,24 @@ fn folders(of: &Path) -> Vec<PathBuf> {
     folders.filter(is_source).collect()
 }
 
-/// All pages: path from the root, and text.
-fn pages() -> BTreeMap<String, String> {
-    let mut pages = BTreeMap::new();
+/// All files with this extension: path from the root, and text.
+fn texts(extension: &str) -> BTreeMap<String, String> {
+    let mut texts = BTreeMap::new();
     let mut left = vec![root()];
     while let Some(folder) = left.pop() {
         left.extend(folders(&folder));
         let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-        for file in files.filter(|file| file.extension().is_some_and(|extension| extension == "md")) {
+        for file in files.filter(|file| file.extension().is_some_and(|found| found == extension)) {
             let name = file.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
-            pages.insert(name, fs::read_to_string(file).unwrap());
+            texts.insert(name, fs::read_to_string(file).unwrap());
         }
     }
+    texts
+}
+
+/// All pages.
+fn pages() -> BTreeMap<String, String> {
+    let pages = texts("md");
     assert!(pages.contains_key("README.md") && pages.contains_key("docs/how-to.md"));
     pages
 }
@@ -165,4 +171,28 @@ fn every_target_of_make_that_a_page_names_exists() {
         );
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn every_test_that_a_page_cites_exists() {
+    let code: String = texts("rs").into_values().collect();
+    let is_test = |span: &str| span.contains("::") && span.matches('_').count() > 3;
+    let mut wrong = Vec::new();
+    for (name, page) in pages().iter().filter(|(name, _)| !name.starts_with(HISTORY)) {
+        let (prose, _) = prose_and_code(page);
+        for test in spans(&prose).into_iter().filter(|span| is_test(span)) {
+            let function = test.rsplit("::").next().unwrap_or_default();
+            if !code.contains(&format!("fn {function}(")) {
+                wrong.push(format!("{name}: {test}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn the_readme_is_short() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let (lines, words) = (readme.lines().count(), readme.split_whitespace().count());
+    assert!(lines <= 130 && words <= 900, "{lines} lines, {words} words");
 }
