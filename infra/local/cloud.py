@@ -1,43 +1,39 @@
-"""The deployment of the template, the same for the local AWS and for the real one."""
+"""The functions' build, and the deployment of the template to the local AWS or to the real AWS."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import io
 import json
 import os
 import platform
 import secrets
 import shutil
 import subprocess
-import tempfile
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Mapping, Optional
+from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
-from infra.local import tools
+from infra.local import settings, tools
 from infra.local.processes import Failure
 
-TEMPLATE = tools.ROOT / "infra" / "template.yaml"
 STATE_MACHINE = tools.ROOT / "infra" / "poll.asl.json"
 FUNCTIONS = ("status", "poller", "recheck")
-LAMBDA_DIR = tools.ROOT / "target" / "lambda"  # where the template looks for the programs
 STACK_NAME = "topup-tracker"
+LAMBDA_DIR = tools.ROOT / "target" / "lambda"  # the template names this folder
 
 
 def machine_architecture() -> str:
-    """This machine's processor, in AWS's words."""
+    """This machine's processor, as AWS names it."""
     return "arm64" if platform.machine().lower() in ("arm64", "aarch64") else "x86_64"
-
-
-def chosen_region(environment: Mapping[str, str]) -> str:
-    """The caller's region. boto3 by itself knows AWS_DEFAULT_REGION and profiles, and not AWS_REGION."""
-    region = environment.get("AWS_REGION") or boto3.Session().region_name
-    if not region:
-        raise Failure("no region: set AWS_REGION")
-    return region
 
 
 def build_local() -> None:
@@ -57,63 +53,83 @@ def build_release(architecture: str, lambda_dir: Path = LAMBDA_DIR) -> None:
     command = ["cargo", "lambda", "build", "--release", "--locked", "--arm64" if architecture == "arm64" else "--x86-64", "--lambda-dir", str(lambda_dir)]
     for function in FUNCTIONS:
         command += ["--package", function]
-    # At a fixed address: a start need not correct 12,000 addresses first, which are 0.3 MB too (docs/decisions/2026-11-22-fast-and-small.md).
+    # At a fixed address: a start need not relocate 12,000 addresses, which also take 0.3 MB (docs/decisions/2026-11-22-fast-and-small.md).
     cargo(command, {"RUSTFLAGS": f"{os.environ.get('RUSTFLAGS', '')} -C relocation-model=static".strip()})
 
 
-def cargo(command: list[str], environment: Mapping[str, str] = {}) -> None:
+def cargo(command: list[str], environment: Mapping[str, str] | None = None) -> None:
     """Runs cargo in the checkout."""
-    print(f"$ {' '.join(command).replace(str(tools.ROOT) + os.sep, '')}", flush=True)
+    print(f"$ {' '.join(command).replace(f'{tools.ROOT}/', '')}", flush=True)
     try:
-        code = subprocess.run(command, cwd=tools.ROOT, env={**os.environ, "PATH": tools.path_with("cargo-lambda"), **environment}).returncode
+        code = subprocess.run(command, cwd=tools.ROOT, env={**os.environ, "PATH": tools.path_with(), **(environment or {})}).returncode
     except FileNotFoundError:
-        raise Failure("cargo is not installed: this project needs Rust (rustup)") from None
+        raise Failure("cargo is not installed: install Rust with rustup") from None
     if code != 0:
         raise Failure(f"the build ended with status {code}, see above")
 
 
+def zipped(program: Path) -> bytes:
+    """A function's package. Equal programs give equal bytes, so CloudFormation updates only the functions that have changed."""
+    entry = zipfile.ZipInfo("bootstrap")
+    entry.external_attr = 0o755 << 16
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as package:
+        package.writestr(entry, program.read_bytes())
+    return buffer.getvalue()
+
+
+@contextlib.contextmanager
+def errors_shown() -> Iterator[None]:
+    """Ends the program with a message instead of a traceback if an expected failure or an error of AWS occurs."""
+    try:
+        yield
+    except (Failure, BotoCoreError, ClientError) as error:
+        tools.fail(str(error) if isinstance(error, Failure) else f"AWS: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
 @dataclass
 class Cloud:
-    """An AWS to deploy to. Without an endpoint: the real one, with the caller's credentials."""
+    """An AWS to deploy to. By default it is the AWS of the environment; of its variables boto3 reads all but AWS_REGION by itself."""
 
-    stack_name: str = STACK_NAME
-    endpoint: Optional[str] = None
-    region: Optional[str] = None
-    access_key_id: Optional[str] = None
-    secret_access_key: Optional[str] = None
+    stack_name: str = os.environ.get("STACK_NAME") or STACK_NAME
+    endpoint: str | None = None
+    region: str | None = os.environ.get("AWS_REGION")
+    access_key_id: str | None = None
+    secret_access_key: str | None = None
 
     def client(self, service: str) -> Any:
         """A client of one service."""
-        return boto3.client(service, region_name=self.region, endpoint_url=self.endpoint, aws_access_key_id=self.access_key_id,
-                            aws_secret_access_key=self.secret_access_key, config=Config(connect_timeout=5, read_timeout=60))
+        session = boto3.Session(self.access_key_id, self.secret_access_key, region_name=self.region)
+        return session.client(service, endpoint_url=self.endpoint, config=Config(connect_timeout=5, read_timeout=60))  # type: ignore[call-overload]
 
     def deploy(self, parameters: Mapping[str, str]) -> dict[str, str]:
-        """Packages and deploys the template; answers its outputs."""
-        account, region = self._identity()
-        bucket = self._bucket(f"{self.stack_name}-artifacts-{account}-{region}", region)
-        with tempfile.NamedTemporaryFile(suffix=".yaml") as packaged:
-            self._aws("package", "--template-file", str(TEMPLATE), "--s3-bucket", bucket, "--output-template-file", packaged.name)
-            overrides = [f"{name}={value}" for name, value in sorted(parameters.items())]
-            try:
-                self._aws("deploy", "--template-file", packaged.name, "--stack-name", self.stack_name, "--no-fail-on-empty-changeset",
-                          "--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND", "--s3-bucket", bucket,
-                          *(["--parameter-overrides", *overrides] if overrides else []))
-            except Failure as failure:
-                raise Failure("\n".join([str(failure), *self._reasons()])) from None
+        """Uploads the functions, creates or updates the stack, and returns its outputs. A parameter that is not given keeps its value."""
+        cloudformation, known = self.client("cloudformation"), self._stack()
+        kept = {parameter["ParameterKey"] for parameter in (known or {}).get("Parameters", [])} & settings.declared().keys() - parameters.keys()
+        values: list[dict[str, Any]] = [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
+        values += [{"ParameterKey": name, "UsePreviousValue": True} for name in kept]
+        change = "create" if known is None else "update"
+        try:
+            getattr(cloudformation, f"{change}_stack")(StackName=self.stack_name, TemplateBody=self._packaged_template(), Parameters=values,
+                                                       Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"])
+            cloudformation.get_waiter(f"stack_{change}_complete").wait(StackName=self.stack_name, WaiterConfig={"Delay": 1, "MaxAttempts": 3600})
+        except WaiterError as error:
+            raise Failure("\n".join([f"CloudFormation could not {change} {self.stack_name}: {error}", *self._reasons()])) from None
+        except ClientError as error:
+            if "No updates are to be performed" not in str(error):
+                raise
         return self.outputs() or {}
 
-    def outputs(self) -> Optional[dict[str, str]]:
-        """The outputs of the deployed stack; nothing if there is none."""
-        try:
-            stack = self.client("cloudformation").describe_stacks(StackName=self.stack_name)["Stacks"][0]
-        except ClientError as error:
-            if "does not exist" in str(error):
-                return None
-            raise
-        return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+    def outputs(self) -> dict[str, str] | None:
+        """The outputs of the deployed stack; None if there is no stack."""
+        stack = self._stack()
+        return None if stack is None else {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
 
-    def secret_value(self, outputs: Optional[Mapping[str, str]]) -> Optional[dict[str, Any]]:
-        """What is in the stack's secret; nothing if it has no value yet, or there is no stack."""
+    def secret_value(self, outputs: Mapping[str, str] | None) -> dict[str, Any] | None:
+        """The value of the stack's secret; None if there is no stack, or the secret has no value yet."""
         if not outputs or "SecretId" not in outputs:
             return None
         client = self.client("secretsmanager")
@@ -121,77 +137,71 @@ class Cloud:
             text = client.get_secret_value(SecretId=outputs["SecretId"]).get("SecretString")
         except client.exceptions.ResourceNotFoundException:
             return None
-        return json.loads(text) if text else None  # the local AWS answers an empty text where AWS has no value
+        return json.loads(text) if text else None  # the local AWS returns an empty text where AWS has no value
 
     def put_first_secret(self, outputs: Mapping[str, str], api_key: str) -> dict[str, Any]:
-        """Gives a secret without a value the vendor's key and a new token; an existing value is never replaced."""
+        """Stores the vendor's key and a new token in a secret without a value, and returns the secret's value. An existing value is never replaced."""
         existing = self.secret_value(outputs)
         if existing is not None:
             return existing
-        value = {"oneclickdz_api_key": api_key,
-                 "api_tokens": [{"token": secrets.token_urlsafe(32), "scopes": ["orders", "cards"]}]}
+        value = {"oneclickdz_api_key": api_key, "api_tokens": [{"token": secrets.token_urlsafe(32), "scopes": ["orders", "cards"]}]}
         self.client("secretsmanager").put_secret_value(SecretId=outputs["SecretId"], SecretString=json.dumps(value))
         return value
 
     def function_settings(self, outputs: Mapping[str, str]) -> dict[str, str]:
-        """What the template gives the functions as their environment, all of it."""
+        """The environment variables that the template sets on the functions."""
         client = self.client("lambda")
-        settings: dict[str, str] = {}
-        for function in FUNCTIONS:
-            deployed = client.get_function_configuration(FunctionName=outputs[f"{function.capitalize()}Function"])
-            settings.update(deployed["Environment"]["Variables"])
-        return settings
+        deployed = (client.get_function_configuration(FunctionName=outputs[f"{function.capitalize()}Function"]) for function in FUNCTIONS)
+        return {name: value for function in deployed for name, value in function["Environment"]["Variables"].items()}
 
     def hear_every_event(self, outputs: Mapping[str, str]) -> str:
-        """A queue that hears everything on the bus (local stacks only); answers its address."""
+        """Creates a queue that receives every event of the bus (local stacks only); returns the queue's URL."""
         sqs, events = self.client("sqs"), self.client("events")
         name = f"{self.stack_name}-every-event"
-        url = sqs.create_queue(QueueName=name)["QueueUrl"]
+        url: str = sqs.create_queue(QueueName=name)["QueueUrl"]
         arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
         rule = events.put_rule(Name=name, EventBusName=outputs["EventBus"], EventPattern='{"source": [{"prefix": ""}]}')["RuleArn"]
-        policy = {"Version": "2012-10-17", "Statement": [{
-            "Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "sqs:SendMessage", "Resource": arn,
-            "Condition": {"ArnEquals": {"aws:SourceArn": rule}}}]}
-        sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps(policy)})
+        may_send = {"Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "sqs:SendMessage", "Resource": arn,
+                    "Condition": {"ArnEquals": {"aws:SourceArn": rule}}}
+        sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps({"Version": "2012-10-17", "Statement": [may_send]})})
         events.put_targets(Rule=name, EventBusName=outputs["EventBus"], Targets=[{"Id": "queue", "Arn": arn}])
         return url
 
-    def _identity(self) -> tuple[str, str]:
+    def _stack(self) -> dict[str, Any] | None:
+        """The deployed stack; None if there is none."""
         try:
-            sts = self.client("sts")
-            return sts.get_caller_identity()["Account"], sts.meta.region_name
-        except (BotoCoreError, ClientError) as error:
-            raise Failure(f"AWS does not know who is asking: {error}; set AWS_REGION and credentials") from None
+            stacks: list[dict[str, Any]] = self.client("cloudformation").describe_stacks(StackName=self.stack_name)["Stacks"]
+        except ClientError as error:
+            if "does not exist" not in str(error):
+                raise
+            return None
+        return stacks[0]
 
-    def _bucket(self, name: str, region: str) -> str:
-        """The bucket for the functions' programs, made if it is not there."""
+    def _packaged_template(self) -> str:
+        """Uploads what the template names by path, and returns the template with S3 addresses in place of the paths."""
+        s3, bucket, text = self.client("s3"), self._bucket(), settings.TEMPLATE.read_text()
+        packages = {f"../target/lambda/{function}/": zipped(LAMBDA_DIR / function / "bootstrap") for function in FUNCTIONS}
+        for path, content in {**packages, STATE_MACHINE.name: STATE_MACHINE.read_bytes()}.items():
+            key = hashlib.sha256(content).hexdigest()
+            if f"Uri: {path}\n" not in text:
+                raise Failure(f"{settings.TEMPLATE.name} does not name {path}")
+            s3.put_object(Bucket=bucket, Key=key, Body=content)
+            text = text.replace(f"Uri: {path}\n", f"Uri: s3://{bucket}/{key}\n")
+        return text
+
+    def _bucket(self) -> str:
+        """The bucket of the functions' packages, created if it does not exist."""
         s3 = self.client("s3")
+        region = s3.meta.region_name
+        name = f"{self.stack_name}-artifacts-{self.client('sts').get_caller_identity()['Account']}-{region}"
         try:
             s3.head_bucket(Bucket=name)
         except ClientError:
-            place = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
-            s3.create_bucket(Bucket=name, **place)
+            s3.create_bucket(Bucket=name, **({} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}))
         return name
 
-    def _aws(self, *arguments: str) -> None:
-        environment = {**os.environ, "AWS_PAGER": ""}
-        if self.endpoint:
-            for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
-                environment.pop(name, None)
-            environment.update(AWS_ENDPOINT_URL=self.endpoint, AWS_ACCESS_KEY_ID=str(self.access_key_id),
-                               AWS_SECRET_ACCESS_KEY=str(self.secret_access_key))
-        if self.region:
-            environment.update(AWS_REGION=self.region, AWS_DEFAULT_REGION=self.region)
-        done = subprocess.run([str(tools.program("deploy", "aws")), "cloudformation", *arguments], env=environment,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        if done.returncode != 0:
-            raise Failure(f"aws cloudformation {arguments[0]} failed: {' '.join(done.stdout.split())[-600:]}")
-
     def _reasons(self) -> list[str]:
-        """Why CloudFormation could not make a resource, as it says itself."""
-        try:
-            happened = self.client("cloudformation").describe_stack_events(StackName=self.stack_name)["StackEvents"]
-        except (BotoCoreError, ClientError):
-            return []
-        return [f"    {event['LogicalResourceId']}: {event.get('ResourceStatusReason')}"
-                for event in happened[:50] if event["ResourceStatus"].endswith("_FAILED")]
+        """CloudFormation's reasons for failed resources."""
+        events = self.client("cloudformation").describe_stack_events(StackName=self.stack_name)["StackEvents"]
+        failed = [event for event in events[:50] if event["ResourceStatus"].endswith("_FAILED")]
+        return [f"    {event['LogicalResourceId']}: {event.get('ResourceStatusReason')}" for event in failed]

@@ -1,20 +1,19 @@
-#!/usr/bin/env python3
 """Puts dead letters back to where they came from: `make redrive`.
 
-What could not be polled or delivered starts the wait loop again, and what could not be swept is swept. A letter is deleted once that has begun; one that
-cannot be understood is left where it is, and named. On AWS, with the credentials, region and STACK_NAME of the environment, or on a local stack.
+A letter about an order starts the wait loop again; any other letter starts a recheck. A letter is deleted once that has started. A letter that cannot
+be understood stays in its queue and is named. The target is the AWS of the environment (credentials, region, STACK_NAME) or a local stack (`--dir`).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import sys
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Collection, Iterator, Mapping, Optional
+from typing import Any, TypeGuard
 
 from infra.local import tools
 
@@ -29,62 +28,31 @@ from infra.local.local_stack import Stack, local_cloud
 from infra.local.processes import Failure
 
 QUEUES = ("PollerDeadLetters", "RuleDeadLetters", "RecheckFailures")
-HIDDEN_SECONDS = 120  # for so long nobody else sees what was received here
+HIDDEN_SECONDS = 120  # a received letter is hidden from other readers for so long
 ORDER_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
-@dataclass(frozen=True)
-class Letter:
-    """A message of a dead-letter queue."""
-
-    id: str
-    receipt: str
-    text: str
-    attributes: Mapping[str, str]
+def is_order(value: object) -> TypeGuard[dict[str, Any]]:
+    """Whether the poller accepts this as its input. Anything else would become a dead letter again."""
+    return isinstance(value, dict) and value.get("product") in ("mobile", "internet") and ORDER_ID.fullmatch(str(value.get("id"))) is not None
 
 
-@dataclass(frozen=True)
-class Remedy:
-    """What a letter asks for: an execution of the wait loop with this input, or, without one, a sweep."""
-
-    execution_input: Optional[Mapping[str, Any]]
-
-    def __str__(self) -> str:
-        return "a sweep" if self.execution_input is None else f"poll {self.execution_input['product']}/{self.execution_input['id']}"
-
-
-class NotUnderstood(Exception):
-    """Why a letter stays where it is."""
-
-
-def is_order(value: object) -> bool:
-    """Whether the poller could read this as an order; anything else would come back as a dead letter."""
-    return (isinstance(value, dict) and value.get("product") in ("mobile", "internet")
-            and isinstance(value.get("id"), str) and ORDER_ID.fullmatch(value["id"]) is not None)
-
-
-def remedy_for(queue: str, letter: Letter) -> Remedy:
-    """What a letter in this queue asks for."""
+def order_in(queue: str, letter: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The order that a letter is about; None if the remedy is a recheck, which processes all due orders. ValueError if neither is clear."""
     if queue == "RecheckFailures":
-        return Remedy(None)  # whatever failed, a sweep sees to all that is due
-    try:
-        body = json.loads(letter.text)
-    except ValueError:
-        raise NotUnderstood("it is not JSON") from None
+        return None
+    body = json.loads(letter["Body"])
     if not isinstance(body, dict):
-        raise NotUnderstood("it is not an object")
-    if queue == "PollerDeadLetters":
-        candidates = [body.get("input")]
-    else:
-        # The event that a rule could not deliver, or what the rule would have made of it.
-        detail = body.get("detail")
-        candidates = [detail.get("order") if isinstance(detail, dict) else None, detail, body]
-    for candidate in candidates:
+        raise ValueError("it is no JSON object")
+    # A rule's letter is an event that the rule could not deliver, or the input that the rule made of an event.
+    detail = body.get("detail")
+    of_rule = [detail.get("order") if isinstance(detail, dict) else None, detail, body]
+    for candidate in [body.get("input")] if queue == "PollerDeadLetters" else of_rule:
         if is_order(candidate):
-            return Remedy(candidate)
-    if queue == "RuleDeadLetters" and ("SCHEDULE_ARN" in letter.attributes or body.get("source") == "aws.scheduler"):
-        return Remedy(None)
-    raise NotUnderstood("it names no order with a product and an id that the poller could read")
+            return candidate
+    if queue == "RuleDeadLetters" and ("SCHEDULE_ARN" in letter.get("MessageAttributes", {}) or body.get("source") == "aws.scheduler"):
+        return None
+    raise ValueError("it names no order with a valid product and id")
 
 
 class Redrive:
@@ -97,90 +65,69 @@ class Redrive:
         self.outputs = outputs
         self.sqs, self.sfn, self.functions = (target.client(service) for service in ("sqs", "stepfunctions", "lambda"))
         self.only, self.dry = only, dry
-        self.swept = False
+        self.rechecked = False
         self.done = self.left = 0
 
     def run(self) -> None:
-        """Sees to every letter of every queue."""
+        """Processes every letter of every queue, until a queue returns no new letter."""
         for queue in QUEUES:
-            stay: dict[str, str] = {}  # receipts of letters that are seen again by others once all were looked at
+            url = self.outputs[queue]
+            receipts: dict[str, str] = {}  # the latest receipt of each letter, because only that one is valid
+            deleted: set[str] = set()
             try:
-                for letter in self._letters(queue, stay):
-                    stay[letter.id] = letter.receipt
-                    if (not self.only or letter.id in self.only) and self._see_to(queue, letter):
-                        del stay[letter.id]
+                while True:
+                    answer = self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=1, VisibilityTimeout=HIDDEN_SECONDS,
+                                                      MessageAttributeNames=["All"])
+                    letters = {letter["MessageId"]: letter for letter in answer.get("Messages", [])}
+                    new = [letter for identity, letter in letters.items() if identity not in receipts]
+                    receipts.update({identity: letter["ReceiptHandle"] for identity, letter in letters.items()})
+                    if not new:
+                        break
+                    deleted.update(letter["MessageId"] for letter in new if self._process(queue, letter))
             finally:
-                for receipt in stay.values():
-                    self.sqs.change_message_visibility(QueueUrl=self.outputs[queue], ReceiptHandle=receipt, VisibilityTimeout=0)
+                for identity in receipts.keys() - deleted:  # makes the other letters visible again
+                    self.sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=receipts[identity], VisibilityTimeout=0)
 
-    def _letters(self, queue: str, stay: dict[str, str]) -> Iterator[Letter]:
-        """Every letter once, until no new one comes."""
-        seen: set[str] = set()
-        while True:
-            answer = self.sqs.receive_message(QueueUrl=self.outputs[queue], MaxNumberOfMessages=10, WaitTimeSeconds=1,
-                                              VisibilityTimeout=HIDDEN_SECONDS, MessageAttributeNames=["All"])
-            messages = answer.get("Messages", [])
-            # A run that takes long receives again what it left; only the latest receipt counts.
-            stay.update({message["MessageId"]: message["ReceiptHandle"] for message in messages if message["MessageId"] in stay})
-            new = [message for message in messages if message["MessageId"] not in seen]
-            if not new:
-                return
-            for message in new:
-                seen.add(message["MessageId"])
-                attributes = {name: value.get("StringValue", "") for name, value in message.get("MessageAttributes", {}).items()}
-                yield Letter(message["MessageId"], message["ReceiptHandle"], message["Body"], attributes)
-
-    def _see_to(self, queue: str, letter: Letter) -> bool:
-        """Puts one letter back; answers whether it is gone from its queue."""
+    def _process(self, queue: str, letter: Mapping[str, Any]) -> bool:
+        """Puts one letter back if it is chosen; returns whether the letter is deleted."""
+        if self.only and letter["MessageId"] not in self.only:
+            return False
+        name = f"{queue} {letter['MessageId']}"
         try:
-            remedy = remedy_for(queue, letter)
+            order = order_in(queue, letter)
             if not self.dry:
-                self._apply(remedy, letter)
-                self.sqs.delete_message(QueueUrl=self.outputs[queue], ReceiptHandle=letter.receipt)
-        except (NotUnderstood, BotoCoreError, ClientError) as problem:
+                self._start(order, f"redrive-{letter['MessageId']}")
+                self.sqs.delete_message(QueueUrl=self.outputs[queue], ReceiptHandle=letter["ReceiptHandle"])
+        except (ValueError, BotoCoreError, ClientError) as problem:
             self.left += 1
-            print(f"{queue} {letter.id}: left where it is: {problem}", flush=True)
+            print(f"{name}: stays in the queue: {problem}", flush=True)
             return False
         self.done += 1
-        print(f"{queue} {letter.id}: {'would ' if self.dry else ''}{remedy}", flush=True)
+        remedy = f"poll {order['product']}/{order['id']}" if order else "a recheck"
+        print(f"{name}: {'would ' if self.dry else ''}start {remedy}", flush=True)
         return not self.dry
 
-    def _apply(self, remedy: Remedy, letter: Letter) -> None:
-        """Starts what the letter asks for. The execution's name is the letter's, so that a repeat starts it once where names are kept (STANDARD)."""
-        if remedy.execution_input is not None:
-            try:
-                self.sfn.start_execution(stateMachineArn=self.outputs["StateMachineArn"], name=f"redrive-{letter.id}",
-                                         input=json.dumps(remedy.execution_input))
-            except self.sfn.exceptions.ExecutionAlreadyExists:
-                pass  # an earlier run started it, and ended before it deleted the letter
-        elif not self.swept:
+    def _start(self, order: dict[str, Any] | None, name: str) -> None:
+        """Starts the wait loop or a recheck. A STANDARD state machine starts each execution name once, even if an earlier run ended before deleting."""
+        if order:
+            with suppress(self.sfn.exceptions.ExecutionAlreadyExists):
+                self.sfn.start_execution(stateMachineArn=self.outputs["StateMachineArn"], name=name, input=json.dumps(order))
+        elif not self.rechecked:  # one recheck is enough for all letters
             self.functions.invoke(FunctionName=self.outputs["RecheckFunction"], InvocationType="Event", Payload=b"{}")
-            self.swept = True  # one sweep sees to all that is due, whatever number of letters asks for it
-
-
-def target_of(directory: Optional[Path], environment: Mapping[str, str]) -> Cloud:
-    """The local stack in this directory, or else what the environment names; boto3 itself knows AWS_ENDPOINT_URL."""
-    if directory is not None:
-        return local_cloud(Stack(directory).read_env()["AWS_ENDPOINT_URL"])
-    return Cloud(stack_name=environment.get("STACK_NAME") or cloud.STACK_NAME, region=cloud.chosen_region(environment))
+            self.rechecked = True
 
 
 def main() -> None:
-    """Command line. Status 1 if a letter was left."""
+    """The command line. Status 1 if a letter stays."""
     parser = argparse.ArgumentParser(description="Put dead letters back to where they came from.")
-    parser.add_argument("--dir", type=Path, help="the local stack in this directory, not the AWS of the environment")
-    parser.add_argument("--dry-run", action="store_true", help="show what would be done, and do nothing")
-    parser.add_argument("--message", action="append", default=[], metavar="ID", help="only this message; may be given again")
+    parser.add_argument("--dir", type=Path, help="the local stack in this directory instead of the AWS of the environment")
+    parser.add_argument("--dry-run", action="store_true", help="only show what would be done")
+    parser.add_argument("--message", action="append", default=[], metavar="ID", help="only this message; can be repeated")
     options = parser.parse_args()
-    try:
-        redrive = Redrive(target_of(options.dir, os.environ), options.message, options.dry_run)
+    with cloud.errors_shown():
+        target = local_cloud(Stack(options.dir).read_env()["AWS_ENDPOINT_URL"]) if options.dir else Cloud()
+        redrive = Redrive(target, options.message, options.dry_run)
         redrive.run()
-    except Failure as failure:
-        tools.fail(str(failure))
-    except (BotoCoreError, ClientError) as error:
-        tools.fail(f"AWS: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
     print(f"redrive: {redrive.done} {'would be ' if options.dry_run else ''}put back, {redrive.left} left")
     sys.exit(1 if redrive.left else 0)
 

@@ -1,49 +1,41 @@
-"""Settings that the caller has in his environment, as parameters of the template."""
+"""Settings in the environment of the caller, as parameters of the template: `POLL_DEADLINE` is the parameter `PollDeadline`."""
 
 from __future__ import annotations
 
-import sys
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any
 
 import yaml
 
-# The settings of the functions, and those of the deployment itself. POLL_DEADLINE is the parameter PollDeadline.
-OF_THE_FUNCTIONS = (
-    "ONECLICKDZ_BASE_URL", "VENDOR_CALLS_PER_MINUTE", "VENDOR_CALLS_BURST", "LIST_CHECKS", "LIST_RECHECK_INTERVAL", "POLL_SCHEDULE_MOBILE", "POLL_SCHEDULE_INTERNET",
-    "POLL_DEADLINE", "RECHECK_QUEUED", "RECHECK_UNCERTAIN", "RECHECK_DELAYED", "RECHECK_CARD", "RECHECK_NOT_FOUND",
-    "NOT_FOUND_GRACE", "OVERDUE_QUEUED", "OVERDUE_UNCERTAIN", "OVERDUE_DELAYED", "OVERDUE_NOT_FOUND",
-    "RECHECK_REFUNDED", "RETRY_AFTER_FAILURE", "REVIEW_FAILURES", "REVIEW_FAILING_FOR", "RECHECK_FAILING", "API_TOKENS",
-)
-OF_THE_DEPLOYMENT = ("STATE_MACHINE_TYPE", "ARCHITECTURE", "LOG_LEVEL", "LOG_RETENTION_DAYS", "ALARM_TOPIC_ARN")
+from infra.local import tools
+
+TEMPLATE = tools.ROOT / "infra" / "template.yaml"
 
 
-def parameter_name(setting: str) -> str:
-    """The template's name of a setting."""
-    return "".join(word.capitalize() for word in setting.split("_"))
+def variable_name(name: str) -> str:
+    """The environment variable for a parameter or an output of the template."""
+    return re.sub(r"\B([A-Z])", r"_\1", name).upper()
 
 
-def declared(template: Path) -> dict[str, Any]:
-    """The template's parameters, with their defaults."""
+def declared(template: Path = TEMPLATE) -> dict[str, Any]:
+    """The template's parameters with their defaults."""
+
     class Loader(yaml.SafeLoader):
-        """Reads the template without understanding its intrinsic functions."""
+        """Reads the template and ignores its intrinsic functions."""
 
     Loader.add_multi_constructor("!", lambda loader, suffix, node: None)
-    parameters = yaml.load(template.read_text(), Loader)["Parameters"]  # noqa: S506 - a subclass of the safe loader
+    parameters = yaml.load(template.read_text(), Loader)["Parameters"]
     return {name: about.get("Default") for name, about in parameters.items()}
 
 
 def without(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment less everything that would set up a stack in another way: tests and demo bring their own settings."""
-    ours = {*OF_THE_FUNCTIONS, *OF_THE_DEPLOYMENT, "ONECLICKDZ_API_KEY", "SANDBOX_FLAGS"}
+    """The environment without the variables that change a stack, because tests and scenarios choose their own settings."""
+    ours = {*map(variable_name, declared()), "ONECLICKDZ_API_KEY", "SANDBOX_FLAGS"}
     return {name: value for name, value in environment.items() if name not in ours}
 
 
-def from_environment(environment: Mapping[str, str], template: Path) -> dict[str, str]:
-    """The parameters that the caller has set; an empty value counts as not set. Says which settings have no effect."""
-    known = declared(template)
-    chosen = {setting: environment[setting] for setting in OF_THE_FUNCTIONS + OF_THE_DEPLOYMENT if environment.get(setting)}
-    unknown = [setting for setting in chosen if parameter_name(setting) not in known]
-    if unknown:
-        print(f"warning: no effect, since the template has no parameter for it: {', '.join(unknown)}", file=sys.stderr, flush=True)
-    return {parameter_name(setting): value for setting, value in chosen.items() if setting not in unknown}
+def from_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The parameters that the caller has set. An empty value counts as not set."""
+    return {name: environment[variable_name(name)] for name in declared() if environment.get(variable_name(name))}

@@ -1,5 +1,4 @@
-#!/usr/bin/env python3
-"""The local stack (sandbox, local AWS, deployed template), and the deployment to AWS: `make up`, `down`, `watch`, `logs`, `deploy`."""
+"""The local stack (sandbox, local AWS, deployed template), and the deployment to AWS."""
 
 from __future__ import annotations
 
@@ -8,43 +7,50 @@ import os
 import shlex
 import signal
 import sys
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Mapping, Optional
 
 from infra.local import tools
 
 if __name__ == "__main__":
-    tools.enter("cargo-lambda", "aws")
+    tools.enter()
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from infra.local import cloud
-from infra.local import settings
+from infra.local import cloud, settings
 from infra.local.cloud import Cloud
-from infra.local.local_stack import DEFAULT_DIRECTORY, Stack, Vendor, local_cloud, say, write_private
+from infra.local.local_stack import DEFAULT_DIRECTORY, Stack, Vendor, local_cloud, short, write_private
 from infra.local.processes import Failure
 
 WATCH_ADDRESS = ("127.0.0.1", 9000)
+say = partial(print, "stack:", flush=True)
 
 
-def vendor_of(environment: Mapping[str, str]) -> Optional[Vendor]:
-    """The vendor that the caller names by ONECLICKDZ_BASE_URL and ONECLICKDZ_API_KEY; nothing means the sandbox."""
-    base_url, api_key = environment.get("ONECLICKDZ_BASE_URL"), environment.get("ONECLICKDZ_API_KEY")
-    sandbox_url = environment.get("SANDBOX_URL")
+def vendor_of(environment: Mapping[str, str]) -> Vendor | None:
+    """The vendor in ONECLICKDZ_BASE_URL and ONECLICKDZ_API_KEY; None means the sandbox."""
+    base_url, api_key, sandbox_url = (environment.get(name) for name in ("ONECLICKDZ_BASE_URL", "ONECLICKDZ_API_KEY", "SANDBOX_URL"))
     if base_url and sandbox_url and base_url.startswith(sandbox_url):
-        return None  # a sourced and exported stack.env, not a vendor
-    if base_url and api_key:
-        return base_url, api_key
-    if base_url or api_key:
+        return None  # an exported stack.env, not a vendor
+    if bool(base_url) != bool(api_key):
         say("only one of ONECLICKDZ_BASE_URL and ONECLICKDZ_API_KEY is set: using the sandbox")
-    return None
+    return (base_url, api_key) if base_url and api_key else None
 
 
+<<<<<<< HEAD
 def up(directory: Path, environment: Mapping[str, str], with_build: bool = True, aws_environment: Mapping[str, str] = {}) -> Stack:
     """Builds and brings up a stack with the settings of this environment. `aws_environment` goes to the local AWS and the functions as it is."""
+=======
+def build(with_sandbox: bool = True) -> None:
+    """Builds the programs of a local stack."""
+    cloud.build("local", cloud.machine_architecture())
+    if with_sandbox:
+        cloud.cargo(["cargo", "build", "--package", "sandbox"])
+
+
+def up(directory: Path, environment: Mapping[str, str], with_build: bool = True, aws_environment: Mapping[str, str] | None = None) -> Stack:
+    """Builds and starts a stack with the settings in this environment. The local AWS and the functions also get `aws_environment`."""
+>>>>>>> 311affa (Pin all Python packages in one lock file, slim infra/local)
     vendor = vendor_of(environment)
-    chosen = {name: value for name, value in environment.items() if name != "ONECLICKDZ_BASE_URL"}
-    parameters = settings.from_environment(chosen, cloud.TEMPLATE)
+    parameters = settings.from_environment({name: value for name, value in environment.items() if name != "ONECLICKDZ_BASE_URL"})
     if with_build:
         cloud.build_local()
     stack = Stack(directory, aws_environment)
@@ -53,75 +59,83 @@ def up(directory: Path, environment: Mapping[str, str], with_build: bool = True,
 
 
 def deploy(environment: Mapping[str, str]) -> None:
-    """Builds for the cloud and deploys with the caller's AWS credentials and region."""
-    parameters = settings.from_environment(environment, cloud.TEMPLATE)
+    """Builds for AWS and deploys with the caller's credentials and region."""
     endpoint = environment.get("AWS_ENDPOINT_URL")
-    if "Architecture" not in parameters:
-        parameters["Architecture"] = cloud.machine_architecture() if endpoint else str(settings.declared(cloud.TEMPLATE)["Architecture"])
-    target = Cloud(stack_name=environment.get("STACK_NAME", cloud.STACK_NAME), region=cloud.chosen_region(environment))
+    architecture = cloud.machine_architecture() if endpoint else str(settings.declared()["Architecture"])
+    parameters = {"Architecture": architecture, **settings.from_environment(environment)}
+    target = Cloud()
     say(f"deploying {target.stack_name} to {endpoint or 'AWS'}")
     api_key = environment.get("ONECLICKDZ_API_KEY", "")
     has_value = target.secret_value(target.outputs()) is not None
     if not has_value and not api_key:
+<<<<<<< HEAD
         raise Failure("the stack's secret has no value yet: set ONECLICKDZ_API_KEY, it is put there once")
     cloud.build_release(parameters["Architecture"])
+=======
+        raise Failure("the stack's secret has no value: set ONECLICKDZ_API_KEY, which is stored in it once")
+    cloud.build("release", parameters["Architecture"])
+>>>>>>> 311affa (Pin all Python packages in one lock file, slim infra/local)
     outputs = target.deploy(parameters)
     target.put_first_secret(outputs, api_key)
     if has_value and api_key:
-        say("the secret has a value already and keeps it; to change it: aws secretsmanager put-secret-value")
+        say("the secret keeps its value; to change it: aws secretsmanager put-secret-value")
     for name, value in sorted(outputs.items()):
         print(f"{name:20} {value}")
     say(f"read the token with: aws secretsmanager get-secret-value --secret-id {outputs['SecretId']} --query SecretString --output text")
 
 
 def watch(stack: Stack) -> None:
-    """Serves the functions from source, rebuilt on change, with the settings of the running stack; until Ctrl-C."""
+    """Serves the functions from source with the settings of the running stack, until Ctrl-C. A change of a file rebuilds them."""
     if not stack.is_up(with_sandbox=False):
         raise Failure("the stack is not running: `make up` first")
     known = stack.read_env()
     client = local_cloud(known["AWS_ENDPOINT_URL"]).client("lambda")
     deployed = client.get_function_configuration(FunctionName=known["STATUS_FUNCTION"])["Environment"]["Variables"]
     address, port = WATCH_ADDRESS
-    say(f"http://{address}:{port}/lambda-url/status/health and so on; the first request compiles")
-    say(f"in another terminal: .tools/cargo-lambda/bin/cargo-lambda lambda invoke --invoke-address {address} "
-        "poller --data-file events/poller-tick.json")
-    # In a file and not in our own environment: RUST_LOG is for the functions, not for cargo lambda.
+    say(f"http://{address}:{port}/lambda-url/status/health; the first request compiles")
+    invoke = f"{short(tools.program('python', 'cargo-lambda'))} lambda invoke --invoke-address {address}"
+    say(f"in another terminal: {invoke} poller --data-file events/poller-tick.json")
+    # The functions read a file instead of this program's environment, because cargo lambda reads RUST_LOG too.
     environment = {**deployed, **{name: value for name, value in known.items() if name.startswith("AWS_")}}
-    # cargo lambda's file takes no second `=` in a line, and here nothing depends on how memory is managed.
-    environment.pop("GLIBC_TUNABLES", None)
+    environment.pop("GLIBC_TUNABLES", None)  # cargo lambda's file allows one `=` in a line
     file = stack.directory / "watch.env"
     write_private(file, "".join(f"{name}={value}\n" for name, value in environment.items()))
     os.chdir(tools.ROOT)
-    os.execvpe("cargo", ["cargo", "lambda", "watch", "--invoke-address", address, "--invoke-port", str(port), "--env-file", str(file)],
-               {**os.environ, "PATH": tools.path_with("cargo-lambda")})
+    command = ["cargo", "lambda", "watch", "--invoke-address", address, "--invoke-port", str(port), "--env-file", str(file)]
+    os.execvpe("cargo", command, {**os.environ, "PATH": tools.path_with()})
 
 
 def show_logs(stack: Stack) -> None:
-    """Shows the logs of a stack as they grow; until Ctrl-C."""
+    """Shows the logs of a stack as they grow, until Ctrl-C."""
     files = sorted(str(file) for file in stack.logs.glob("*.log"))
     if not files:
-        raise Failure(f"there are no logs in {stack.logs}: `make up` first")
+        raise Failure(f"there are no logs in {short(stack.logs)}: `make up` first")
     os.execvp("tail", ["tail", "-n", "20", "-F", *files])
 
 
+COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], object]]] = {
+    "build": ("build the functions and the sandbox for a local stack", lambda options: build()),
+    "up": ("build, start and deploy a local stack, and write stack.env", lambda options: up(options.dir, os.environ, not options.no_build)),
+    "down": ("stop the stack", lambda options: Stack(options.dir).down()),
+    "watch": ("serve the functions from source against the running stack", lambda options: watch(Stack(options.dir))),
+    "logs": ("show the logs as they grow", lambda options: show_logs(Stack(options.dir))),
+    "deploy": ("build for AWS and deploy, with the credentials and region of the environment", lambda options: deploy(os.environ)),
+}
+
+
 def main() -> None:
-    """Command line."""
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, about in {
-        "build": "build the functions and the sandbox as a local stack runs them",
-        "up": "build, start sandbox and local AWS, deploy the template, write stack.env",
-        "down": "stop all of it",
-        "watch": "serve the functions from source against the running stack (cargo lambda watch)",
-        "logs": "show the logs as they grow",
-        "deploy": "build and deploy to AWS, with the credentials and region of the environment",
-    }.items():
+    commands = parser.add_subparsers(required=True)
+    for name, (about, function) in COMMANDS.items():
         command = commands.add_parser(name, help=about, description=about)
-        if name in ("up", "down", "watch", "logs"):
-            command.add_argument("--dir", type=Path, default=DEFAULT_DIRECTORY, help="where the stack keeps its files (default: .local)")
+        command.set_defaults(function=function)
+        if name not in ("build", "deploy"):
+            command.add_argument("--dir", type=Path, default=DEFAULT_DIRECTORY, help="folder of the stack's files (default: .local)")
         if name == "up":
-            command.add_argument("--no-build", action="store_true", help="take what is built")
+            command.add_argument("--no-build", action="store_true", help="use the programs that are already built")
     options = parser.parse_args()
+<<<<<<< HEAD
     run(options)
 
 
@@ -142,8 +156,12 @@ def run(options: argparse.Namespace) -> None:
         tools.fail(f"AWS: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
+=======
+    with cloud.errors_shown():
+        options.function(options)
+>>>>>>> 311affa (Pin all Python packages in one lock file, slim infra/local)
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a TERM cleans up as an error does
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # TERM cleans up as an error does
     main()
