@@ -1,5 +1,5 @@
-//! Runs after all other test files (cargo runs them in the order of their names). Searches logs, received events,
-//! DynamoDB items with their history and dead letters for card codes, keys and tokens.
+//! No card code, key or token is in anything that the other tests left behind: logs, DynamoDB items with their history, dead letters.
+//! `tests/run.py` runs this test by name, after all others.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use std::path::Path;

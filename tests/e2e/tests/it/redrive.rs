@@ -25,7 +25,7 @@ async fn put(stack: &Stack, queue: &str, body: &Value, attributes: &[(&str, &str
 /// Runs the script on the stack for these letters only; other tests leave letters in the same queues.
 async fn redrive(stack: &Stack, letters: &[&String], more: &[&str]) -> Output {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let mut command = tokio::process::Command::new(root.join(".tools/deploy/bin/python"));
+    let mut command = tokio::process::Command::new(root.join(".tools/python/bin/python"));
     command.args(["-m", "infra.local.redrive"]).args(more).current_dir(&root);
     for letter in letters {
         command.args(["--message", letter]);
