@@ -1,5 +1,4 @@
-#!/usr/bin/env python3
-"""Runs the checks of this project step by step and says how long each took. `make test`, `make test-fast`, `make lint`."""
+"""Runs steps of this project's checks, and says how long each step took."""
 
 from __future__ import annotations
 
@@ -8,33 +7,30 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-import urllib.error
-import urllib.request
-from pathlib import Path
-from typing import Callable, Mapping, Optional, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from infra.local import tools
 
 if __name__ == "__main__":
-    tools.enter(*(("cargo-lambda", "aws", "sam", "asl") if {"all", "races"} & set(sys.argv) else ("sam", "asl") if "lint" in sys.argv else ()))
+    tools.enter("asl")
 
-from tests.bench import run as bench
-from infra.local import settings
-from infra.local import stack
-from infra.local import cloud
-from infra.local.cloud import FUNCTIONS
-from infra.local.local_stack import DEFAULT_DIRECTORY, REGION, Stack
+from infra.local import settings, stack
+from infra.local.cloud import FUNCTIONS, errors_shown
+from infra.local.local_stack import DEFAULT_DIRECTORY, Stack, status_of
 from infra.local.processes import Failure, Server
+from tests.bench import run as bench
 
-# Many tests at once on each stack, and each counts and scripts the calls about its own order: the rate is not what they are about, nor may one call
-# show the orders of many. List checks have tests with tables of their own, and a run under load.
-# A look for a card at the retry schedule's last attempt asks for a review: the one before it may come while the card is still late (15 s).
-SHORT = {"LIST_CHECKS": "off", "VENDOR_CALLS_PER_MINUTE": "6000", "VENDOR_CALLS_BURST": "1000", "RECHECK_QUEUED": "10s", "RECHECK_UNCERTAIN": "10s", "RECHECK_DELAYED": "10s,20s", "RECHECK_CARD": "5s,20s",
-         "RETRY_AFTER_FAILURE": "10s", "REVIEW_FAILING_FOR": "20s", "RECHECK_FAILING": "20s",
-         "SANDBOX_FLAGS": "--uncertain-settles-after 20s --queued-settles-after 20s --card-late-after 15s"}
-# Each stack with its settings; the tests find its stack.env by the variable E2E_{NAME}.
+# Many tests share each stack, and each test counts and scripts the calls about its own orders. The rate limit is therefore high, and list checks are off:
+# one list call would show the orders of many tests. List checks have tests with tables of their own, and a run under load.
+# The retry schedule's last attempt for a card asks for a review, so RECHECK_CARD leaves one attempt after the late card (15 s).
+SHORT = {
+    "LIST_CHECKS": "off", "VENDOR_CALLS_PER_MINUTE": "6000", "VENDOR_CALLS_BURST": "1000", "RECHECK_QUEUED": "10s", "RECHECK_UNCERTAIN": "10s",
+    "RECHECK_DELAYED": "10s,20s", "RECHECK_CARD": "5s,20s", "RETRY_AFTER_FAILURE": "10s", "REVIEW_FAILING_FOR": "20s", "RECHECK_FAILING": "20s",
+    "SANDBOX_FLAGS": "--uncertain-settles-after 20s --queued-settles-after 20s --card-late-after 15s",
+}
+# The test stacks with their settings. Tests find the stack.env of a stack in the variable E2E_{NAME}.
 STACKS: dict[str, Mapping[str, str]] = {
     "express": SHORT,
     "fast": {**SHORT, "POLL_DEADLINE": "12s", "POLL_SCHEDULE_MOBILE": "1s,1s,1s,2s", "POLL_SCHEDULE_INTERNET": "1s,1s,1s,2s"},
@@ -42,122 +38,77 @@ STACKS: dict[str, Mapping[str, str]] = {
 }
 
 
-def command(*words: str, environment: Optional[Mapping[str, str]] = None) -> None:
-    """Runs one command in the checkout; fails if it does."""
-    print(f"$ {' '.join(words).replace(str(tools.ROOT) + os.sep, '')}", flush=True)
+def command(*words: str, environment: Mapping[str, str] | None = None) -> None:
+    """Runs one command in the checkout; fails if the command fails."""
+    print(f"$ {' '.join(words).replace(f'{tools.ROOT}/', '')}", flush=True)
     code = subprocess.run(words, cwd=tools.ROOT, env={**os.environ, **(environment or {})}).returncode
     if code != 0:
-        raise Failure(f"ended with status {code}: {' '.join(words)}")
-
-
-def lint_template() -> None:
-    """The SAM template; asks no AWS and needs no credentials."""
-    command(str(tools.program("sam", "sam")), "validate", "--lint", "--template", "infra/template.yaml",
-            environment={"SAM_CLI_TELEMETRY": "0", "AWS_DEFAULT_REGION": REGION})
-
-
-def lint_state_machine() -> None:
-    """The state machine's definition."""
-    command(str(tools.TOOLS / "asl" / "node_modules" / ".bin" / "asl-validator"), "--json-path", "infra/poll.asl.json",
-            environment={"PATH": tools.path_with("node")})
+        raise Failure(f"status {code}: {' '.join(words)}")
 
 
 def lint_features() -> None:
-    """What one crate's default feature could undo silently: one TLS stack with ring, one HTTP stack."""
+    """Finds a second TLS library or HTTP stack, which the default feature of one dependency could bring in."""
     banned = ("aws-lc-rs ", "aws-lc-sys ", "hyper v0.", "native-tls ", "openssl ", "openssl-sys ", "rustls v0.21")
     for function in FUNCTIONS:
-        words = ["cargo", "tree", "--package", function, "--edges", "normal", "--prefix", "none", "--target", "all", "--locked"]
-        tree = subprocess.run(words, cwd=tools.ROOT, stdout=subprocess.PIPE, text=True)
+        tree = subprocess.run(["cargo", "tree", "--package", function, "--edges", "normal", "--prefix", "none", "--target", "all", "--locked"],
+                              cwd=tools.ROOT, stdout=subprocess.PIPE, text=True)
         found = sorted({line for line in tree.stdout.splitlines() if line.startswith(banned)})
         if tree.returncode != 0 or found:
-            raise Failure(f"{function} depends on {', '.join(found) or 'what cargo tree could not list'}; find out by whom: cargo tree -p {function} -i …")
-    print(f"none of {', '.join(name.strip() for name in banned)}", flush=True)
+            raise Failure(f"{function} depends on {', '.join(found) or 'a graph that cargo cannot list'}; find the reason: cargo tree -p {function} -i …")
 
 
-def directory(name: str) -> Path:
-    """Where a test stack keeps its files."""
-    return DEFAULT_DIRECTORY / f"test-{name}"
+def test_stack(name: str) -> Stack:
+    """One of the test stacks."""
+    return Stack(DEFAULT_DIRECTORY / f"test-{name}")
+
+
+def env_files() -> dict[str, str]:
+    """The variables in which the tests find the stacks."""
+    return {f"E2E_{name.upper()}": str(test_stack(name).env_file) for name in STACKS}
 
 
 def stacks_up(names: Sequence[str]) -> None:
-    """These test stacks at once, side by side."""
-    failed: list[str] = []
-
-    def start(name: str, chosen: Mapping[str, str]) -> None:
-        process = subprocess.Popen([sys.executable, "-m", "infra.local.stack", "up", "--no-build", "--dir", str(directory(name))], cwd=tools.ROOT,
-                                   env={**settings.without(os.environ), **chosen}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        for line in process.stdout or ():
-            print(f"{name:8} | {line}", end="", flush=True)
-        if process.wait() != 0:
-            failed.append(name)
-
-    threads = [threading.Thread(target=start, args=(name, STACKS[name])) for name in names]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failed:
-        raise Failure(f"these stacks did not come up: {', '.join(failed)}")
-
-
-def stacks_down() -> None:
-    """Takes all test stacks down, whatever state they are in."""
-    for name in STACKS:
-        Stack(directory(name)).down()
+    """Starts these test stacks at the same time."""
+    up = [sys.executable, "-m", "infra.local.stack", "up", "--no-build", "--dir"]
+    environment = settings.without(os.environ)
+    started = {name: subprocess.Popen([*up, str(test_stack(name).directory)], cwd=tools.ROOT, env={**environment, **STACKS[name]}) for name in names}
+    if failed := [name for name, process in started.items() if process.wait() != 0]:
+        raise Failure(f"these stacks did not start: {', '.join(failed)}")
 
 
 def all_tests() -> None:
-    """All tests, with and without a stack, and beside them a minute of many orders on one key, on a stack of its own. In one command: those
-    without a stack by themselves would be compiled with fewer features of what they share, and so all of it twice."""
-    log = directory("express").parent / "load.log"
+    """Runs all tests, and at the same time a minute of the load scenario on a stack of its own. One cargo command runs the tests with and without
+    a stack, because cargo would choose other features of the shared crates for a part of the tests, and compile them twice."""
+    log = DEFAULT_DIRECTORY / "load.log"
+    load_command = [sys.executable, "-m", "tests.scenarios.load", "--no-build", "--untimed", "--minutes", "1", "--orders-per-minute", "90", "--seed", "1"]
     with log.open("w") as output:
-        load = subprocess.Popen([sys.executable, "-m", "tests.scenarios.load", "--no-build", "--untimed", "--minutes", "1",
-                                 "--orders-per-minute", "90", "--seed", "1"], cwd=tools.ROOT, stdout=output, stderr=subprocess.STDOUT)
+        load = subprocess.Popen(load_command, cwd=tools.ROOT, stdout=output, stderr=subprocess.STDOUT)
         try:
-            command("cargo", "test", "--workspace", "--", "--test-threads=8",
-                    environment={f"E2E_{name.upper()}": str(directory(name) / "stack.env") for name in STACKS})
+            command("cargo", "test", "--workspace", "--", "--test-threads=8", environment=env_files())
             code = load.wait(timeout=600)
         finally:
-            if load.poll() is None:
-                load.terminate()
-                load.wait()
+            load.terminate()  # no effect if it has ended
+            load.wait()
     print("\n".join(line for line in log.read_text().splitlines() if line.startswith(("held", "FAILED", "wrong", "error"))), flush=True)
     if code != 0:
-        raise Failure(f"the run of many orders ended with status {code}, see {os.path.relpath(log)}")
-
-
-def races() -> None:
-    """Very many race schedules."""
-    command("cargo", "test", "--package", "e2e", "--test", "faults", "invariants_hold_in_every",
-            environment={"E2E_FAST": str(directory("fast") / "stack.env")})
+        raise Failure(f"the load scenario ended with status {code}, see {os.path.relpath(log)}")
 
 
 def watch_answers() -> None:
-    """`make watch` serves a status request, and `cargo lambda invoke` gets a tick answered, from the sources."""
-    express = Stack(directory("express"))
+    """Checks that `make watch` answers a status request, and that `cargo lambda invoke` gets a tick answered."""
+    express = test_stack("express")
     address, port = stack.WATCH_ADDRESS
     url = f"http://{address}:{port}/lambda-url/status"
-    token = {"Authorization": f"Bearer {express.read_env()['API_TOKEN']}"}
-
-    def status(path: str, headers: Mapping[str, str] = {}) -> int:
-        try:
-            with urllib.request.urlopen(urllib.request.Request(url + path, headers=dict(headers)), timeout=600) as answer:
-                return answer.status
-        except urllib.error.HTTPError as error:
-            return error.code
-        except OSError:
-            return 0
-
     watch = Server("watch", express.directory)
-    watch.start([sys.executable, str(STACK_SCRIPT), "watch", "--dir", str(express.directory)], os.environ)
+    watch.start([sys.executable, "-m", "infra.local.stack", "watch", "--dir", str(express.directory)], os.environ)
     try:
         print("waiting for the first answer, which compiles", flush=True)
-        watch.wait_for("to answer", lambda: status("/health") == 200, 900, every=1)
-        answered = status("/orders/mobile/never-tracked", token)
+        watch.wait_for("first answer", lambda: status_of(f"{url}/health", timeout=600) == 200, 900, every=1)
+        answered = status_of(f"{url}/orders/mobile/never-tracked", {"Authorization": f"Bearer {express.read_env()['API_TOKEN']}"}, 600)
         if answered != 404:
             raise Failure(f"an order that is not tracked was answered with {answered}, not 404")
-        invoked = subprocess.run(["cargo", "lambda", "invoke", "--invoke-address", address, "poller", "--data-file", "events/poller-tick.json"],
-                                 cwd=tools.ROOT, env={**os.environ, "PATH": tools.path_with("cargo-lambda")}, capture_output=True, text=True)
+        invoke = ["cargo", "lambda", "invoke", "--invoke-address", address, "poller", "--data-file", "events/poller-tick.json"]
+        invoked = subprocess.run(invoke, cwd=tools.ROOT, env={**os.environ, "PATH": tools.path_with()}, capture_output=True, text=True)
         if invoked.returncode != 0 or "wait_seconds" not in invoked.stdout:
             raise Failure(f"the tick was not answered: {invoked.stdout}{invoked.stderr}")
         print(f"a tick was answered: {invoked.stdout.strip()}", flush=True)
@@ -165,69 +116,71 @@ def watch_answers() -> None:
         watch.stop()
 
 
-Step = tuple[str, Callable[[], None]]
-STEPS: dict[str, list[Step]] = {
-    "lint": [
-        ("formatting", lambda: command("cargo", "fmt", "--all", "--check")),
-        ("clippy", lambda: command("cargo", "clippy", "--workspace", "--all-targets", "--", "-D", "warnings")),
-        ("template", lint_template),
-        ("state machine", lint_state_machine),
-        ("feature graph", lint_features),
-    ],
-    "unit": [
-        ("rules", lambda: command("cargo", "test", "-p", "domain")),
-        ("tests without a stack", lambda: command("cargo", "test")),
-    ],
-    "all": [
-        ("build", cloud.build_local),
-        ("instruction counts", lambda: bench.check(update=False)),
-        ("build of the tests", lambda: command("cargo", "test", "--workspace", "--no-run")),
-        ("stacks up", lambda: stacks_up(list(STACKS))),
-        ("tests", all_tests),
-        ("make watch", watch_answers),
-    ],
-    "races": [
-        ("build", cloud.build_local),
-        ("stack up", lambda: stacks_up(["fast"])),
-        ("races", races),
-    ],
+STEPS: dict[str, Callable[[], None]] = {
+    "format": partial(command, "cargo", "fmt", "--all", "--check"),
+    "clippy": partial(command, "cargo", "clippy", "--workspace", "--all-targets", "--", "-D", "warnings"),
+    "python": partial(command, str(tools.program("python", "ruff")), "check", "infra", "tests"),
+    "types": partial(command, str(tools.program("python", "mypy"))),
+    "template": partial(command, str(tools.program("python", "cfn-lint")), "infra/template.yaml"),
+    "state-machine": partial(command, str(tools.node()), ".tools/asl/node_modules/.bin/asl-validator", "--json-path", "infra/poll.asl.json"),
+    "features": lint_features,
+    "rules": partial(command, "cargo", "test", "-p", "domain"),
+    "no-stack": partial(command, "cargo", "test"),
+    "build": stack.build,
+    "instructions": partial(bench.check, update=False),
+    "build-tests": partial(command, "cargo", "test", "--workspace", "--no-run"),
+    "stacks": partial(stacks_up, list(STACKS)),
+    "tests": all_tests,
+    "secrets": lambda: command("cargo", "test", "--workspace", "--test", "secrets", environment=env_files()),
+    "watch": watch_answers,
+    "stack-fast": partial(stacks_up, ["fast"]),
+    "race-schedules": lambda: command("cargo", "test", "--package", "e2e", "--test", "faults", "whoever_wins", environment=env_files()),
 }
+GROUPS = {
+    "lint": ["format", "clippy", "python", "types", "template", "state-machine", "features"],
+    "unit": ["rules", "no-stack"],
+    "all": ["build", "instructions", "build-tests", "stacks", "tests", "secrets", "watch"],
+    "races": ["build", "stack-fast", "race-schedules"],
+}
+# Steps that must run before a step, in the same command.
+BEFORE = {"tests": ["stacks"], "secrets": ["stacks", "tests"], "watch": ["stacks"], "race-schedules": ["stack-fast"]}
 
 
-def run(steps: list[Step]) -> bool:
-    """Runs the steps up to the first that fails, then says how each went."""
-    results = []
-    for name, step in steps:
-        print(f"\n== {name}", flush=True)
+def run(steps: list[str]) -> bool:
+    """Runs the steps up to the first failure, then prints the time of each; returns whether all succeeded."""
+    seconds: dict[str, float] = {}
+    failed = None
+    for step in steps:
+        print(f"\n== {step}", flush=True)
         started = time.monotonic()
         try:
-            step()
-            outcome = "ok"
+            STEPS[step]()
         except Failure as failure:
             print(f"error: {failure}", flush=True)
-            outcome = "FAILED"
-        results.append((name, outcome, time.monotonic() - started))
-        if outcome != "ok":
+            failed = step
+        seconds[step] = time.monotonic() - started
+        print(f"== {step}: {'FAILED' if failed else 'ok'} after {seconds[step]:.1f} s", flush=True)
+        if failed:
             break
-    print()
-    for name, outcome, seconds in results:
-        print(f"{name:24} {outcome:7} {seconds:6.1f} s")
-    return all(outcome == "ok" for _, outcome, _ in results)
+    seconds["total"] = sum(seconds.values())
+    print("", *(f"{name:16} {took:7.1f} s{'  FAILED' if name == failed else ''}" for name, took in seconds.items()), sep="\n", flush=True)
+    if failed:
+        print(f"{failed} failed; to run it alone: python3 -m tests.run {' '.join([*BEFORE.get(failed, []), failed])}", flush=True)
+    return failed is None
 
 
 def main() -> None:
-    """Command line."""
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("groups", nargs="+", choices=list(STEPS), help="groups of steps, run in this order")
-    groups = parser.parse_args().groups
-    good = False
+    parser.add_argument("steps", nargs="+", choices=[*GROUPS, *STEPS], metavar="STEP", help=f"a group ({', '.join(GROUPS)}) or one of {', '.join(STEPS)}")
+    steps = [step for name in parser.parse_args().steps for step in GROUPS.get(name, [name])]
     try:
-        good = run([step for group in groups for step in STEPS[group]])
-    except KeyboardInterrupt:
-        print("interrupted", flush=True)
+        with errors_shown():
+            good = run(steps)
     finally:
-        if {"all", "races"} & set(groups):
-            stacks_down()
+        if {"stacks", "stack-fast"} & set(steps):
+            for name in STACKS:
+                test_stack(name).down()
     sys.exit(0 if good else 1)
 
 
