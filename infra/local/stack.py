@@ -35,20 +35,8 @@ def vendor_of(environment: Mapping[str, str]) -> Vendor | None:
     return (base_url, api_key) if base_url and api_key else None
 
 
-<<<<<<< HEAD
-def up(directory: Path, environment: Mapping[str, str], with_build: bool = True, aws_environment: Mapping[str, str] = {}) -> Stack:
-    """Builds and brings up a stack with the settings of this environment. `aws_environment` goes to the local AWS and the functions as it is."""
-=======
-def build(with_sandbox: bool = True) -> None:
-    """Builds the programs of a local stack."""
-    cloud.build("local", cloud.machine_architecture())
-    if with_sandbox:
-        cloud.cargo(["cargo", "build", "--package", "sandbox"])
-
-
 def up(directory: Path, environment: Mapping[str, str], with_build: bool = True, aws_environment: Mapping[str, str] | None = None) -> Stack:
     """Builds and starts a stack with the settings in this environment. The local AWS and the functions also get `aws_environment`."""
->>>>>>> 311affa (Pin all Python packages in one lock file, slim infra/local)
     vendor = vendor_of(environment)
     parameters = settings.from_environment({name: value for name, value in environment.items() if name != "ONECLICKDZ_BASE_URL"})
     if with_build:
@@ -68,13 +56,8 @@ def deploy(environment: Mapping[str, str]) -> None:
     api_key = environment.get("ONECLICKDZ_API_KEY", "")
     has_value = target.secret_value(target.outputs()) is not None
     if not has_value and not api_key:
-<<<<<<< HEAD
-        raise Failure("the stack's secret has no value yet: set ONECLICKDZ_API_KEY, it is put there once")
-    cloud.build_release(parameters["Architecture"])
-=======
         raise Failure("the stack's secret has no value: set ONECLICKDZ_API_KEY, which is stored in it once")
-    cloud.build("release", parameters["Architecture"])
->>>>>>> 311affa (Pin all Python packages in one lock file, slim infra/local)
+    cloud.build_release(parameters["Architecture"])
     outputs = target.deploy(parameters)
     target.put_first_secret(outputs, api_key)
     if has_value and api_key:
@@ -135,31 +118,8 @@ def main() -> None:
         if name == "up":
             command.add_argument("--no-build", action="store_true", help="use the programs that are already built")
     options = parser.parse_args()
-<<<<<<< HEAD
-    run(options)
-
-
-def run(options: argparse.Namespace) -> None:
-    """Carries out one command; a failure becomes one message and a status."""
-    try:
-        if options.command == "build":
-            cloud.build_local()
-        elif options.command == "up":
-            up(options.dir, os.environ, with_build=not options.no_build)
-        elif options.command == "deploy":
-            deploy(os.environ)
-        else:
-            {"down": Stack.down, "watch": watch, "logs": show_logs}[options.command](Stack(options.dir))
-    except Failure as failure:
-        tools.fail(str(failure))
-    except (BotoCoreError, ClientError) as error:
-        tools.fail(f"AWS: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
-=======
     with cloud.errors_shown():
         options.function(options)
->>>>>>> 311affa (Pin all Python packages in one lock file, slim infra/local)
 
 
 if __name__ == "__main__":
