@@ -23,7 +23,6 @@ if __name__ == "__main__":
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.local import cloud
-from infra.local.cloud import Cloud
 from infra.local.local_stack import Stack, local_cloud
 from infra.local.processes import Failure
 
@@ -32,9 +31,10 @@ HIDDEN_SECONDS = 120  # a received letter is hidden from other readers for so lo
 ORDER_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
-def is_order(value: object) -> TypeGuard[dict[str, Any]]:
+def is_order(value: Any) -> TypeGuard[dict[str, Any]]:
     """Whether the poller accepts this as its input. Anything else would become a dead letter again."""
-    return isinstance(value, dict) and value.get("product") in ("mobile", "internet") and ORDER_ID.fullmatch(str(value.get("id"))) is not None
+    known = isinstance(value, dict) and value.get("product") in ("mobile", "internet") and isinstance(value.get("id"), str)
+    return known and ORDER_ID.fullmatch(value["id"]) is not None
 
 
 def order_in(queue: str, letter: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -58,7 +58,7 @@ def order_in(queue: str, letter: Mapping[str, Any]) -> dict[str, Any] | None:
 class Redrive:
     """One run over the queues of a stack."""
 
-    def __init__(self, target: Cloud, only: Collection[str], dry: bool) -> None:
+    def __init__(self, target: cloud.Cloud, only: Collection[str], dry: bool) -> None:
         outputs = target.outputs()
         if outputs is None:
             raise Failure(f"there is no stack {target.stack_name}")
@@ -125,7 +125,7 @@ def main() -> None:
     parser.add_argument("--message", action="append", default=[], metavar="ID", help="only this message; can be repeated")
     options = parser.parse_args()
     with cloud.errors_shown():
-        target = local_cloud(Stack(options.dir).read_env()["AWS_ENDPOINT_URL"]) if options.dir else Cloud()
+        target = local_cloud(Stack(options.dir).read_env()["AWS_ENDPOINT_URL"]) if options.dir else cloud.Cloud()
         redrive = Redrive(target, options.message, options.dry_run)
         redrive.run()
     print(f"redrive: {redrive.done} {'would be ' if options.dry_run else ''}put back, {redrive.left} left")
