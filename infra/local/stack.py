@@ -97,7 +97,7 @@ def show_logs(stack: Stack) -> None:
 
 
 COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], object]]] = {
-    "build": ("build the functions and the sandbox for a local stack", lambda options: build()),
+    "build": ("build the functions and the sandbox for a local stack", lambda options: cloud.build_local()),
     "up": ("build, start and deploy a local stack, and write stack.env", lambda options: up(options.dir, os.environ, not options.no_build)),
     "down": ("stop the stack", lambda options: Stack(options.dir).down()),
     "watch": ("serve the functions from source against the running stack", lambda options: watch(Stack(options.dir))),
