@@ -1,7 +1,7 @@
 //! The rules of the tracker: pure, no I/O, no clock, no randomness. `shared` re-exports each module.
 //!
-//! All rules about money are in [`order::decide`] and nowhere else.
-#![cfg_attr(test, allow(clippy::too_many_lines, reason = "tables and stories of tests"))]
+//! Every rule that affects money is in [`order::decide`].
+#![cfg_attr(test, allow(clippy::too_many_lines, reason = "test tables and long scenarios"))]
 
 pub mod order;
 pub mod page;

@@ -1,25 +1,25 @@
-//! Arithmetic with moments that never fails: what lies beyond the calendar is its end.
+//! Timestamp arithmetic that saturates at the ends of the calendar.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// How far the clocks of two processes may be apart. A stored moment that lies further ahead than it can was written by a broken clock,
-/// and is not believed. Lambda keeps clocks within milliseconds; a minute is generous.
+/// The largest expected difference between two clocks. A stored timestamp further ahead than its rules allow plus this tolerance was
+/// written by a wrong clock and is ignored. Lambda keeps clocks within milliseconds.
 pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
 
-/// `wait` after `start`, but not after the last whole second of time: `Timestamp::MAX` is no whole millisecond, and the table keeps those.
+/// `start` plus `wait`, at most the last whole second of the calendar: the table stores whole milliseconds, and `Timestamp::MAX` is none.
 pub fn later(start: Timestamp, wait: Duration) -> Timestamp {
     let end = Timestamp::from_second(Timestamp::MAX.as_second()).unwrap_or(Timestamp::MAX);
     start.checked_add(wait).unwrap_or(end).min(end)
 }
 
-/// From `start` to `end`; zero if `end` comes first.
+/// The time from `start` to `end`; zero if `end` is earlier.
 pub fn between(start: Timestamp, end: Timestamp) -> Duration {
     Duration::try_from(end.duration_since(start)).unwrap_or(Duration::ZERO)
 }
 
-/// Whether `stored` lies so far after `now` that a broken clock must have written it.
+/// Whether `stored` is more than [`CLOCK_TOLERANCE`] after `now`: a wrong clock wrote it.
 pub fn is_ahead(stored: Timestamp, now: Timestamp) -> bool {
     between(now, stored) > CLOCK_TOLERANCE
 }

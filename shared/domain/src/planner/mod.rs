@@ -1,9 +1,8 @@
-//! Checking many orders with one call: a single status check, or a list check of a window of creation times, whichever is worth most now.
-//! Pure: no I/O, no clock, no chance.
+//! Plans the next vendor call for many orders: a single status check, or a list check of a window of creation times.
+//! Pure: no I/O, no clock, no randomness.
 //!
-//! The vendor's lists show up to a hundred orders at once, and the key's calls are scarce. So a process that has a permit makes the call that
-//! is worth most to all orders (docs/decisions/2026-11-28-small-planner.md): the seconds since their last status check of the orders that it
-//! shows, added up.
+//! A page of the vendor's list shows up to 100 orders, and the calls per minute are limited. The planner picks the call with the highest
+//! worth (docs/decisions/2026-11-28-small-planner.md): the seconds since the last status check, summed over the orders that the call shows.
 
 use std::time::Duration;
 
@@ -15,54 +14,54 @@ use crate::{
     time::{between, later},
 };
 
-/// A window is planned for fewer rows than a page can show: how many there are is an estimate.
+/// Rows that a window is planned for: fewer than a page can show, because the row density is an estimate.
 const PLANNED_ROWS: usize = 90;
-/// Rechecks are hours apart where polls are seconds apart: an hour without a check counts for a parked order as a second does in flight.
+/// Seconds without a check of a parked order that count as 1 s in flight: rechecks are hours apart, polls are seconds apart.
 const PARKED_SECONDS: f64 = 3600.0;
-/// A page that shows no order that is due must show so many others: then it is as good as free.
-const LEAST_FREE: usize = 10;
-/// No window is longer than so many seconds: what a page told a moment ago says little of how many rows so long a time holds.
+/// A page that shows no due order must show at least this many others.
+const MIN_ROWS_NONE_DUE: usize = 10;
+/// The longest window in seconds: the row density of one page says little about a longer time.
 const MAX_SECONDS: f64 = 7.0 * 24.0 * 3600.0;
-/// A window reaches so far beyond the creation times that it is about: whether the vendor's bounds are inclusive is not stated.
+/// Margin at both ends of a window: the vendor does not document whether its bounds are inclusive.
 const EDGE: Duration = Duration::from_millis(50);
-/// So many milliseconds before or after its creation an order was tracked, where fewer than ten orders tell how long that takes.
+/// Assumed milliseconds between creation and tracking, in either direction, while fewer than 10 orders show the real value.
 const UNKNOWN_LAG: i64 = 5000;
-/// An order in flight comes first, whatever it is worth, if it is due for so much longer than the order that became due last: in a backlog
-/// all are due for long.
+/// An order in flight comes first, whatever its worth, once it has been due for this much longer than the order that became due last. The
+/// comparison is relative because in a backlog all orders have been due for long.
 const OVERDUE_IN_FLIGHT: Duration = Duration::from_secs(15);
 /// The same for a parked order.
 const OVERDUE_PARKED: Duration = Duration::from_secs(15 * 60);
 
-/// What is known of a product's list that may be asked.
+/// A product's list that may be requested now.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct List {
-    /// How many orders a second of creation time holds, tracked by this tracker or not; 0 while that is not known.
+    /// Rows per second of creation time, orders that are not tracked here included; 0 while unknown.
     pub rows_per_second: f64,
-    /// The last page of a recheck that showed its whole window: the next one lies beside it.
+    /// The last recheck page that showed its whole window. The next page starts where it ended.
     pub rechecked: Option<Page>,
 }
 
-/// An order that awaits a status check, as far as planning needs it.
+/// An order that waits for a status check, with the fields that planning needs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
-    /// Which.
+    /// Product and id.
     pub key: OrderKey,
-    /// When the vendor says it was created; `None`: it has not said so yet.
+    /// The vendor's creation time; `None`: not known yet.
     pub created_at: Option<Timestamp>,
-    /// When we were told of it.
+    /// When tracking began.
     pub tracked_at: Timestamp,
-    /// When its status was last asked for, or its phase began.
+    /// When its last check was claimed, or when its phase began if that is later.
     pub last_check: Timestamp,
-    /// When its own retry schedule wants a check: before that it is only checked along with others.
+    /// When its retry schedule makes a check due. Before that, it is only checked along with other orders.
     pub due: Timestamp,
-    /// Whether the list would show it: it has not been missed there.
+    /// Whether the list is expected to show it: no list check has missed it.
     pub listed: bool,
-    /// Whether it is polled; else it is rechecked.
+    /// Whether it is in flight (polled); otherwise it is parked (rechecked).
     pub in_flight: bool,
 }
 
 impl Candidate {
-    /// What planning needs of `order`; `None` if it is final.
+    /// The candidate for `order`; `None` if it is final.
     pub fn of(order: &Order, now: Timestamp, schedule: &Schedule) -> Option<Self> {
         let (Phase::InFlight { since } | Phase::Parked { since, .. }) = order.phase else { return None };
         Some(Self {
@@ -76,34 +75,34 @@ impl Candidate {
         })
     }
 
-    /// The same, but never due and worth nothing: a page shows it where there is room, and no call is made for it.
+    /// The same candidate, never due and without worth: a page shows it if there is room, and no call is planned for it.
     #[must_use]
     pub fn along_with_others(self) -> Self {
         Self { due: Timestamp::MAX, last_check: Timestamp::MAX, ..self }
     }
 }
 
-/// What to ask the vendor.
+/// A call to the vendor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Call {
-    /// One order, by its id.
+    /// A check of one order by its id.
     Single(OrderKey),
     /// A page of a list.
     Page(Page),
 }
 
-/// The call that is worth most.
+/// The call to make next.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Planned {
     /// The call.
     pub call: Call,
-    /// The seconds since their last check of the orders that it was chosen for, added up.
+    /// Seconds since the last check, summed over the orders that the call was chosen for; 1 h of a parked order counts as 1 s.
     pub worth: f64,
-    /// The candidates that it shows, by creation time.
+    /// The candidates that the call shows, in order of creation time.
     pub covers: Vec<OrderKey>,
 }
 
-/// A candidate, between which moments it was created, and what a check of it is worth.
+/// A candidate with the bounds of its creation time and the worth of a check.
 struct Row<'a> {
     of: &'a Candidate,
     earliest: Timestamp,
@@ -118,8 +117,8 @@ impl Row<'_> {
     }
 }
 
-/// The call that is worth most to all `candidates`; `None`: there is nothing to ask. `under_way`: pages that others have just asked for;
-/// `lists` tells of each product's list, `None` if it is not to be asked.
+/// Picks the call with the highest worth; `None`: nothing is due. `under_way`: pages that other processes have just requested.
+/// `lists`: a product's list, `None` if it may not be requested.
 pub fn plan(
     candidates: &[Candidate],
     under_way: &[UnderWay],
@@ -131,7 +130,7 @@ pub fn plan(
     let last_due = due().map(|row| row.of.due).max().unwrap_or(now);
     let timeout = |row: &Row<'_>| if row.of.in_flight { OVERDUE_IN_FLIGHT } else { OVERDUE_PARKED };
     let is_late = |row: &Row<'_>, times| between(row.of.due, last_due) > timeout(row) * times;
-    // Of equals the last, as below: a poller plans its own order last.
+    // Ties go to the last candidate, as below: a poller puts its own order last.
     let late = due().filter(|row| is_late(row, 1)).rev().min_by_key(|row| row.of.due);
     let first = late.map(|row| &row.of.key);
     let single = due()
@@ -139,7 +138,7 @@ pub fn plan(
         .max_by(|one, other| one.worth.total_cmp(&other.worth))
         .map(|row| (row.worth, row.of.key.clone()))
         .map(|(worth, key)| Planned { call: Call::Single(key.clone()), worth, covers: vec![key] });
-    // Its page may have been made again and again without showing it. One call in four: if all orders are so late, pages are better.
+    // Its page may never show it, so check it by id: in one second of four only, since pages clear a backlog faster.
     if late.is_some_and(|row| is_late(row, 2)) && now.as_second() % 4 == 0 {
         return single;
     }
@@ -148,8 +147,8 @@ pub fn plan(
     calls.max_by(|one, other| one.worth.total_cmp(&other.worth))
 }
 
-/// The candidates of a product by creation time, but those that a page under way is to show. One whose creation time is not known yet was
-/// created as long before it was tracked as the middle four fifths of the others: one that was tracked late does not widen all windows.
+/// The candidates of a product by creation time, without those that a page under way covers. An unknown creation time is estimated from
+/// the delay between creation and tracking of the others: its middle four fifths, so that one late order does not widen all windows.
 fn rows<'a>(all: &'a [Candidate], product: Product, under_way: &[UnderWay], now: Timestamp) -> Vec<Row<'a>> {
     let lag = |one: &Candidate| Some(one.tracked_at.as_millisecond() - one.created_at?.as_millisecond());
     let candidates = || all.iter().filter(|one| one.key.product == product);
@@ -171,15 +170,15 @@ fn rows<'a>(all: &'a [Candidate], product: Product, under_way: &[UnderWay], now:
     rows
 }
 
-/// The page of a list that is worth most, of those that show the order that comes `first`. Each row that the list shows begins a
-/// window as long as a page can show: what else lies there is shown for nothing. A recheck takes the first window that begins
-/// less than a page after its last one, from where that one ended: the best ones lie anywhere, and leave gaps that take calls of their own.
+/// The page of a list with the highest worth, among those that show the order `first`. Each listed candidate starts one window, as long as
+/// a page can hold. The first window that begins less than one page after the last recheck page is moved to where that page ended: windows
+/// chosen by worth alone leave gaps, and each gap costs a call.
 fn best_page(rows: &[Row<'_>], list: List, first: Option<&OrderKey>, now: Timestamp) -> Option<Planned> {
     let product = rows.first()?.of.key.product;
     let rows: Vec<_> = rows.iter().filter(|row| row.of.listed).collect();
     let length = Duration::from_secs_f64((PLANNED_ROWS as f64 / list.rows_per_second).min(MAX_SECONDS));
     let is_known = list.rows_per_second > 0.0;
-    // The vendor's clock may be ahead.
+    // The vendor's clock may be ahead of ours.
     let horizon = rows.iter().map(|row| later(row.latest, EDGE)).max()?.max(now);
     let end = |from| later(from, length).min(horizon);
     let window = |start: usize| {
@@ -191,9 +190,9 @@ fn best_page(rows: &[Row<'_>], list: List, first: Option<&OrderKey>, now: Timest
         let to = shown.iter().map(|row| row.latest).max()?;
         let page = if is_full { Page { to: later(to, EDGE), ..page } } else { page };
         let worth = shown.iter().map(|row| row.worth).sum::<f64>();
-        let is_wanted = shown.len() >= LEAST_FREE || shown.iter().any(|row| row.of.due <= now);
+        let is_worth_it = shown.len() >= MIN_ROWS_NONE_DUE || shown.iter().any(|row| row.of.due <= now);
         let has_first = first.is_none_or(|first| shown.iter().any(|row| row.of.key == *first));
-        (shown.len() > 1 && worth > 0.0 && is_wanted && has_first).then_some((worth, page))
+        (shown.len() > 1 && worth > 0.0 && is_worth_it && has_first).then_some((worth, page))
     };
     let windows: Vec<_> = (0..rows.len()).filter_map(window).collect();
     let last = list.rechecked.filter(|_| is_known);
