@@ -1,18 +1,18 @@
-//! An internet card's code, as the table keeps it.
+//! The code of an internet card, as stored.
 
 use std::fmt;
 
-/// A card code, encrypted (KMS, context = product and id), with a mask to show.
+/// A card code encrypted with KMS (encryption context: product and id), with its mask.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SealedCard {
     /// Ciphertext of the code.
     pub ciphertext: Vec<u8>,
-    /// What may be shown: stars and the last two characters.
+    /// The mask that may be displayed, see [`Self::mask`].
     pub masked: String,
 }
 
 impl SealedCard {
-    /// The mask for a code: every character a star but the last two, and those too where the code is short.
+    /// The mask of a code: a star for each character except the last two; all stars for codes under 8 characters.
     pub fn mask(code: &str) -> String {
         let length = code.chars().count();
         let shown = if length >= 8 { 2 } else { 0 };

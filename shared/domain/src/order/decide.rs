@@ -1,4 +1,4 @@
-//! All rules about orders. Pure and total: any order, any answer and any clock give a decision.
+//! The rules for orders. Pure and total: never fails, whatever the order, the answer and the clock.
 
 mod ended;
 mod unanswered;
@@ -13,22 +13,22 @@ use super::{
 };
 use crate::time::{between, is_ahead, later};
 
-/// What is to be committed: the order as it is from now on, and what is to be published.
+/// What to commit: the changed order and the events to publish.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
-    /// The order after it.
+    /// The order after the check.
     pub order: Order,
-    /// New events, numbered on from the order's last.
+    /// New events; their numbers continue from the order's last event.
     pub events: Vec<Event>,
 }
 
-/// So many reviews of an order may be about unrecognised texts, and twice as many in all: a vendor that makes up a new status
-/// at every check fills no record.
+/// The most reviews of an order before unrecognised texts raise no more; twice as many in all. Bounds the record's size if the vendor
+/// returns a new text at every check.
 const MAX_REVIEWS: usize = 32;
 
-/// What follows from an observation. `None`: nothing, the order has been observed by a later question.
+/// Applies the result of a check to an order. `None`: the order holds the result of a check that started later.
 ///
-/// `now` is the time of deciding, at or after `observation.asked_at`; `jitter` moves the next recheck.
+/// `now`: the time of the decision, at or after `check_result.asked_at`. `jitter`: moves the next recheck.
 pub fn decide(
     order: &Order,
     check_result: &CheckResult,
@@ -36,8 +36,8 @@ pub fn decide(
     jitter: Jitter,
     schedule: &Schedule,
 ) -> Option<Decision> {
-    let overtaken = |checked: Timestamp| check_result.asked_at < checked && !is_ahead(checked, now);
-    if order.checked_at.is_some_and(overtaken) {
+    let is_newer = |checked: Timestamp| check_result.asked_at < checked && !is_ahead(checked, now);
+    if order.checked_at.is_some_and(is_newer) {
         return None;
     }
     let mut draft = Draft {
@@ -50,13 +50,13 @@ pub fn decide(
         schedule,
     };
     match &check_result.observation {
-        Observation::Order(seen) => draft.shown(seen),
+        Observation::Order(snapshot) => draft.apply_snapshot(snapshot),
         Observation::NotListed => draft.order.unlisted = true,
-        Observation::NotFound if !order.is_known() => draft.unknown_to_vendor(),
-        Observation::NotFound => draft.failed(Some(Trouble::Vanished)),
-        Observation::Trouble(trouble) => draft.failed(Some(*trouble)),
-        Observation::Nothing => draft.failed(None),
-        Observation::NotAsked => draft.time_passes(),
+        Observation::NotFound if !order.is_known() => draft.apply_not_found(),
+        Observation::NotFound => draft.apply_failure(Some(Trouble::Vanished)),
+        Observation::Trouble(trouble) => draft.apply_failure(Some(*trouble)),
+        Observation::Nothing => draft.apply_failure(None),
+        Observation::NotAsked => draft.apply_no_check(),
     }
     Some(draft.finish())
 }
@@ -72,23 +72,23 @@ struct Draft<'a> {
 }
 
 impl Draft<'_> {
-    fn shown(&mut self, seen: &Snapshot) {
+    fn apply_snapshot(&mut self, snapshot: &Snapshot) {
         self.answered();
         self.order.first_seen_at.get_or_insert(self.asked_at);
-        self.order.unlisted &= match seen.place {
+        self.order.unlisted &= match snapshot.place {
             Place::List => false,
-            // Only now is it known when it was created: the list may have been asked for another time.
-            Place::Check => self.before.facts.created_at.is_some() || seen.facts.created_at.is_none(),
+            // The creation time was unknown until now: the list check may have requested another window.
+            Place::Check => self.before.facts.created_at.is_some() || snapshot.facts.created_at.is_none(),
         };
         if self.order.phase.is_final() {
-            return self.shown_after_the_end(seen);
+            return self.apply_to_final(snapshot);
         }
-        let status = seen.facts.status.clone();
+        let status = snapshot.facts.status.clone();
         if status != self.before.facts.status {
             self.order.changed_at = self.now;
         }
-        self.order.facts = self.before.facts.replaced_by(seen.facts.clone());
-        self.order.card = self.before.card.clone().or_else(|| seen.card.clone());
+        self.order.facts = self.before.facts.replaced_by(snapshot.facts.clone());
+        self.order.card = self.before.card.clone().or_else(|| snapshot.card.clone());
         match status {
             Some(VendorStatus::Fulfilled) => self.end(Outcome::Fulfilled, EventKind::OrderFulfilled),
             Some(VendorStatus::Refunded) => self.end(Outcome::Refunded, EventKind::OrderRefunded),
@@ -96,13 +96,13 @@ impl Draft<'_> {
             Some(VendorStatus::UnknownError) => {
                 self.park(ParkedAs::Uncertain, Some(EventKind::OrderUncertain))
             }
-            Some(VendorStatus::Pending | VendorStatus::Handling) => self.moving(),
+            Some(VendorStatus::Pending | VendorStatus::Handling) => self.still_processing(),
             Some(VendorStatus::Unrecognised(text)) => {
-                self.moving();
+                self.still_processing();
                 self.review(ReviewReason::UnrecognisedStatus, Some(text));
             }
             None => {
-                self.moving();
+                self.still_processing();
                 self.review(ReviewReason::UnrecognisedStatus, None);
             }
         }
@@ -121,13 +121,13 @@ impl Draft<'_> {
             Outcome::Fulfilled => {}
         }
         self.events.push(event);
-        self.review_if_alive_elsewhere();
+        self.review_if_continued_elsewhere();
     }
 
-    /// `PENDING`, `HANDLING`, or a text that says no more than they do.
-    fn moving(&mut self) {
+    /// Handles `PENDING`, `HANDLING` and unrecognised texts: the order is still being processed.
+    fn still_processing(&mut self) {
         match self.order.phase {
-            Phase::InFlight { since } => self.poll_on(since),
+            Phase::InFlight { since } => self.continue_polling(since),
             Phase::Parked { parked_as: ParkedAs::Queued, .. } => {
                 self.order.phase = Phase::InFlight { since: self.now };
                 self.order.changed_at = self.now;
@@ -136,12 +136,12 @@ impl Draft<'_> {
                 self.order.next_check_at = Some(next);
                 self.events.push(EventKind::OrderResumed);
             }
-            Phase::Parked { parked_as, since } => self.recheck_on(parked_as, since, true),
+            Phase::Parked { parked_as, since } => self.continue_rechecks(parked_as, since, true),
             Phase::Final { .. } => {}
         }
     }
 
-    fn poll_on(&mut self, since: Timestamp) {
+    fn continue_polling(&mut self, since: Timestamp) {
         if self.past_deadline(since) {
             return self.park(ParkedAs::Delayed, Some(EventKind::OrderDelayed));
         }
@@ -157,7 +157,7 @@ impl Draft<'_> {
         if let Phase::Parked { parked_as: current, since } = self.order.phase
             && current == parked_as
         {
-            return self.recheck_on(parked_as, since, true);
+            return self.continue_rechecks(parked_as, since, true);
         }
         let before = self.order.first_parked.get(&parked_as).copied();
         let first = before.filter(|first| !is_ahead(*first, self.now)).unwrap_or(self.now);
@@ -168,13 +168,13 @@ impl Draft<'_> {
         self.order.failures = 0;
         let known = self.order.is_known();
         self.check_in(self.schedule.recheck_wait(parked_as, known, 0, Duration::ZERO));
-        self.be_there_when_overdue(parked_as, first);
+        self.check_when_overdue(parked_as, first);
         self.events.extend(event.filter(|_| before.is_none()));
     }
 
-    fn recheck_on(&mut self, parked_as: ParkedAs, since: Timestamp, answered: bool) {
+    fn continue_rechecks(&mut self, parked_as: ParkedAs, since: Timestamp, answered: bool) {
         if parked_as == ParkedAs::NotFound && !self.before.is_known() && self.order.is_known() {
-            // The vendor knows it by now: it is only late, whenever its next check was to be.
+            // The vendor knows the order now: use the schedule for delayed orders, from its start.
             self.order.attempt = 0;
             self.check_in(self.schedule.recheck_wait(parked_as, true, 0, Duration::ZERO));
         } else if self.check_was_due() {
@@ -187,10 +187,10 @@ impl Draft<'_> {
                 self.check_in(self.wait_after_failure());
             }
         }
-        self.be_there_when_overdue(parked_as, since);
+        self.check_when_overdue(parked_as, since);
     }
 
-    fn be_there_when_overdue(&mut self, parked_as: ParkedAs, since: Timestamp) {
+    fn check_when_overdue(&mut self, parked_as: ParkedAs, since: Timestamp) {
         let moment = later(since, self.schedule.overdue(parked_as));
         if moment <= self.now {
             self.review_as(format!("overdue:{}", parked_as.as_str()), ReviewReason::Overdue, None);
@@ -199,7 +199,7 @@ impl Draft<'_> {
         }
     }
 
-    /// A check that a status request made early leaves the retry schedule where it is.
+    /// Whether the check was due. An early check for a status request does not advance the retry schedule.
     fn check_was_due(&self) -> bool {
         self.order.next_check(self.now, self.schedule).is_none_or(|next| next <= self.now)
     }
@@ -210,28 +210,28 @@ impl Draft<'_> {
 
     fn answered(&mut self) {
         self.order.checked_at = Some(self.asked_at);
-        // A row of a list was claimed by nobody: whoever polls this order need not ask again so soon.
+        // A row of a list comes without a claim. Set `asked_at` all the same, so that the next poll of this order waits.
         let claimed = self.order.asked_at.filter(|claimed| !is_ahead(*claimed, self.now));
         self.order.asked_at = Some(claimed.map_or(self.asked_at, |claimed| claimed.max(self.asked_at)));
         self.order.failures = 0;
         self.order.trouble = None;
     }
 
-    /// Once for a reason, or for a text where it is about one.
+    /// Raises a review, once per reason and stated text.
     fn review(&mut self, reason: ReviewReason, stated_status: Option<String>) {
-        let what = match &stated_status {
+        let id = match &stated_status {
             Some(text) => format!("{}:{text}", reason.as_str()),
             None => reason.as_str().to_owned(),
         };
-        // Only texts can go on for ever, and none of them may silence a contradiction.
+        // Only unrecognised texts are unbounded. They must not suppress a contradiction.
         let bounded = reason == ReviewReason::UnrecognisedStatus && self.order.reviewed.len() >= MAX_REVIEWS;
         if !bounded {
-            self.review_as(what, reason, stated_status);
+            self.review_as(id, reason, stated_status);
         }
     }
 
-    fn review_as(&mut self, what: String, reason: ReviewReason, stated_status: Option<String>) {
-        if self.order.reviewed.len() < 2 * MAX_REVIEWS && self.order.reviewed.insert(what) {
+    fn review_as(&mut self, id: String, reason: ReviewReason, stated_status: Option<String>) {
+        if self.order.reviewed.len() < 2 * MAX_REVIEWS && self.order.reviewed.insert(id) {
             self.events.push(EventKind::OrderNeedsReview { reason, stated_status });
         }
     }

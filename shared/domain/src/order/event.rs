@@ -1,4 +1,4 @@
-//! What is published: events, numbered per order, each with the exact detail that goes out.
+//! Events of orders, numbered per order, each with the exact JSON that is published.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -8,42 +8,42 @@ use super::{Order, OrderKey, OrderView, Trouble, VendorStatus};
 /// Event source of everything this tracker publishes.
 pub const SOURCE: &str = "topup-tracker";
 
-/// Who told us of an order.
+/// How an order came to be tracked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TrackedBy {
     /// `PUT /orders/…`.
     Put,
-    /// A poller's input (`Top-up Sent`); its execution is running already.
+    /// The input of a poller (`Top-up Sent`); its state machine execution is running already.
     Poller,
-    /// Another order that named it: `follow_orderid`, `retry_orderid`.
+    /// A link of another order: `follow_orderid`, `retry_orderid`.
     Link,
 }
 
-/// Why a person should look at an order.
+/// Why a person should review an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReviewReason {
     /// Parked for longer than the vendor says it takes, or than the settings allow.
     Overdue,
-    /// A status text that we do not know, or none.
+    /// An unknown status text, or none.
     UnrecognisedStatus,
-    /// The order is final, and the vendor now says something else. We stay with what was published.
+    /// The order is final, and the vendor now states another status. The published outcome stays.
     Contradiction,
     /// The vendor does not know this order.
     NotFound,
-    /// Fulfilled, but no card after the first daily check, or after a day of checks that fail.
+    /// Fulfilled, but no card after the last wait of `RECHECK_CARD`, or after 24 h of failed checks.
     CardMissing,
-    /// Refunded, and tried again under another id: somebody may be served twice, or charged for nothing.
+    /// Refunded, and retried under another id: the customer may be served twice.
     Retried,
-    /// Refunded, and redirected to another id: the same danger.
+    /// Refunded, and redirected to another id: the same risk.
     Followed,
-    /// The vendor's answers about this order cannot be read, one after the other.
+    /// The vendor's answers about this order cannot be parsed.
     Unreadable,
     /// The vendor rejects every call about this order.
     Rejected,
-    /// The vendor has shown this order before, and does not know it any more.
+    /// The vendor returned this order before and does not know it any more.
     Vanished,
-    /// The table does not take what the vendor says about this order.
+    /// The table rejects what the vendor returns for this order.
     StoreRefuses,
 }
 
@@ -59,7 +59,7 @@ impl From<Trouble> for ReviewReason {
 }
 
 impl ReviewReason {
-    /// As in the event.
+    /// The name in the event's `reason`.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Overdue => "overdue",
@@ -77,12 +77,12 @@ impl ReviewReason {
     }
 }
 
-/// What happened.
+/// The kind of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EventKind {
-    /// We were told of the order.
+    /// Tracking began.
     OrderTracked {
-        /// By whom.
+        /// How.
         by: TrackedBy,
     },
     /// A queued order is in flight again.
@@ -97,16 +97,16 @@ pub enum EventKind {
     OrderUncertain,
     /// In flight for longer than the poll deadline.
     OrderDelayed,
-    /// A person should look at it.
+    /// A person should review the order.
     OrderNeedsReview {
-        /// Why.
+        /// The reason.
         reason: ReviewReason,
-        /// The status text that this is about, as the vendor stated it.
+        /// The vendor's status text that caused the review, if one did.
         stated_status: Option<String>,
     },
-    /// The card came after the fulfilment.
+    /// The card arrived after the order was fulfilled.
     CardAvailable,
-    /// Somebody read the card code.
+    /// The card code was read through the API.
     CardRevealed,
 }
 
@@ -128,23 +128,23 @@ impl EventKind {
     }
 }
 
-/// An event of an order: committed with the change it tells of, then published, perhaps more than once, always the same.
+/// An event of an order. It is committed with the change that it reports, then published at least once with the same detail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Which order.
+    /// The order.
     pub key: OrderKey,
-    /// Its number among the order's events, from 1.
+    /// Number among the order's events, from 1 without gaps.
     pub seq: u32,
     /// `detail-type`.
     pub detail_type: String,
     /// When it happened.
     pub occurred_at: Timestamp,
-    /// The exact JSON to be published.
+    /// The exact JSON to publish.
     pub detail: String,
 }
 
 impl Event {
-    /// `{product}/{id}#{seq}`: derived, so that a repeat is recognised.
+    /// `{product}/{id}#{seq}`: the same for each repetition, so that consumers can deduplicate.
     pub fn id(&self) -> String {
         event_id(&self.key, self.seq)
     }
@@ -174,7 +174,7 @@ struct Detail<'a> {
 }
 
 impl Order {
-    /// Numbers the next event and writes its detail from the order as it now is.
+    /// Numbers the next event and builds its detail from the order's current state.
     pub(super) fn add_event(
         &mut self,
         kind: EventKind,
@@ -208,12 +208,12 @@ impl Order {
             seq: self.seq,
             detail_type: kind.detail_type().to_owned(),
             occurred_at: now,
-            // Strings, numbers and nested structs only: writing them cannot fail.
+            // Strings, numbers and nested structs only: serialisation cannot fail.
             detail: serde_json::to_string(&detail).unwrap_or_default(),
         }
     }
 
-    /// The order after somebody read its card, and the event that says so.
+    /// The order after its card code was read, with the `Card Revealed` event.
     pub fn card_revealed(&self, now: Timestamp) -> super::Decision {
         let mut order = self.clone();
         let status = order.facts.status.clone();

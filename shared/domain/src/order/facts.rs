@@ -1,15 +1,15 @@
-//! What the vendor has said about an order.
+//! The vendor's fields of an order.
 
 use serde::{Deserialize, Serialize, Serializer, ser};
 use serde_json::value::RawValue;
 
 use super::VendorStatus;
 
-/// Declares [`Facts`], each field with the name that it is stored under: a field is an `Option`, and takes part in merging.
+/// Declares [`Facts`]: each field is an `Option`, has a stored name, and is merged by `Facts::or`.
 macro_rules! facts {
     ($($(#[$attribute:meta])* $name:ident as $stored:literal: $kind:ty,)*) => {
-        /// The vendor's fields of both products (`check-id`), less the card code. A field is `None` until the vendor sent it. Serialised, it
-        /// is as the table keeps it: amounts and offers are the vendor's own text.
+        /// The vendor's fields of both products (`check-id`), without the card code. A field is `None` until the vendor has sent it. The
+        /// serialised form is the stored one: amounts and offers are the vendor's text.
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
         #[serde(default)]
         pub struct Facts {
@@ -21,7 +21,7 @@ macro_rules! facts {
         }
 
         impl Facts {
-            /// The names that the fields are stored under.
+            /// Stored names of the fields.
             pub const STORED: &[&str] = &[$($stored,)*];
 
             /// These facts, with the gaps filled from `other`.
@@ -35,7 +35,7 @@ macro_rules! facts {
 facts! {
     /// `status`.
     status as "status": VendorStatus,
-    /// `ref`: the merchant's reference, perhaps with the vendor's prefix.
+    /// `ref`: the merchant's reference, possibly with a prefix of the vendor.
     vendor_ref as "vendor_ref": String,
     /// `MSSIDN` (mobile) or `number` (internet).
     number as "number": String,
@@ -43,44 +43,44 @@ facts! {
     plan_code as "plan_code": String,
     /// `type`: `ADSL`, `4G` (internet).
     kind as "type": String,
-    /// `topup_amount`, in DZD, with the vendor's digits.
+    /// `topup_amount` in DZD, digits unchanged.
     #[serde(with = "verbatim")]
     topup_amount as "topup_amount": Amount,
-    /// `balance_amount` (mobile), in DZD. It differs between the vendor's endpoints: derive no money from it.
+    /// `balance_amount` (mobile) in DZD. The vendor's endpoints disagree on it: do not use it for accounting.
     #[serde(with = "verbatim")]
     balance_amount as "balance_amount": Amount,
-    /// `refund_message`: Arabic, to be shown as it is.
+    /// `refund_message`: Arabic text to display unchanged.
     refund_message as "refund_message": String,
-    /// `suggested_offers`: the vendor's JSON, order and unknown fields kept.
+    /// `suggested_offers`: the vendor's JSON with field order and unknown fields preserved.
     #[serde(with = "verbatim")]
     suggested_offers as "suggested_offers": JsonText,
-    /// `num_trans` (internet): the operator's number of the transaction.
+    /// `num_trans` (internet): the operator's transaction number.
     num_trans as "num_trans": String,
     /// `date_traitement` (internet), as the vendor wrote it.
     date_traitement as "date_traitement": String,
-    /// `follow_orderid`: the order lives on under this id (mobile, redirected).
+    /// `follow_orderid` (mobile): the id that the order was redirected to.
     follow_order_id as "follow_order_id": String,
-    /// `retry_orderid`: the order was tried again under this id (mobile).
+    /// `retry_orderid` (mobile): the id of a retry of the order.
     retry_order_id as "retry_order_id": String,
     /// `created_at`, as the vendor wrote it.
     created_at as "created_at": String,
 }
 
 impl Facts {
-    /// These facts after a newer observation: what it says replaces what was said; `status`, `refund_message` and `suggested_offers` also by
-    /// absence, since they belong to one observation; other fields are kept where it is silent.
+    /// These facts updated with a newer observation. Fields that it lacks are kept, except `status`, `refund_message` and
+    /// `suggested_offers`, which belong to one observation and are cleared.
     pub fn replaced_by(&self, newer: Facts) -> Facts {
         let kept = Facts { status: None, refund_message: None, suggested_offers: None, ..self.clone() };
         newer.or(kept)
     }
 
-    /// These facts with only the gaps filled, the status apart: for an order whose outcome has been published.
+    /// These facts with missing fields other than `status` filled in: for an order whose outcome has been published.
     pub fn completed_by(&self, newer: Facts) -> Facts {
         self.clone().or(Facts { status: None, ..newer })
     }
 }
 
-/// A field that is kept as the vendor's own text.
+/// A field that is stored as the vendor's text.
 trait Verbatim: Sized {
     fn text(&self) -> &str;
     fn of_text(text: String) -> Option<Self>;
@@ -119,21 +119,20 @@ mod verbatim {
         from: D,
     ) -> Result<Option<T>, D::Error> {
         let text = Option::<String>::deserialize(from)?;
-        // Without the text: it may be any.
-        text.map(|text| T::of_text(text).ok_or_else(|| D::Error::custom("not the vendor's form"))).transpose()
+        // The message omits the text, which may be anything.
+        text.map(|text| T::of_text(text).ok_or_else(|| D::Error::custom("invalid vendor text"))).transpose()
     }
 }
 
-/// An amount in DZD as the vendor wrote it: a JSON number of at most 64 characters within the range of a double, none of its digits changed
-/// (`490.00`).
+/// An amount in DZD as the vendor wrote it (`490.00`): a JSON number of at most 64 characters within the range of a double.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Amount(String);
 
 impl Amount {
-    /// `None`: the text is no such number.
+    /// `None`: the text is not such a number.
     pub fn parse(text: &str) -> Option<Self> {
         let is_number = text.len() <= 64 && serde_json::from_str::<serde_json::Number>(text).is_ok();
-        // The parser takes space around a number.
+        // The parser accepts whitespace around a number.
         (is_number && text.trim() == text).then(|| Self(text.to_owned()))
     }
 
@@ -143,7 +142,7 @@ impl Amount {
     }
 }
 
-/// As a JSON number, digit by digit.
+/// Serialises as a JSON number with unchanged digits.
 impl Serialize for Amount {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let raw: &RawValue = serde_json::from_str(&self.0).map_err(ser::Error::custom)?;
@@ -151,21 +150,21 @@ impl Serialize for Amount {
     }
 }
 
-/// JSON kept as the text it came in, so that nothing of it is reordered or dropped.
+/// JSON kept as its original text: field order and unknown fields are preserved.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct JsonText(Box<RawValue>);
 
 impl JsonText {
-    /// Takes text that is JSON.
+    /// Validates that the text is JSON.
     ///
     /// # Errors
-    /// If it is not.
+    /// If it is not JSON.
     pub fn parse(text: String) -> Result<Self, serde_json::Error> {
         RawValue::from_string(text).map(Self)
     }
 
-    /// The text.
+    /// The original text.
     pub fn get(&self) -> &str {
         self.0.get()
     }

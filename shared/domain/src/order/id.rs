@@ -1,4 +1,4 @@
-//! What names an order.
+//! Identifiers of orders.
 
 use std::{fmt, str::FromStr};
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Product;
 
-/// Text that is not an id or a ref; says what one looks like.
+/// Text that is not an order id or a ref; the message states the valid form.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum InvalidId {
     /// Not the form of an order id.
@@ -17,14 +17,14 @@ pub enum InvalidId {
     Ref,
 }
 
-/// The vendor's id of an order: `[A-Za-z0-9_-]{1,64}`. In every example of the vendor's it is 24 lower-case hex digits, which it
-/// promises nowhere. An id of 24 hex digits (MongoDB's ObjectId) names the same order in upper and lower case: it is kept in lower case.
+/// The vendor's id of an order: `[A-Za-z0-9_-]{1,64}`. The vendor's examples all have 24 lower-case hex digits, but its documentation does
+/// not specify the form. An id of 24 hex digits (a MongoDB ObjectId) is case-insensitive and stored in lower case.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct OrderId(String);
 
 impl OrderId {
-    /// The id as text: safe in a path and in a key.
+    /// The id as text, safe in a URL path and in a DynamoDB key.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -64,7 +64,7 @@ impl fmt::Display for OrderId {
     }
 }
 
-/// The merchant's own reference: 1 to 200 characters. The vendor may give its own form of it back (`vendor_ref`).
+/// The merchant's reference: 1 to 200 characters, no control characters. The vendor may return another form of it (`vendor_ref`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Ref(String);
@@ -95,10 +95,10 @@ impl From<Ref> for String {
     }
 }
 
-/// What an order is known by everywhere: `{product}/{id}`.
+/// The key of an order: `{product}/{id}`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OrderKey {
-    /// What was bought.
+    /// The product that was bought.
     pub product: Product,
     /// The vendor's id.
     pub id: OrderId,

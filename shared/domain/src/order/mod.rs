@@ -1,4 +1,4 @@
-//! Orders and every rule about them. All rules about money are in [`decide`] and nowhere else.
+//! Orders and the rules about them. Every rule that affects money is in [`decide`].
 
 mod card;
 mod decide;

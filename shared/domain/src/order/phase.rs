@@ -1,28 +1,28 @@
-//! Our word for where an order stands: what is to be done about it.
+//! The tracker's state of an order: poll it, recheck it, or done.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::time::is_ahead;
 
-/// What is to be done about an order.
+/// The tracker's state of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Poll it.
+    /// Polled until it leaves this phase or the poll deadline passes.
     InFlight {
-        /// Since when; the poll retry schedule and the deadline count from here.
+        /// Start of the phase; the poll schedule and the deadline count from here.
         since: Timestamp,
     },
-    /// Recheck it.
+    /// Rechecked by the scheduled run.
     Parked {
-        /// Why.
+        /// The reason.
         parked_as: ParkedAs,
-        /// Since when; overdue counts from here.
+        /// When it was first parked for this reason; overdue counts from here.
         since: Timestamp,
     },
-    /// The vendor stated an outcome, and it never changes.
+    /// The vendor stated an outcome. Never changes again.
     Final {
-        /// Which.
+        /// The outcome.
         outcome: Outcome,
     },
 }
@@ -37,7 +37,7 @@ impl Phase {
         }
     }
 
-    /// Why it is parked, if it is.
+    /// Why it is parked; `None`: not parked.
     pub fn parked_as(self) -> Option<ParkedAs> {
         match self {
             Self::Parked { parked_as, .. } => Some(parked_as),
@@ -45,7 +45,7 @@ impl Phase {
         }
     }
 
-    /// The same, begun now if a clock far ahead began it: deadline and overdue count from a moment that has been.
+    /// The same phase, with a start set by a clock far ahead replaced by `now`: deadline and overdue need a start in the past.
     pub(super) fn begun_by(self, now: Timestamp) -> Self {
         match self {
             Self::InFlight { since } if is_ahead(since, now) => Self::InFlight { since: now },
@@ -70,9 +70,9 @@ pub enum ParkedAs {
     Queued,
     /// `UNKNOWN_ERROR`.
     Uncertain,
-    /// In flight for longer than the poll deadline.
+    /// Still in flight at the poll deadline.
     Delayed,
-    /// The vendor has never known it.
+    /// The vendor has never returned it.
     NotFound,
 }
 
@@ -91,7 +91,7 @@ impl ParkedAs {
     }
 }
 
-/// How an order ended. There is no third way.
+/// The outcome of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {

@@ -1,4 +1,4 @@
-//! What the vendor sells, and everything in which one product differs from another.
+//! The vendor's products and all differences between them.
 
 use std::{fmt, str::FromStr};
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{RetrySchedule, Schedule};
 
-/// What was bought.
+/// The product that was bought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Product {
@@ -16,24 +16,24 @@ pub enum Product {
     Internet,
 }
 
-/// In what a product differs from others. (Which fields its answers have: `shared::vendor`, `order.rs`.)
+/// The properties that differ by product. (Fields of the vendor's answers: `shared::vendor`, `order.rs`.)
 #[derive(Clone, Copy, Debug)]
 pub struct ProductRules {
-    /// The word for it in paths, keys, events, and in the vendor's endpoints: `/{name}/check-id`, `/{name}/check-ref`, `/{name}/list`.
+    /// The name in paths, keys, events and the vendor's endpoints: `/{name}/check-id`, `/{name}/check-ref`, `/{name}/list`.
     pub name: &'static str,
     /// Whether a fulfilled order brings a card code.
     pub has_card: bool,
-    /// The field of a page of its list that is documented to hold the rows.
+    /// The field of a list page that holds the rows, according to the vendor's documentation.
     pub list_rows: &'static str,
-    /// When orders in flight are polled.
+    /// The poll schedule of orders in flight.
     pub poll: fn(&Schedule) -> &RetrySchedule,
 }
 
 impl Product {
-    /// All of them.
+    /// All products.
     pub const ALL: [Self; 2] = [Self::Mobile, Self::Internet];
 
-    /// In what it differs. A new product is a new arm here; the compiler names the other places.
+    /// The properties of the product. To add a product, add an arm here; the compiler reports the other places.
     pub fn rules(self) -> ProductRules {
         match self {
             Self::Mobile => ProductRules {
@@ -56,7 +56,7 @@ impl Product {
         self.rules().name
     }
 
-    /// Its place in [`Self::ALL`].
+    /// The index in [`Self::ALL`].
     pub fn index(self) -> usize {
         self as usize
     }
@@ -68,7 +68,7 @@ impl fmt::Display for Product {
     }
 }
 
-/// A product that the vendor does not sell through this API.
+/// Text that names no product.
 #[derive(Debug, thiserror::Error)]
 #[error("product must be {}", Product::ALL.map(Product::as_str).join(" or "))]
 pub struct UnknownProduct;

@@ -1,4 +1,4 @@
-//! The record of an order, and what a check it showed.
+//! The record of an order and the result of a check.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,56 +13,56 @@ use super::{
 };
 use crate::time::{CLOCK_TOLERANCE, between, is_ahead, later};
 
-/// Everything the tracker knows of an order.
+/// The record of an order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Order {
     /// Product and id.
     pub key: OrderKey,
-    /// The merchant's reference, as he told us.
+    /// The merchant's reference, if one was given.
     pub reference: Option<Ref>,
-    /// What the vendor has said.
+    /// The vendor's fields.
     pub facts: Facts,
-    /// The card, once it has come.
+    /// The encrypted card, once the vendor has sent it.
     pub card: Option<SealedCard>,
-    /// What is to be done about it.
+    /// The phase: in flight, parked or final.
     pub phase: Phase,
-    /// When we were told of it.
+    /// When tracking began.
     pub tracked_at: Timestamp,
     /// When the vendor first showed it.
     pub first_seen_at: Option<Timestamp>,
-    /// When somebody last claimed a check it.
+    /// When the last check was claimed or, as part of a page, requested.
     pub asked_at: Option<Timestamp>,
-    /// When the last question that was answered was asked.
+    /// When the last answered check was requested.
     pub checked_at: Option<Timestamp>,
     /// When status or phase last changed.
     pub changed_at: Timestamp,
-    /// When it is to be checked next; `None` when nobody has to.
+    /// When the next check is due; `None`: never.
     pub next_check_at: Option<Timestamp>,
-    /// How many checks its recheck retry schedule has made since it was parked.
+    /// Answered scheduled rechecks since it was parked: the index into its retry schedule.
     pub attempt: u32,
-    /// How many checks have failed in a row.
+    /// Consecutive failed checks.
     pub failures: u32,
-    /// Checks in a row that failed in a way that does not pass by itself; `None`: the last one that said anything was well.
+    /// Consecutive permanent failures; `None`: none since the last answer.
     pub trouble: Option<TroubleRun>,
-    /// When it was first parked as each: a status that comes and goes begins no new clock and is published once.
+    /// When it was first parked, per reason. A status that recurs keeps its start time and is published once.
     pub first_parked: BTreeMap<ParkedAs, Timestamp>,
-    /// What has been put up for review already, so that it is done once.
+    /// Reviews raised so far; each is raised once.
     pub reviewed: BTreeSet<String>,
-    /// Whether the vendor's list was seen not to show it: it is checked by its id.
+    /// Whether a list check missed it; if so, it is checked by id.
     pub unlisted: bool,
-    /// Orders that the vendor says this one lives on under, tracked already.
+    /// Linked orders (`follow_orderid`, `retry_orderid`) that are tracked already.
     pub links: BTreeSet<OrderId>,
-    /// Orders that live on under this one.
+    /// Orders that link to this one.
     pub linked_from: BTreeSet<OrderId>,
-    /// Counts the commits.
+    /// Number of commits, from 1; the store's optimistic lock.
     pub version: u64,
-    /// Number of the last event.
+    /// Number of the last event; 0: none.
     pub seq: u32,
-    /// Number of the last event published.
+    /// Number of the last published event; 0: none.
     pub published: u32,
 }
 
-/// Who wants to check.
+/// The cause of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trigger {
     /// A status request.
@@ -73,17 +73,17 @@ pub enum Trigger {
     Recheck,
 }
 
-/// A status request checks an order in flight if nobody has for so long.
+/// A status request checks an order in flight if its last check is at least this old.
 const STATUS_GAP_IN_FLIGHT: Duration = Duration::from_secs(5);
 /// The same for a parked order.
 const STATUS_GAP_PARKED: Duration = Duration::from_secs(600);
-/// From a claim to its commit: the vendor has 8 s to answer.
+/// The longest time from a claim to its commit: the vendor's answer may take 8 s.
 const MAX_CHECK: Duration = Duration::from_secs(10);
-/// So many other orders are tracked for one: a vendor that names a new one at every check makes no endless chain.
+/// The most linked orders tracked for one order. Bounds the chain if the vendor returns a new id at every check.
 const MAX_LINKS: usize = 16;
 
 impl Order {
-    /// A new order, in flight from now, with its first event.
+    /// A new order, in flight from `now`, with its `Order Tracked` event.
     pub fn track(
         key: OrderKey,
         reference: Option<Ref>,
@@ -94,7 +94,7 @@ impl Order {
         Self { reference, ..Self::new(key, now, schedule) }.with_tracked_event(by, now)
     }
 
-    /// The same for an order that `from` lives on under.
+    /// The same for an order that order `from` links to.
     pub fn track_link(key: OrderKey, from: OrderId, now: Timestamp, schedule: &Schedule) -> (Self, Event) {
         let linked_from = BTreeSet::from([from]);
         Self { linked_from, ..Self::new(key, now, schedule) }.with_tracked_event(TrackedBy::Link, now)
@@ -132,8 +132,7 @@ impl Order {
         (self, event)
     }
 
-    /// Whether this trigger is to check the order now. Pure: the store then lets only one of those who were told yes
-    /// do it.
+    /// Whether this trigger is to check the order now. Several processes may get `true`; the claim in the store then permits one of them.
     pub fn wants_check(&self, trigger: Trigger, now: Timestamp, schedule: &Schedule) -> bool {
         let asked_at = self.asked_at.filter(|asked| !is_ahead(*asked, now));
         match (trigger, self.phase) {
@@ -150,21 +149,20 @@ impl Order {
         }
     }
 
-    /// Whether the recheck has nothing to do about this order but to check, by itself or along with others.
+    /// Whether a recheck only needs to check this order, by id or on a page: nothing is left to publish, and no link to track.
     pub fn wants_only_a_check(&self, now: Timestamp, schedule: &Schedule) -> bool {
         let quiet = self.published >= self.seq && self.links_to_track().is_empty();
         let due = schedule.due_at(self, now).is_some_and(|due| due <= now);
         quiet && due && !self.phase.is_final() && !self.is_being_checked(now)
     }
 
-    /// Whether a check that somebody has claimed may still be out.
+    /// Whether a claimed check may still be running.
     fn is_being_checked(&self, now: Timestamp) -> bool {
         let Some(asked) = self.asked_at.filter(|asked| !is_ahead(*asked, now)) else { return false };
         self.checked_at.is_none_or(|checked| checked < asked) && between(asked, now) < MAX_CHECK
     }
 
-    /// Orders that the vendor says this one lives on under (`follow_orderid`, `retry_orderid`), and that are not tracked for
-    /// it yet. An id that could be none is passed over.
+    /// Linked orders (`follow_orderid`, `retry_orderid`) that are not tracked yet. Invalid ids are ignored.
     pub fn links_to_track(&self) -> Vec<OrderId> {
         let named = [&self.facts.follow_order_id, &self.facts.retry_order_id];
         let ids: BTreeSet<OrderId> =
@@ -173,37 +171,37 @@ impl Order {
         ids.into_iter().filter(|id| !self.links.contains(id)).take(room).collect()
     }
 
-    /// The order that a link of this one names; `None`: no other order.
+    /// The id in a link; `None`: no link, an invalid id, or this order itself.
     pub(super) fn other_order(&self, link: Option<&str>) -> Option<OrderId> {
         link?.parse().ok().filter(|id| *id != self.key.id)
     }
 
-    /// When polling ends; `None`: it is not in flight.
+    /// The poll deadline; `None`: not in flight.
     pub fn poll_ends(&self, schedule: &Schedule) -> Option<Timestamp> {
         let Phase::InFlight { since } = self.phase else { return None };
         Some(later(since, schedule.poll_deadline))
     }
 
-    /// Whether the last check that a poller may make was claimed: at the poll deadline, or after it. If that one could not be committed, the
-    /// recheck takes the order over; no failure keeps a wait loop going.
+    /// Whether a check was claimed at the poll deadline or later: pollers make no further call. If that check was not committed, the recheck
+    /// takes over, so that failures never prolong a wait loop.
     pub fn polling_has_ended(&self, now: Timestamp, schedule: &Schedule) -> bool {
-        // A claim by a clock far ahead ends nothing.
+        // Ignore a claim by a clock far ahead.
         let asked_at = self.asked_at.filter(|asked| !is_ahead(*asked, now));
         let last = asked_at.zip(self.poll_ends(schedule));
         last.is_some_and(|(asked, ends)| asked >= ends)
     }
 
-    /// When a poller is to check next; `None`: it is not in flight.
+    /// When a poller's next check is due; `None`: not in flight.
     pub fn next_poll(&self, now: Timestamp, schedule: &Schedule) -> Option<Timestamp> {
         let Phase::InFlight { since } = self.phase else { return None };
         let asked_at = self.asked_at.filter(|asked| !is_ahead(*asked, now));
-        // A retry schedule that a clock far ahead began counts from the last question; the next check begins it anew.
+        // If a clock far ahead set `since`, count from the last check; the next check corrects `since`.
         let since = if is_ahead(since, now) { asked_at.unwrap_or(Timestamp::MIN) } else { since };
         Some(schedule.next_poll(self.key.product, since, asked_at))
     }
 
-    /// When an order that is parked, awaits its card or awaits a late check is to be checked next; `None`: nobody has to. A time further ahead
-    /// than any of its waits was written by a broken clock, and would park it until then: it is due now.
+    /// When the next check is due of an order that is parked, awaits its card or awaits a late check; `None`: never. A stored time further
+    /// ahead than its longest wait comes from a wrong clock: the check is due now.
     pub fn next_check(&self, now: Timestamp, schedule: &Schedule) -> Option<Timestamp> {
         let waits = self.phase.parked_as().is_some() || self.awaits_card() || self.awaits_late_check();
         let longest = schedule.longest_wait(self.phase).saturating_add(CLOCK_TOLERANCE);
@@ -211,45 +209,44 @@ impl Order {
         waits.then(|| believed.unwrap_or(now))
     }
 
-    /// Whether what is stored is older than a status request would accept.
+    /// Whether the last answer is older than the gap after which a status request checks again: 5 s in flight, 600 s parked.
     pub fn is_stale(&self, now: Timestamp) -> bool {
         let old = |checked| between(checked, now) > self.status_gap();
         !self.phase.is_final() && self.checked_at.is_none_or(old)
     }
 
-    /// Whether a page of a list that shows many is worth checking for this order, before a check of its own is due: it is queued or
-    /// uncertain, and a list would show it.
+    /// Whether list checks may cover this order before its own check is due: it is queued or uncertain, and expected on a list.
     pub fn is_checked_with_others(&self) -> bool {
         let parked_as = self.phase.parked_as();
-        let settles = matches!(parked_as, Some(ParkedAs::Queued | ParkedAs::Uncertain));
-        settles && !self.unlisted && self.facts.created_at.is_some()
+        let is_eligible = matches!(parked_as, Some(ParkedAs::Queued | ParkedAs::Uncertain));
+        is_eligible && !self.unlisted && self.facts.created_at.is_some()
     }
 
-    /// Whether this order still waits for its card: its product has one, and it was fulfilled without.
+    /// Whether the order was fulfilled without the card that its product has.
     pub fn awaits_card(&self) -> bool {
         let fulfilled = matches!(self.phase, Phase::Final { outcome: Outcome::Fulfilled });
         fulfilled && self.key.product.rules().has_card && self.card.is_none()
     }
 
-    /// Whether this order was refunded and is checked once more: the vendor may try it again under another id after the refund.
+    /// Whether the order was refunded and has a check left: the vendor may retry it under another id after the refund.
     pub fn awaits_late_check(&self) -> bool {
         let refunded = matches!(self.phase, Phase::Final { outcome: Outcome::Refunded });
         refunded && self.next_check_at.is_some()
     }
 
-    /// Whether checks of this order have failed so often, for so long, that it was reviewed and is checked seldom.
+    /// Whether permanent failures reached `review_failures` over `review_failing_for`: then `recheck_failing` is the wait.
     pub fn is_failing(&self, now: Timestamp, schedule: &Schedule) -> bool {
         self.trouble.is_some_and(|run| {
             run.count >= schedule.review_failures && between(run.since, now) >= schedule.review_failing_for
         })
     }
 
-    /// Whether the vendor has ever shown it.
+    /// Whether the vendor has ever returned it.
     pub fn is_known(&self) -> bool {
         self.first_seen_at.is_some() || self.facts != Facts::default()
     }
 
-    /// When the recheck that claims this order now is to come back, should the check never be committed.
+    /// When the order is due again if the check that a recheck claims now is never committed.
     pub fn due_after_claim(&self, now: Timestamp, schedule: &Schedule) -> Timestamp {
         later(now, schedule.retry_after_failure)
     }
@@ -262,10 +259,10 @@ impl Order {
     }
 }
 
-/// What a check showed.
+/// The result of a check.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CheckResult {
-    /// When the question was asked: a later question is the better knowledge, whichever answer came first.
+    /// When the check was requested. The later request wins, whichever answer arrives first.
     pub asked_at: Timestamp,
     /// The answer.
     pub observation: Observation,
@@ -274,58 +271,58 @@ pub struct CheckResult {
 /// The answer to a check.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Observation {
-    /// The vendor showed the order.
+    /// The vendor returned the order.
     Order(Box<Snapshot>),
-    /// The vendor said that it does not know this order.
+    /// The vendor does not know this order.
     NotFound,
-    /// The vendor's list should have shown the order and did not. This says nothing about the order, only about the list.
+    /// A list page that should have shown the order did not. Its status stays unknown; it is checked by id from now on.
     NotListed,
-    /// The check failed, which may pass by itself: this says nothing about the order.
+    /// The check failed temporarily: no information about the order.
     Nothing,
-    /// The check failed, and the next will hardly be better: this says nothing about the order either.
+    /// The check failed permanently: no information about the order.
     Trouble(Trouble),
-    /// There was no leave to check: time passes all the same.
+    /// No check was made. Deadlines still apply.
     NotAsked,
 }
 
-/// Why checks of an order fail in a way that does not pass by itself.
+/// Why checks of an order fail permanently, so that retries hardly help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
     /// The vendor's answer cannot be read.
     Unreadable,
     /// The vendor rejects the call.
     Rejected,
-    /// The vendor has shown this order before, and does not know it now.
+    /// The vendor returned this order before and does not know it now.
     Vanished,
-    /// The table does not take what the check showed.
+    /// The table rejects the result of the check.
     StoreRefuses,
 }
 
-/// Failed checks in a row, as [`Trouble`] counts them; checks that fail in a way that may pass are left out.
+/// Consecutive permanent failures ([`Trouble`]). Temporary failures in between are not counted and do not end the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TroubleRun {
-    /// How many.
+    /// Number of failures.
     pub count: u32,
-    /// When the first of them was noted.
+    /// When the first one was recorded.
     pub since: Timestamp,
 }
 
-/// An order, as the vendor showed it.
+/// An order as returned by the vendor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
-    /// Its fields.
+    /// The vendor's fields.
     pub facts: Facts,
-    /// Its card, encrypted; `None` if it came without one, or the record has one already.
+    /// The encrypted card; `None`: the answer has none, or the record has one already.
     pub card: Option<SealedCard>,
-    /// Where it was shown.
+    /// Which kind of answer it was in.
     pub place: Place,
 }
 
-/// Where the vendor showed an order.
+/// The kind of answer that holds an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// By itself: `check-id`, `check-ref`.
+    /// A single check: `check-id`, `check-ref`.
     Check,
-    /// As a row of a list.
+    /// A row of a list.
     List,
 }

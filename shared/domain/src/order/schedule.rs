@@ -1,4 +1,4 @@
-//! When to check again: the retry schedules, as data and pure functions.
+//! When checks are due: the retry schedules as data and pure functions.
 
 use std::{str::FromStr, time::Duration};
 
@@ -13,13 +13,13 @@ pub enum InvalidRetrySchedule {
     /// No wait at all.
     #[error("a retry schedule needs at least one wait, such as 24h,12h")]
     Empty,
-    /// A wait that is no duration.
+    /// A wait that is not a duration.
     #[error("{text:?} is not a duration such as 500ms, 8s, 5m or 24h")]
     Duration {
         /// The text.
         text: String,
     },
-    /// A wait of nothing would check without end, and one of more than a year is a slip.
+    /// A wait of 0 would check in a busy loop; a wait of more than a year is taken for a typing error.
     #[error("{text:?} is not between 1ms and 366days")]
     Range {
         /// The text.
@@ -27,10 +27,10 @@ pub enum InvalidRetrySchedule {
     },
 }
 
-/// Reads a duration in human form (`280s`, `24h`), between 1 ms and 366 days.
+/// Parses a duration (`280s`, `24h`) from 1 ms to 366 days.
 ///
 /// # Errors
-/// If it is not one.
+/// If the text is not a duration, or out of range.
 pub fn parse_duration(text: &str) -> Result<Duration, InvalidRetrySchedule> {
     let invalid = || InvalidRetrySchedule::Duration { text: text.to_owned() };
     let duration = humantime::parse_duration(text.trim()).map_err(|_| invalid())?;
@@ -70,7 +70,7 @@ impl RetrySchedule {
         self.rest.get(index).or(self.rest.last()).copied().unwrap_or(self.first)
     }
 
-    /// The same for a retry schedule that ends: `None` after its last wait.
+    /// The wait of a schedule that does not repeat: `None` after its last wait.
     pub fn wait_once(&self, attempt: u32) -> Option<Duration> {
         let index = usize::try_from(attempt).unwrap_or(usize::MAX);
         (index <= self.rest.len()).then(|| self.wait(attempt))
@@ -81,7 +81,7 @@ impl RetrySchedule {
         usize::try_from(attempt).unwrap_or(usize::MAX) >= self.rest.len()
     }
 
-    /// The shortest wait: no two polls of an order are closer together.
+    /// The shortest wait: the minimum time between two polls of an order.
     pub fn shortest(&self) -> Duration {
         self.rest.iter().copied().fold(self.first, Duration::min)
     }
@@ -91,7 +91,7 @@ impl RetrySchedule {
         self.rest.iter().copied().fold(self.first, Duration::max)
     }
 
-    /// The first moment of the retry schedule after `elapsed`, both counted from the retry schedule's start.
+    /// The first check time after `elapsed`; both count from the start of the schedule.
     pub fn moment_after(&self, elapsed: Duration) -> Duration {
         let mut moment = self.first;
         let mut attempt = 0;
@@ -109,7 +109,7 @@ impl RetrySchedule {
     }
 }
 
-/// Chance, as an input, so that deciding stays pure: from -1 (10 % sooner) to 1 (10 % later).
+/// Random jitter of waits, from -1 (10 % shorter) to 1 (10 % longer). An input, so that decisions stay pure.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Jitter(f64);
 
@@ -117,7 +117,7 @@ impl Jitter {
     /// No jitter.
     pub const NONE: Self = Self(0.0);
 
-    /// From a number between -1 and 1; what lies outside is cut off.
+    /// Clamps `value` to -1 to 1; NaN counts as 0.
     pub fn new(value: f64) -> Self {
         Self(if value.is_nan() { 0.0 } else { value.clamp(-1.0, 1.0) })
     }
@@ -127,14 +127,14 @@ impl Jitter {
     }
 }
 
-/// All waits and limits, as settings.
+/// All waits and limits. Each field is the setting named in its comment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
-    /// `POLL_SCHEDULE_MOBILE`: waits from `in_flight_since`.
+    /// `POLL_SCHEDULE_MOBILE`: waits between polls, from the start of the in-flight phase.
     pub poll_mobile: RetrySchedule,
-    /// `POLL_SCHEDULE_INTERNET`.
+    /// `POLL_SCHEDULE_INTERNET`: the same.
     pub poll_internet: RetrySchedule,
-    /// `POLL_DEADLINE`.
+    /// `POLL_DEADLINE`: time in flight after which an order is parked as delayed.
     pub poll_deadline: Duration,
     /// `RECHECK_QUEUED`.
     pub recheck_queued: RetrySchedule,
@@ -146,38 +146,38 @@ pub struct Schedule {
     pub recheck_card: RetrySchedule,
     /// `RECHECK_NOT_FOUND`.
     pub recheck_not_found: RetrySchedule,
-    /// `NOT_FOUND_GRACE`, from `tracked_at`.
+    /// `NOT_FOUND_GRACE`: time from `tracked_at` during which an order that the vendor does not know stays in flight.
     pub not_found_grace: Duration,
-    /// `OVERDUE_QUEUED`, from `parked_since`.
+    /// `OVERDUE_QUEUED`: time parked after which the order is reviewed.
     pub overdue_queued: Duration,
-    /// `OVERDUE_UNCERTAIN`, from `parked_since`.
+    /// `OVERDUE_UNCERTAIN`: the same.
     pub overdue_uncertain: Duration,
-    /// `OVERDUE_DELAYED`, from `parked_since`.
+    /// `OVERDUE_DELAYED`: the same.
     pub overdue_delayed: Duration,
-    /// `OVERDUE_NOT_FOUND`, from `parked_since`.
+    /// `OVERDUE_NOT_FOUND`: the same.
     pub overdue_not_found: Duration,
-    /// `RECHECK_REFUNDED`: checks after a refund; there is none after the last wait.
+    /// `RECHECK_REFUNDED`: waits before checks after a refund. Does not repeat.
     pub recheck_refunded: RetrySchedule,
-    /// `RETRY_AFTER_FAILURE`.
+    /// `RETRY_AFTER_FAILURE`: wait after the first failed recheck; doubles up to twelvefold.
     pub retry_after_failure: Duration,
-    /// `REVIEW_FAILURES`: after so many checks in a row that failed in a way that does not pass by itself …
+    /// `REVIEW_FAILURES`: consecutive permanent failures before a review, …
     pub review_failures: u32,
-    /// … `REVIEW_FAILING_FOR`: over so long, the order is reviewed, and then checked seldom:
+    /// … `REVIEW_FAILING_FOR`: and the time that they must span.
     pub review_failing_for: Duration,
-    /// `RECHECK_FAILING`.
+    /// `RECHECK_FAILING`: wait between checks after such a review.
     pub recheck_failing: Duration,
-    /// `LIST_RECHECK_INTERVAL`: a queued or uncertain order is due so long after it was last seen, if a page of a list then shows many of
-    /// them. `None`: lists are not used.
+    /// `LIST_RECHECK_INTERVAL`: wait after which a queued or uncertain order may be checked again as part of a list check. `None`: list
+    /// checks are off.
     pub list_recheck_interval: Option<Duration>,
 }
 
-/// An execution that died is noticed so long after the poll deadline.
+/// Time after the poll deadline at which the recheck takes over an order whose state machine execution failed.
 const SAFETY_NET: Duration = Duration::from_secs(60);
-/// An event that was committed but not published is due after so long.
+/// Time after which the recheck publishes a committed event that is still unpublished.
 pub const OUTBOX_DUE: Duration = Duration::from_secs(30);
-/// The vendor has not known an order for so long: from now on ask monthly.
+/// An order unknown to the vendor for this long is checked at this interval.
 const NOT_FOUND_FOR_LONG: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Failed rechecks double their wait up to so many times the first.
+/// The longest wait after failed rechecks, as a multiple of the first.
 const MAX_BACKOFF: u32 = 12;
 
 impl Schedule {
@@ -186,8 +186,8 @@ impl Schedule {
         (product.rules().poll)(self)
     }
 
-    /// When an order in flight is to be checked next, given the last question: the retry schedule's next moment, but at least
-    /// its shortest wait after the question (however many pollers run), and the deadline is itself such a moment.
+    /// When the next poll is due, given the last check: the next time of the retry schedule or the poll deadline, whichever is earlier, and at
+    /// least the schedule's shortest wait after the last check, however many pollers run.
     pub fn next_poll(&self, product: Product, since: Timestamp, asked_at: Option<Timestamp>) -> Timestamp {
         let retry_schedule = self.poll(product);
         let elapsed = asked_at.map_or(Duration::ZERO, |asked| between(since, asked));
@@ -198,7 +198,7 @@ impl Schedule {
         }
     }
 
-    /// The wait before recheck number `attempt` of an order parked so.
+    /// The wait before recheck number `attempt` (from 0). `parked`: how long it has been parked.
     pub(super) fn recheck_wait(
         &self,
         parked_as: ParkedAs,
@@ -210,14 +210,14 @@ impl Schedule {
             ParkedAs::Queued => self.recheck_queued.wait(attempt),
             ParkedAs::Uncertain => self.recheck_uncertain.wait(attempt),
             ParkedAs::Delayed => self.recheck_delayed.wait(attempt),
-            // The vendor knows it by now: it is only late.
+            // The vendor knows the order now: treat it as delayed.
             ParkedAs::NotFound if known => self.recheck_delayed.wait(attempt),
             ParkedAs::NotFound if parked >= NOT_FOUND_FOR_LONG => NOT_FOUND_FOR_LONG,
             ParkedAs::NotFound => self.recheck_not_found.wait(attempt),
         }
     }
 
-    /// When an order parked so is overdue, counted from `parked_since`.
+    /// Time parked after which the order is overdue.
     pub(super) fn overdue(&self, parked_as: ParkedAs) -> Duration {
         match parked_as {
             ParkedAs::Queued => self.overdue_queued,
@@ -227,13 +227,13 @@ impl Schedule {
         }
     }
 
-    /// The wait after failed check number `failures` in a row (from 1): doubled each time, at most twelvefold.
+    /// The wait after `failures` consecutive failures (from 1): doubled each time, at most twelvefold.
     pub(super) fn failure_wait(&self, failures: u32) -> Duration {
         let doubled = 1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(MAX_BACKOFF);
         self.retry_after_failure.saturating_mul(doubled.min(MAX_BACKOFF))
     }
 
-    /// The longest wait for a recheck that any rule gives an order in this phase, jitter included.
+    /// The longest wait before a recheck in this phase, jitter included.
     pub(super) fn longest_wait(&self, phase: Phase) -> Duration {
         let retry_schedule = match phase {
             Phase::Parked { parked_as: ParkedAs::Queued, .. } => self.recheck_queued.longest(),
@@ -250,19 +250,19 @@ impl Schedule {
         Jitter(1.0).of(retry_schedule.max(self.failure_wait(u32::MAX)).max(self.recheck_failing))
     }
 
-    /// When a page that shows many may show this order too, though no check of its own is due.
+    /// When a list check may cover this order before its own check is due; `None`: never.
     fn list_check_at(&self, order: &Order, now: Timestamp) -> Option<Timestamp> {
         let wait = self.list_recheck_interval.filter(|_| order.is_checked_with_others())?;
         Some(later(order.checked_at.map_or(now, |checked| checked.min(now)), wait))
     }
 
-    /// By when somebody must see to this order: to check, or to publish. `None`: nobody has to.
+    /// When this order is next due: for a status check or for publishing. `None`: never.
     pub fn due_at(&self, order: &Order, now: Timestamp) -> Option<Timestamp> {
         self.due(order, now, self.list_check_at(order, now))
     }
 
-    /// The same for an order that was only to be checked along with others, and was not: again later if a page might have been
-    /// `worth_it`, else when it is its own turn.
+    /// The same for an order that was to be checked on a page but was not. `worth_it`: a later page may still be worth a call, so the order is
+    /// due again after `list_recheck_interval`; otherwise when its own check is due.
     pub fn due_if_unchecked(&self, order: &Order, now: Timestamp, worth_it: bool) -> Option<Timestamp> {
         self.due(order, now, self.list_recheck_interval.filter(|_| worth_it).map(|wait| later(now, wait)))
     }
@@ -273,7 +273,7 @@ impl Schedule {
                 Some(later(since.min(now), self.poll_deadline.saturating_add(SAFETY_NET)))
             }
             Phase::Parked { .. } | Phase::Final { .. } => {
-                order.next_check(now, self).map(|next| list_check_at.map_or(next, |free| free.min(next)))
+                order.next_check(now, self).map(|next| list_check_at.map_or(next, |at| at.min(next)))
             }
         };
         if order.published >= order.seq && order.links_to_track().is_empty() {

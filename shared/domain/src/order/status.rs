@@ -1,23 +1,23 @@
-//! The vendor's own word for where an order stands.
+//! The vendor's status of an order.
 
 use serde::{Deserialize, Serialize};
 
-/// A status, as the vendor last stated it. Open: the pages name six texts (and in places two others that their own
-/// samples contradict); an unrecognised text is kept as it came and never taken for an outcome.
+/// The vendor's status. The vendor documents six texts (and mentions two others, which its samples contradict). Any other text is kept
+/// unchanged and never treated as an outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum VendorStatus {
-    /// Waiting for one of the vendor's servers (mobile, 2–15 s).
+    /// Waiting for a server of the vendor (mobile, 2–15 s).
     Pending,
     /// Being processed (mobile 3–8 s, internet 3–45 s).
     Handling,
     /// Will be delivered within 12–48 h. Not a failure.
     Queued,
-    /// The vendor does not know: it may have succeeded or failed. Never a reason for a refund.
+    /// The vendor does not know whether the order succeeded. Do not refund.
     UnknownError,
     /// Delivered.
     Fulfilled,
-    /// Failed, and the money is back.
+    /// Failed; the vendor has returned the money.
     Refunded,
     /// Any other text.
     Unrecognised(String),

@@ -1,4 +1,4 @@
-//! The order as the HTTP API and the events show it.
+//! The order as JSON, in answers of the HTTP API and in events.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{Amount, JsonText, Order, OrderId, Phase, Product, VendorStatus};
 
-/// JSON of an order (README, Use it): a field with no value is `null`, never absent; no card code.
+/// JSON of an order (README, Use it). A field without a value is `null`, never absent. Holds no card code.
 #[derive(Debug, Serialize)]
 pub struct OrderView<'a> {
     product: Product,
@@ -47,7 +47,7 @@ struct CardView<'a> {
 }
 
 impl<'a> OrderView<'a> {
-    /// The view of `order` at `now` (which decides only whether it is stale).
+    /// The view of `order` at `now`; `now` affects only `stale`.
     pub fn of(order: &'a Order, now: Timestamp) -> Self {
         let facts = &order.facts;
         Self {

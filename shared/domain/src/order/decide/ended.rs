@@ -1,4 +1,4 @@
-//! Orders that have ended: their cards, late checks after a refund, and answers that contradict the outcome.
+//! Final orders: missing cards, late checks after a refund, and answers that contradict the outcome.
 
 use std::time::Duration;
 
@@ -8,32 +8,32 @@ use crate::{
     time::between,
 };
 
-/// A card that could not be had for so long, because checks fail or it cannot be encrypted, is missing.
-const CARD_AWAITED_FOR: Duration = Duration::from_secs(24 * 3600);
-/// Late checks of a refunded order are given up after so long, if the vendor is away all the time.
-const LATE_CHECKS_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long checks for a card may fail, or its encryption, before the order is reviewed.
+const MAX_CARD_WAIT: Duration = Duration::from_secs(24 * 3600);
+/// How long failed late checks of a refunded order are repeated.
+const MAX_LATE_CHECK_RETRIES: Duration = Duration::from_secs(7 * 24 * 3600);
 
 impl Draft<'_> {
-    /// The outcome has been published and stays; only what was missing is added.
-    pub(super) fn shown_after_the_end(&mut self, seen: &Snapshot) {
-        if seen.facts.status != self.before.facts.status {
-            let text = seen.facts.status.as_ref().map(|status| status.as_str().to_owned());
+    /// Keeps the published outcome and fills in missing fields only.
+    pub(super) fn apply_to_final(&mut self, snapshot: &Snapshot) {
+        if snapshot.facts.status != self.before.facts.status {
+            let text = snapshot.facts.status.as_ref().map(|status| status.as_str().to_owned());
             self.review(ReviewReason::Contradiction, text);
-            return self.check_after_the_end(true);
+            return self.check_final_again(true);
         }
-        self.order.facts = self.before.facts.completed_by(seen.facts.clone());
-        self.review_if_alive_elsewhere();
-        if self.order.awaits_card() && seen.card.is_some() {
-            self.order.card = seen.card.clone();
+        self.order.facts = self.before.facts.completed_by(snapshot.facts.clone());
+        self.review_if_continued_elsewhere();
+        if self.order.awaits_card() && snapshot.card.is_some() {
+            self.order.card = snapshot.card.clone();
             self.order.next_check_at = None;
             self.events.push(EventKind::CardAvailable);
         } else {
-            self.check_after_the_end(true);
+            self.check_final_again(true);
         }
     }
 
-    /// A final order is checked for its card, or once or twice after a refund.
-    pub(super) fn check_after_the_end(&mut self, answered: bool) {
+    /// Schedules the next check of a final order that still lacks its card or was refunded.
+    pub(super) fn check_final_again(&mut self, answered: bool) {
         if self.order.awaits_card() && self.check_was_due() {
             self.wait_for_card(answered);
         } else if self.order.awaits_late_check() && self.check_was_due() {
@@ -44,7 +44,7 @@ impl Draft<'_> {
     fn wait_for_card(&mut self, answered: bool) {
         let retry_schedule = &self.schedule.recheck_card;
         if !answered {
-            if between(self.order.changed_at, self.now) >= CARD_AWAITED_FOR {
+            if between(self.order.changed_at, self.now) >= MAX_CARD_WAIT {
                 self.review(ReviewReason::CardMissing, None);
             }
             return self.check_in(self.wait_after_failure());
@@ -56,11 +56,11 @@ impl Draft<'_> {
         self.check_in(retry_schedule.wait(self.order.attempt));
     }
 
-    /// The outcome stands: a late check that fails for good is as good as made, and one whose vendor is away is given up in time.
+    /// A late check that fails permanently counts as made. One that fails temporarily is repeated for 7 days.
     fn wait_for_late_check(&mut self, answered: bool) {
         if !answered && self.order.trouble.is_none() {
             self.order.next_check_at = None;
-            if between(self.order.changed_at, self.now) < LATE_CHECKS_FOR {
+            if between(self.order.changed_at, self.now) < MAX_LATE_CHECK_RETRIES {
                 self.check_in(self.wait_after_failure());
             }
             return;
@@ -72,8 +72,8 @@ impl Draft<'_> {
         }
     }
 
-    /// Refunded, and alive under another id: the merchant must not pay twice.
-    pub(super) fn review_if_alive_elsewhere(&mut self) {
+    /// Reviews a refunded order that continues under another id: the customer may be served twice.
+    pub(super) fn review_if_continued_elsewhere(&mut self) {
         if !matches!(self.order.phase, Phase::Final { outcome: Outcome::Refunded }) {
             return;
         }

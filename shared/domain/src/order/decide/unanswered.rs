@@ -1,4 +1,4 @@
-//! Checks that showed no order: the vendor does not know it, the check failed, or none was made.
+//! Checks without an order in the answer: the vendor does not know it, the check failed, or none was made.
 
 use std::time::Duration;
 
@@ -9,21 +9,21 @@ use crate::{
 };
 
 impl Draft<'_> {
-    pub(super) fn unknown_to_vendor(&mut self) {
+    pub(super) fn apply_not_found(&mut self) {
         self.answered();
         match self.order.phase {
             Phase::InFlight { since } => {
                 let grace = self.schedule.not_found_grace;
                 let in_grace = between(self.order.tracked_at, self.now) < grace;
                 if in_grace && !self.past_deadline(since) {
-                    self.poll_on(since);
+                    self.continue_polling(since);
                 } else {
                     self.park(ParkedAs::NotFound, None);
                     self.review(ReviewReason::NotFound, None);
                 }
             }
             Phase::Parked { parked_as: ParkedAs::NotFound, since } => {
-                self.recheck_on(ParkedAs::NotFound, since, true)
+                self.continue_rechecks(ParkedAs::NotFound, since, true)
             }
             Phase::Parked { .. } => {
                 self.park(ParkedAs::NotFound, None);
@@ -33,22 +33,22 @@ impl Draft<'_> {
         }
     }
 
-    /// A check that failed never touches a status; time passes all the same.
-    pub(super) fn failed(&mut self, trouble: Option<Trouble>) {
+    /// A failed check changes no status, but deadlines still apply.
+    pub(super) fn apply_failure(&mut self, trouble: Option<Trouble>) {
         self.order.failures = self.order.failures.saturating_add(1);
         if let Some(trouble) = trouble {
-            self.note(trouble);
+            self.count_trouble(trouble);
         }
         match self.order.phase {
-            Phase::InFlight { since } => self.poll_on(since),
-            Phase::Parked { parked_as, since } => self.recheck_on(parked_as, since, false),
-            Phase::Final { .. } => self.check_after_the_end(false),
+            Phase::InFlight { since } => self.continue_polling(since),
+            Phase::Parked { parked_as, since } => self.continue_rechecks(parked_as, since, false),
+            Phase::Final { .. } => self.check_final_again(false),
         }
     }
 
-    /// What does not pass by itself is reviewed after some failures in a row over some time, whichever of them were of which kind. An order
-    /// that was refunded is not: what it was checked for is no outcome.
-    fn note(&mut self, trouble: Trouble) {
+    /// Counts a failure that will not pass by itself, of any kind, and reviews the order after `REVIEW_FAILURES` of them over
+    /// `REVIEW_FAILING_FOR`. Refunded orders are not reviewed: they have their outcome.
+    fn count_trouble(&mut self, trouble: Trouble) {
         let run = self.order.trouble.filter(|run| !is_ahead(run.since, self.now));
         let run = run.unwrap_or(TroubleRun { count: 0, since: self.now });
         self.order.trouble = Some(TroubleRun { count: run.count.saturating_add(1), ..run });
@@ -58,7 +58,7 @@ impl Draft<'_> {
         }
     }
 
-    /// How long to wait after a check that failed.
+    /// The wait after a failed check.
     pub(super) fn wait_after_failure(&self) -> Duration {
         if self.order.is_failing(self.now, self.schedule) {
             self.schedule.recheck_failing
@@ -67,13 +67,13 @@ impl Draft<'_> {
         }
     }
 
-    /// Nobody could check: deadline and overdue count, and the next check stays due.
-    pub(super) fn time_passes(&mut self) {
+    /// No check was made: the poll deadline and overdue still apply, and the next check stays due.
+    pub(super) fn apply_no_check(&mut self) {
         match self.order.phase {
             Phase::InFlight { since } if self.past_deadline(since) => {
                 self.park(ParkedAs::Delayed, Some(EventKind::OrderDelayed));
             }
-            Phase::Parked { parked_as, since } => self.be_there_when_overdue(parked_as, since),
+            Phase::Parked { parked_as, since } => self.check_when_overdue(parked_as, since),
             Phase::InFlight { .. } | Phase::Final { .. } => {}
         }
     }

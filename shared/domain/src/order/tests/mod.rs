@@ -1,4 +1,4 @@
-//! The rules as a table, and the invariants of ARCHITECTURE as properties.
+//! Tests of `decide`: one row per rule, the invariants of ARCHITECTURE.md as properties, and simulated years.
 
 mod properties;
 mod rules;
@@ -48,7 +48,7 @@ fn shows_card(status: &str) -> Observation {
     }))
 }
 
-/// Shown with two links, one of them to itself.
+/// An order with two links, one of them to itself.
 fn retried(status: &str) -> Observation {
     let links = Facts {
         retry_order_id: Some("retry-of-it".to_owned()),
@@ -58,7 +58,7 @@ fn retried(status: &str) -> Observation {
     Observation::Order(Box::new(Snapshot { facts: links, card: None, place: Place::Check }))
 }
 
-/// Redirected to another id.
+/// An order redirected to another id.
 fn followed(status: &str) -> Observation {
     let links = Facts { follow_order_id: Some("follows-it".to_owned()), ..facts(Some(status)) };
     Observation::Order(Box::new(Snapshot { facts: links, card: None, place: Place::Check }))
@@ -66,7 +66,7 @@ fn followed(status: &str) -> Observation {
 
 fn check(order: &Order, second: i64, observation: Observation) -> Decision {
     let check_result = CheckResult { asked_at: at(second), observation };
-    decide(order, &check_result, at(second), Jitter::NONE, &Schedule::default()).expect("not overtaken")
+    decide(order, &check_result, at(second), Jitter::NONE, &Schedule::default()).expect("a newer check")
 }
 
 fn types(events: &[Event]) -> Vec<String> {
@@ -80,8 +80,8 @@ fn types(events: &[Event]) -> Vec<String> {
     events.iter().map(name).collect()
 }
 
-/// Walks an order through checks, each `(second, what it showed)`; answers the order and all events.
-fn walk(product: Product, checks: &[(i64, Observation)]) -> (Order, Vec<String>) {
+/// Applies checks, each `(second, observation)`, to a new order; returns the order and all events.
+fn run_checks(product: Product, checks: &[(i64, Observation)]) -> (Order, Vec<String>) {
     let mut order = tracked(product);
     let mut events = Vec::new();
     for (second, observation) in checks {

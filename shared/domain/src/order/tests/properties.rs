@@ -1,4 +1,4 @@
-//! What holds whatever happens.
+//! Properties of `decide` under random checks and clocks.
 
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -41,7 +41,7 @@ fn any_trouble() -> impl Strategy<Value = Trouble> {
     ])
 }
 
-/// Steps of a clock that mostly goes on and sometimes back, up to the ends of time.
+/// Clock steps in milliseconds: mostly forward, sometimes back, up to the ends of the calendar.
 fn any_step() -> impl Strategy<Value = i64> {
     prop_oneof![6 => 0i64..20_000, 3 => 0i64..200_000_000, 2 => -400_000i64..0, 1 => any::<i64>()]
 }
@@ -50,15 +50,15 @@ fn moved(now: i64, by: i64) -> i64 {
     now.saturating_add(by).clamp(Timestamp::MIN.as_second() * 1000, Timestamp::MAX.as_second() * 1000)
 }
 
-/// A life: checks with the step of the clock before each, and how long ago each was asked.
-fn any_life() -> impl Strategy<Value = (Product, Vec<(i64, i64, Observation, f64)>)> {
+/// A history: checks, each with the clock step before it, the milliseconds since it was requested, and the jitter.
+fn any_history() -> impl Strategy<Value = (Product, Vec<(i64, i64, Observation, f64)>)> {
     let product = prop_oneof![Just(Product::Mobile), Just(Product::Internet)];
     let checks = proptest::collection::vec((any_step(), 0i64..30_000, any_observation(), -1.0..1.0), 1..20);
     (product, checks)
 }
 
-/// Runs a life, showing each step as (before, what was seen, after).
-fn live(
+/// Runs a history. Calls `each` with (order before, observation, now, decision) for each decision.
+fn run(
     product: Product,
     checks: &[(i64, i64, Observation, f64)],
     mut each: impl FnMut(&Order, &Observation, Timestamp, &Decision) -> Result<(), TestCaseError>,
@@ -80,7 +80,7 @@ fn live(
 
 fn stated(observation: &Observation) -> Option<&VendorStatus> {
     match observation {
-        Observation::Order(seen) => seen.facts.status.as_ref(),
+        Observation::Order(snapshot) => snapshot.facts.status.as_ref(),
         Observation::NotFound
         | Observation::Nothing
         | Observation::Trouble(_)
@@ -98,8 +98,8 @@ proptest! {
 
     /// Invariant 1.
     #[test]
-    fn a_final_status_never_changes((product, checks) in any_life()) {
-        live(product, &checks, |before, _, _, decision| {
+    fn a_final_status_never_changes((product, checks) in any_history()) {
+        run(product, &checks, |before, _, _, decision| {
             if before.phase.is_final() {
                 prop_assert_eq!(&decision.order.facts.status, &before.facts.status);
                 prop_assert_eq!(decision.order.phase, before.phase);
@@ -110,9 +110,9 @@ proptest! {
 
     /// Invariant 2.
     #[test]
-    fn an_outcome_is_published_once_and_only_if_the_vendor_stated_it((product, checks) in any_life()) {
+    fn an_outcome_is_published_once_and_only_if_the_vendor_stated_it((product, checks) in any_history()) {
         let mut outcomes = 0;
-        live(product, &checks, |_, observation, _, decision| {
+        run(product, &checks, |_, observation, _, decision| {
             if has(decision, "Order Refunded") {
                 prop_assert_eq!(stated(observation), Some(&VendorStatus::Refunded));
                 outcomes += 1;
@@ -128,21 +128,21 @@ proptest! {
 
     /// Invariant 4.
     #[test]
-    fn an_order_that_waits_for_something_is_due((product, checks) in any_life()) {
-        live(product, &checks, |_, _, now, decision| {
+    fn every_unfinished_order_is_due((product, checks) in any_history()) {
+        run(product, &checks, |_, _, now, decision| {
             let order = &decision.order;
             let published = Order { published: order.seq, ..order.clone() };
-            let linked = order.links_to_track().is_empty();
-            let waits = !order.phase.is_final() || order.awaits_card() || order.awaits_late_check() || !linked;
+            let no_links = order.links_to_track().is_empty();
+            let waits = !order.phase.is_final() || order.awaits_card() || order.awaits_late_check() || !no_links;
             prop_assert_eq!(Schedule::default().due_at(&published, now).is_some(), waits);
             prop_assert!(order.published >= order.seq || Schedule::default().due_at(order, now).is_some());
-            // Nor is anybody forgotten that a recheck left for later.
+            // An order that a recheck did not check stays due.
             let with_lists =
                 Schedule { list_recheck_interval: Some(std::time::Duration::from_secs(3600)), ..Schedule::default() };
             for worth_it in [false, true] {
-                let left = with_lists.due_if_unchecked(&published, now, worth_it);
-                prop_assert_eq!(left.is_some(), waits);
-                prop_assert!(left <= Schedule::default().due_at(&published, now));
+                let due = with_lists.due_if_unchecked(&published, now, worth_it);
+                prop_assert_eq!(due.is_some(), waits);
+                prop_assert!(due <= Schedule::default().due_at(&published, now));
             }
             Ok(())
         })?;
@@ -150,8 +150,8 @@ proptest! {
 
     /// Invariant 5.
     #[test]
-    fn a_failed_check_changes_no_status((product, checks) in any_life()) {
-        live(product, &checks, |before, observation, _, decision| {
+    fn a_failed_check_changes_no_status((product, checks) in any_history()) {
+        run(product, &checks, |before, observation, _, decision| {
             if !matches!(observation, Observation::Order(_)) {
                 prop_assert_eq!(&decision.order.facts, &before.facts);
                 prop_assert_eq!(&decision.order.card, &before.card);
@@ -161,11 +161,10 @@ proptest! {
         })?;
     }
 
-    /// Invariant 6, and with it: events are numbered without a gap, their details are JSON, and the next check is never in
-    /// the past.
+    /// Invariant 6. Also: event numbers have no gaps, details are JSON, and the next check of a parked order is not in the past.
     #[test]
-    fn decide_is_total((product, checks) in any_life()) {
-        live(product, &checks, |before, _, now, decision| {
+    fn decide_is_total((product, checks) in any_history()) {
+        run(product, &checks, |before, _, now, decision| {
             for (index, event) in decision.events.iter().enumerate() {
                 prop_assert_eq!(event.seq, before.seq + 1 + index as u32);
                 let detail: Value = serde_json::from_str(&event.detail).map_err(|e| TestCaseError::fail(e.to_string()))?;

@@ -1,4 +1,4 @@
-//! One row per rule.
+//! The rules, one row each.
 
 use std::time::Duration;
 
@@ -9,16 +9,16 @@ use super::*;
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
 
-/// One row per rule: product, checks, events, phase, seconds from the last check to the next (`None`: no check).
+/// Each row: name, product, checks, events, phase, seconds from the last check to the next (`None`: no check).
 #[test]
-fn every_rule_of_the_table() {
+fn decide_follows_every_rule_of_the_table() {
     use Product::{Internet, Mobile};
     type Row = (&'static str, Product, Vec<(i64, Observation)>, Vec<&'static str>, &'static str, Option<i64>);
     let rows: Vec<Row> = vec![
         ("fulfilled", Mobile, vec![(8, shows("FULFILLED"))], vec!["Order Fulfilled"], "final", None),
         ("refunded", Mobile, vec![(8, shows("REFUNDED"))], vec!["Order Refunded"], "final", Some(HOUR)),
         (
-            "refunded, and checked late: twice, then no more",
+            "refunded: two late checks, then none",
             Mobile,
             vec![(8, shows("REFUNDED")), (8 + HOUR, shows("REFUNDED")), (8 + HOUR + DAY, shows("REFUNDED"))],
             vec!["Order Refunded"],
@@ -26,7 +26,7 @@ fn every_rule_of_the_table() {
             None,
         ),
         (
-            "refunded, and redirected to another id later",
+            "refunded, later redirected to another id",
             Mobile,
             vec![(8, shows("REFUNDED")), (8 + HOUR, followed("REFUNDED"))],
             vec!["Order Refunded", "Order Needs Review (followed)"],
@@ -34,16 +34,23 @@ fn every_rule_of_the_table() {
             Some(DAY),
         ),
         (
-            "a card with it",
+            "fulfilled with a card",
             Internet,
             vec![(8, shows_card("FULFILLED"))],
             vec!["Order Fulfilled"],
             "final",
             None,
         ),
-        ("no card yet", Internet, vec![(8, shows("FULFILLED"))], vec!["Order Fulfilled"], "final", Some(60)),
         (
-            "a card later",
+            "fulfilled without a card",
+            Internet,
+            vec![(8, shows("FULFILLED"))],
+            vec!["Order Fulfilled"],
+            "final",
+            Some(60),
+        ),
+        (
+            "the card arrives later",
             Internet,
             vec![(8, shows("FULFILLED")), (68, shows_card("FULFILLED"))],
             vec!["Order Fulfilled", "Card Available"],
@@ -66,7 +73,7 @@ fn every_rule_of_the_table() {
             Some(DAY),
         ),
         (
-            "no card, and checks that fail for more than a day, whatever makes them fail",
+            "no card, and checks fail for more than a day",
             Internet,
             vec![
                 (8, shows("FULFILLED")),
@@ -80,7 +87,7 @@ fn every_rule_of_the_table() {
         ),
         ("queued", Internet, vec![(8, shows("QUEUED"))], vec!["Order Queued"], "parked as queued", Some(DAY)),
         (
-            "queued, checked early: the retry schedule stays",
+            "queued, checked early: the retry schedule does not advance",
             Internet,
             vec![(8, shows("QUEUED")), (8 + HOUR, shows("QUEUED"))],
             vec!["Order Queued"],
@@ -88,7 +95,7 @@ fn every_rule_of_the_table() {
             Some(23 * HOUR),
         ),
         (
-            "queued until overdue: that moment is a check, and then one review",
+            "queued until overdue: a check at that time, and one review",
             Internet,
             vec![
                 (8, shows("QUEUED")),
@@ -110,7 +117,7 @@ fn every_rule_of_the_table() {
             Some(HOUR),
         ),
         (
-            "uncertain, then its outcome",
+            "uncertain, then an outcome",
             Mobile,
             vec![(17, shows("UNKNOWN_ERROR")), (2 * HOUR, shows("REFUNDED"))],
             vec!["Order Uncertain", "Order Refunded"],
@@ -118,7 +125,7 @@ fn every_rule_of_the_table() {
             Some(HOUR),
         ),
         (
-            "uncertain and overdue, told by checks that fail",
+            "uncertain and overdue while checks fail",
             Mobile,
             vec![
                 (17, shows("UNKNOWN_ERROR")),
@@ -130,7 +137,7 @@ fn every_rule_of_the_table() {
             Some(600),
         ),
         (
-            "moving",
+            "pending, then handling",
             Mobile,
             vec![(8, shows("PENDING")), (11, shows("HANDLING"))],
             vec![],
@@ -138,7 +145,7 @@ fn every_rule_of_the_table() {
             Some(3),
         ),
         (
-            "moving for too long",
+            "handling at the poll deadline",
             Mobile,
             vec![(8, shows("PENDING")), (280, shows("HANDLING"))],
             vec!["Order Delayed"],
@@ -146,7 +153,7 @@ fn every_rule_of_the_table() {
             Some(300),
         ),
         (
-            "delayed, and moving still: noted, parked as it was",
+            "delayed, then handling: stays delayed",
             Mobile,
             vec![(280, shows("PENDING")), (580, shows("HANDLING"))],
             vec!["Order Delayed"],
@@ -154,7 +161,7 @@ fn every_rule_of_the_table() {
             Some(600),
         ),
         (
-            "queued, and moving: in flight again",
+            "queued, then handling: in flight again",
             Internet,
             vec![(8, shows("QUEUED")), (8 + DAY, shows("HANDLING"))],
             vec!["Order Queued", "Order Resumed"],
@@ -162,7 +169,7 @@ fn every_rule_of_the_table() {
             Some(8),
         ),
         (
-            "uncertain, and moving: noted, no second event",
+            "uncertain, then handling: stays uncertain, no second event",
             Mobile,
             vec![
                 (17, shows("UNKNOWN_ERROR")),
@@ -174,7 +181,7 @@ fn every_rule_of_the_table() {
             Some(2 * HOUR),
         ),
         (
-            "an unrecognised status is no outcome, whatever it sounds like",
+            "an unrecognised status is never an outcome",
             Mobile,
             vec![(8, shows("SUCCESS")), (11, shows("FAILED")), (14, shows("SUCCESS"))],
             vec!["Order Needs Review (unrecognised_status)", "Order Needs Review (unrecognised_status)"],
@@ -182,7 +189,7 @@ fn every_rule_of_the_table() {
             Some(3),
         ),
         (
-            "no status at all",
+            "no status",
             Mobile,
             vec![(8, shows("")), (11, shows(""))],
             vec!["Order Needs Review (unrecognised_status)"],
@@ -190,7 +197,7 @@ fn every_rule_of_the_table() {
             Some(3),
         ),
         (
-            "final stays final, and a contradiction is told once per text",
+            "final stays final: one contradiction review per text",
             Mobile,
             vec![
                 (8, shows("FULFILLED")),
@@ -209,7 +216,7 @@ fn every_rule_of_the_table() {
             None,
         ),
         (
-            "no leave to check: the deadline counts",
+            "no permit to check: the poll deadline applies",
             Mobile,
             vec![(8, shows("PENDING")), (280, Observation::NotAsked)],
             vec!["Order Delayed"],
@@ -217,7 +224,7 @@ fn every_rule_of_the_table() {
             Some(300),
         ),
         (
-            "no leave to check: overdue counts, and the check stays due",
+            "no permit to check: overdue applies, and the check stays due",
             Mobile,
             vec![(17, shows("UNKNOWN_ERROR")), (17 + 2 * DAY, Observation::NotAsked)],
             vec!["Order Uncertain", "Order Needs Review (overdue)"],
@@ -225,7 +232,7 @@ fn every_rule_of_the_table() {
             Some(HOUR - 2 * DAY),
         ),
         (
-            "no leave to check an order in flight: nothing",
+            "no permit to check an order in flight: no change",
             Mobile,
             vec![(8, shows("PENDING")), (12, Observation::NotAsked)],
             vec![],
@@ -233,7 +240,7 @@ fn every_rule_of_the_table() {
             Some(-1),
         ),
         (
-            "refunded, and tried again under another id",
+            "refunded, and retried under another id",
             Mobile,
             vec![(8, retried("REFUNDED"))],
             vec!["Order Refunded", "Order Needs Review (retried)"],
@@ -241,16 +248,23 @@ fn every_rule_of_the_table() {
             Some(HOUR),
         ),
         (
-            "tried again, and fulfilled all the same",
+            "retried under another id, and fulfilled",
             Mobile,
             vec![(8, retried("HANDLING")), (11, retried("FULFILLED"))],
             vec!["Order Fulfilled"],
             "final",
             None,
         ),
-        ("not found yet", Mobile, vec![(8, Observation::NotFound)], vec![], "in_flight", Some(3)),
         (
-            "not found after the grace",
+            "not found within the grace period",
+            Mobile,
+            vec![(8, Observation::NotFound)],
+            vec![],
+            "in_flight",
+            Some(3),
+        ),
+        (
+            "not found after the grace period",
             Mobile,
             vec![
                 (8, Observation::NotFound),
@@ -278,7 +292,7 @@ fn every_rule_of_the_table() {
             None,
         ),
         (
-            "not found for days, then moving: late, and checked soon",
+            "not found for days, then handling: on the delayed schedule",
             Mobile,
             vec![
                 (125, Observation::NotFound),
@@ -291,7 +305,7 @@ fn every_rule_of_the_table() {
             Some(300),
         ),
         (
-            "not found, and a status request finds it early: checked soon",
+            "not found, then found early: on the delayed schedule",
             Mobile,
             vec![(125, Observation::NotFound), (725, shows("HANDLING"))],
             vec!["Order Needs Review (not_found)"],
@@ -299,7 +313,7 @@ fn every_rule_of_the_table() {
             Some(300),
         ),
         (
-            "seen before, then not found: a failed check",
+            "found before, then not found: a failed check",
             Mobile,
             vec![(8, shows("HANDLING")), (11, Observation::NotFound), (200, Observation::NotFound)],
             vec![],
@@ -316,7 +330,7 @@ fn every_rule_of_the_table() {
             Some(300),
         ),
         (
-            "the recheck of a vendor that is away backs off",
+            "failed rechecks back off",
             Mobile,
             vec![
                 (17, shows("UNKNOWN_ERROR")),
@@ -329,7 +343,7 @@ fn every_rule_of_the_table() {
             Some(1200),
         ),
         (
-            "queued and moving in turns: one clock, published once, overdue all the same",
+            "queued and handling in turns: one start time, published once, overdue",
             Internet,
             vec![
                 (8, shows("QUEUED")),
@@ -344,7 +358,7 @@ fn every_rule_of_the_table() {
             Some(DAY),
         ),
         (
-            "queued and uncertain in turns: each published once, each with its clock",
+            "queued and uncertain in turns: each published once, each with its start time",
             Internet,
             vec![
                 (8, shows("QUEUED")),
@@ -379,7 +393,7 @@ fn every_rule_of_the_table() {
             Some(DAY),
         ),
         (
-            "answers that cannot be read, many in a short time: no review yet",
+            "many unreadable answers in a short time: no review",
             Mobile,
             troubles(Trouble::Unreadable, &[300, 360, 420, 480, 540, 600, 660]),
             vec!["Order Delayed"],
@@ -387,7 +401,7 @@ fn every_rule_of_the_table() {
             Some(3540),
         ),
         (
-            "few in a long time: no review yet",
+            "few unreadable answers over hours: no review",
             Mobile,
             troubles(Trouble::Unreadable, &[300, HOUR, 2 * HOUR, 3 * HOUR]),
             vec!["Order Delayed"],
@@ -395,16 +409,16 @@ fn every_rule_of_the_table() {
             Some(1200),
         ),
         (
-            "often and for long: one review, and then seldom",
+            "many unreadable answers over hours: one review, then daily checks",
             Mobile,
             troubles(Trouble::Unreadable, &[300, HOUR, 2 * HOUR, 3 * HOUR, 4 * HOUR, 5 * HOUR]),
             vec!["Order Delayed", "Order Needs Review (unreadable)"],
             "parked as delayed",
-            // The moment at which it is overdue comes before a day is over.
+            // Overdue comes before the daily check.
             Some(300 + DAY - 5 * HOUR),
         ),
         (
-            "rejected for long",
+            "rejected for more than a day",
             Mobile,
             troubles(Trouble::Rejected, &[300, HOUR, 2 * HOUR, 3 * HOUR, 4 * HOUR, 26 * HOUR]),
             vec!["Order Delayed", "Order Needs Review (rejected)", "Order Needs Review (overdue)"],
@@ -412,7 +426,7 @@ fn every_rule_of_the_table() {
             Some(DAY),
         ),
         (
-            "known before, and not found for long",
+            "found before, then not found for hours",
             Mobile,
             [
                 vec![(17, shows("UNKNOWN_ERROR"))],
@@ -424,7 +438,7 @@ fn every_rule_of_the_table() {
             Some(17 + DAY - 5 * HOUR),
         ),
         (
-            "what may pass does not count, and does not end the row",
+            "temporary failures neither count nor end the run of permanent ones",
             Mobile,
             vec![
                 (300, Observation::Trouble(Trouble::Unreadable)),
@@ -441,7 +455,7 @@ fn every_rule_of_the_table() {
             Some(300 + DAY - 7 * HOUR),
         ),
         (
-            "an answer ends the row",
+            "an answer ends the run of failures",
             Mobile,
             [
                 troubles(Trouble::Unreadable, &[300, HOUR, 2 * HOUR, 3 * HOUR]),
@@ -454,7 +468,7 @@ fn every_rule_of_the_table() {
             Some(300),
         ),
         (
-            "at most twelvefold",
+            "the wait after failures is at most twelvefold",
             Mobile,
             vec![
                 (17, shows("UNKNOWN_ERROR")),
@@ -472,8 +486,8 @@ fn every_rule_of_the_table() {
     ];
     for (name, product, checks, events, phase, next) in rows {
         let last = checks.last().map(|(second, _)| *second).unwrap();
-        let (order, happened) = walk(product, &checks);
-        assert_eq!(happened, events, "{name}: events");
+        let (order, published) = run_checks(product, &checks);
+        assert_eq!(published, events, "{name}: events");
         let parked =
             order.phase.parked_as().map(|parked| format!(" as {}", parked.as_str())).unwrap_or_default();
         assert_eq!(format!("{}{parked}", order.phase.as_str()), phase, "{name}: phase");
@@ -487,7 +501,7 @@ fn troubles(trouble: Trouble, seconds: &[i64]) -> Vec<(i64, Observation)> {
 }
 
 #[test]
-fn a_poller_makes_no_call_after_the_one_at_the_deadline() {
+fn a_poller_makes_no_call_after_the_deadline_call() {
     let schedule = Schedule::default();
     let asked = |second: i64| Order { asked_at: Some(at(second)), ..tracked(Product::Mobile) };
     for (second, ended) in [(0, false), (279, false), (280, true), (9999, true)] {
@@ -495,17 +509,17 @@ fn a_poller_makes_no_call_after_the_one_at_the_deadline() {
         let later = at(second + 60);
         assert_eq!(order.polling_has_ended(later, &schedule), ended, "asked at {second} s");
         assert_eq!(order.wants_check(Trigger::Poller, later, &schedule), !ended, "asked at {second} s");
-        assert!(order.wants_check(Trigger::Recheck, later, &schedule), "the recheck takes it over");
+        assert!(order.wants_check(Trigger::Recheck, later, &schedule), "the recheck takes over");
     }
     let by_a_clock_ahead = asked(9999);
-    assert!(!by_a_clock_ahead.polling_has_ended(at(20), &schedule), "such a claim ends nothing");
+    assert!(!by_a_clock_ahead.polling_has_ended(at(20), &schedule), "a claim far ahead is ignored");
     assert!(by_a_clock_ahead.wants_check(Trigger::Poller, at(20), &schedule));
 }
 
 #[test]
-fn a_vendor_that_makes_up_texts_silences_no_other_reason() {
+fn unrecognised_statuses_do_not_suppress_other_reviews() {
     let texts = (0..100).map(|n| (8 + n, shows(&format!("PROCESSING {n} %"))));
-    let (order, events) = walk(Product::Mobile, &texts.collect::<Vec<_>>());
+    let (order, events) = run_checks(Product::Mobile, &texts.collect::<Vec<_>>());
     assert_eq!(events.len(), 32);
     let order = check(&order, 200, shows("UNKNOWN_ERROR")).order;
     let order = check(&order, 200 + DAY, Observation::Nothing);
@@ -518,20 +532,20 @@ fn a_vendor_that_makes_up_texts_silences_no_other_reason() {
 }
 
 #[test]
-fn an_overtaken_observation_is_dropped() {
+fn an_older_observation_is_dropped() {
     let order = check(&tracked(Product::Mobile), 14, shows("FULFILLED")).order;
     let older = CheckResult { asked_at: at(11), observation: shows("HANDLING") };
     assert_eq!(decide(&order, &older, at(15), Jitter::NONE, &Schedule::default()), None);
 }
 
 #[test]
-fn a_check_from_a_clock_far_ahead_overtakes_nothing() {
+fn a_check_by_a_clock_far_ahead_does_not_block_later_ones() {
     let order = check(&tracked(Product::Mobile), DAY, shows("HANDLING")).order;
     assert_eq!(types(&check(&order, 60, shows("FULFILLED")).events), ["Order Fulfilled"]);
 }
 
 #[test]
-fn a_message_and_offers_belong_to_one_status_and_other_fields_are_kept() {
+fn a_new_status_clears_message_and_offers_and_keeps_other_fields() {
     let offers = JsonText::parse(r#"[{"typename":"📋","plan_code":"F","amount":1}]"#.into()).unwrap();
     let seen = Facts {
         refund_message: Some("رسالة".into()),
@@ -552,7 +566,7 @@ fn a_message_and_offers_belong_to_one_status_and_other_fields_are_kept() {
 }
 
 #[test]
-fn a_field_that_arrives_after_the_end_is_kept_and_nothing_is_replaced() {
+fn fields_missing_at_the_outcome_are_added_later_and_none_replaced() {
     let order = check(&tracked(Product::Mobile), 17, shows("REFUNDED")).order;
     let late = |message: &str| Facts { refund_message: Some(message.into()), ..facts(Some("REFUNDED")) };
     let order = check(
@@ -580,7 +594,7 @@ fn the_detail_of_an_event_is_the_contract() {
 }
 
 #[test]
-fn waits_of_parked_orders_carry_ten_per_cent_of_jitter() {
+fn recheck_waits_have_ten_percent_jitter() {
     for (jitter, hours) in [(-1.0, 21.6), (0.0, 24.0), (1.0, 26.4), (7.0, 26.4), (f64::NAN, 24.0)] {
         let check_result = CheckResult { asked_at: at(8), observation: shows("QUEUED") };
         let schedule = Schedule::default();
@@ -593,8 +607,8 @@ fn waits_of_parked_orders_carry_ten_per_cent_of_jitter() {
 }
 
 #[test]
-fn the_poll_schedule_in_documented_timing_makes_at_most_four_checks() {
-    // PENDING until 5 s, HANDLING until 15 s: a tick may come up to a second late, and is never early.
+fn the_default_poll_schedule_makes_at_most_four_checks_in_15_s() {
+    // The vendor's documented times: PENDING until 5 s, HANDLING until 15 s. A tick is up to 1 s late, never early.
     for lateness in [0, 50, 200, 400, 700, 999] {
         let schedule = Schedule::default();
         let (mut asked, mut checks) = (None, 0);
@@ -612,7 +626,7 @@ fn the_poll_schedule_in_documented_timing_makes_at_most_four_checks() {
 }
 
 #[test]
-fn retry_schedules_are_waits_and_the_last_repeats() {
+fn the_last_wait_of_a_retry_schedule_repeats() {
     let retry_schedule: RetrySchedule = "8s, 3s,10s".parse().unwrap();
     let seconds = |s: u64| Duration::from_secs(s);
     assert_eq!(
@@ -632,31 +646,31 @@ fn retry_schedules_are_waits_and_the_last_repeats() {
 }
 
 #[test]
-fn which_trigger_may_check_when() {
+fn each_trigger_checks_only_when_due() {
     let schedule = Schedule::default();
     let in_flight = |asked: i64| Order { asked_at: Some(at(asked)), ..tracked(Product::Mobile) };
     let parked = check(&tracked(Product::Internet), 8, shows("QUEUED")).order;
     let parked = |asked: i64| Order { asked_at: Some(at(asked)), ..parked.clone() };
     let done = check(&tracked(Product::Internet), 8, shows("FULFILLED")).order;
     let rows = [
-        ("status, in flight, never asked", tracked(Product::Mobile), Trigger::Status, 0, true),
-        ("status, in flight, asked 4 s ago", in_flight(8), Trigger::Status, 12, false),
-        ("status, in flight, asked 5 s ago", in_flight(8), Trigger::Status, 13, true),
-        ("status, parked, asked 599 s ago", parked(8), Trigger::Status, 607, false),
-        ("status, parked, asked 600 s ago", parked(8), Trigger::Status, 608, true),
+        ("status, in flight, never checked", tracked(Product::Mobile), Trigger::Status, 0, true),
+        ("status, in flight, claimed 4 s ago", in_flight(8), Trigger::Status, 12, false),
+        ("status, in flight, claimed 5 s ago", in_flight(8), Trigger::Status, 13, true),
+        ("status, parked, claimed 599 s ago", parked(8), Trigger::Status, 607, false),
+        ("status, parked, claimed 600 s ago", parked(8), Trigger::Status, 608, true),
         ("status, final", done.clone(), Trigger::Status, 9999, false),
-        ("poller, before the retry schedule", tracked(Product::Mobile), Trigger::Poller, 7, false),
-        ("poller, the retry schedule", tracked(Product::Mobile), Trigger::Poller, 8, true),
-        ("poller, a status request was there", in_flight(7), Trigger::Poller, 9, false),
-        ("poller, three seconds later", in_flight(7), Trigger::Poller, 10, true),
+        ("poller, before the first poll", tracked(Product::Mobile), Trigger::Poller, 7, false),
+        ("poller, at the first poll", tracked(Product::Mobile), Trigger::Poller, 8, true),
+        ("poller, 2 s after a status request", in_flight(7), Trigger::Poller, 9, false),
+        ("poller, 3 s after a status request", in_flight(7), Trigger::Poller, 10, true),
         ("poller, parked", parked(8), Trigger::Poller, 2 * DAY, false),
-        ("recheck, parked, before its time", parked(8), Trigger::Recheck, DAY, false),
-        ("recheck, parked, its time", parked(8), Trigger::Recheck, DAY + 8, true),
-        ("recheck, parked, another's check may be out", parked(DAY), Trigger::Recheck, DAY + 9, false),
-        ("recheck, parked, another's check has died", parked(DAY), Trigger::Recheck, DAY + 10, true),
-        ("recheck, its execution died", in_flight(11), Trigger::Recheck, 340, true),
-        ("recheck, awaits its card", done, Trigger::Recheck, 68, true),
-        ("status, asked by a clock far ahead", in_flight(9999), Trigger::Status, 20, true),
+        ("recheck, parked, before it is due", parked(8), Trigger::Recheck, DAY, false),
+        ("recheck, parked, due", parked(8), Trigger::Recheck, DAY + 8, true),
+        ("recheck, parked, claimed 9 s ago", parked(DAY), Trigger::Recheck, DAY + 9, false),
+        ("recheck, parked, claimed 10 s ago", parked(DAY), Trigger::Recheck, DAY + 10, true),
+        ("recheck, in flight past the deadline", in_flight(11), Trigger::Recheck, 340, true),
+        ("recheck, fulfilled without a card", done, Trigger::Recheck, 68, true),
+        ("status, claimed by a clock far ahead", in_flight(9999), Trigger::Status, 20, true),
     ];
     for (name, order, trigger, second, may) in rows {
         assert_eq!(order.wants_check(trigger, at(second), &schedule), may, "{name}");
@@ -664,19 +678,19 @@ fn which_trigger_may_check_when() {
 }
 
 #[test]
-fn an_order_is_due_until_those_that_it_lives_on_under_are_tracked() {
+fn an_order_is_due_until_its_linked_orders_are_tracked() {
     let schedule = Schedule::default();
     let mut order = check(&tracked(Product::Mobile), 8, retried("REFUNDED")).order;
     order.published = order.seq;
     let links: Vec<_> = order.links_to_track().iter().map(ToString::to_string).collect();
-    assert_eq!(links, ["retry-of-it"], "not itself, and no id that could be none");
+    assert_eq!(links, ["retry-of-it"], "without the link to itself");
     assert_eq!(schedule.due_at(&order, at(10)), Some(at(40)));
     order.links.extend(order.links_to_track());
-    assert_eq!(schedule.due_at(&order, at(10)), Some(at(8 + HOUR)), "its late check is all that is left");
+    assert_eq!(schedule.due_at(&order, at(10)), Some(at(8 + HOUR)), "only the late check is left");
 }
 
 #[test]
-fn ids_and_refs_are_parsed_at_the_edge() {
+fn ids_and_refs_are_validated_when_parsed() {
     for good in ["a", "6901616fe9e88196b4eb64b0", "A_b-9", &"x".repeat(64)] {
         assert!(good.parse::<OrderId>().is_ok(), "{good}");
     }
@@ -690,7 +704,7 @@ fn ids_and_refs_are_parsed_at_the_edge() {
 }
 
 #[test]
-fn a_mask_shows_two_characters_of_a_long_code_and_none_of_a_short_one() {
+fn a_mask_shows_two_characters_of_long_codes_and_none_of_short_ones() {
     for (code, masked) in
         [("123456789012", "**********12"), ("1234567", "*******"), ("", ""), ("١٢٣٤٥٦٧٨", "******٧٨")]
     {
@@ -702,9 +716,9 @@ fn listed(status: &str) -> Observation {
     Observation::Order(Box::new(Snapshot { facts: facts(Some(status)), card: None, place: Place::List }))
 }
 
-/// A row of a list goes the way of any other check, was claimed by nobody, and is fresh all the same.
+/// A list row comes without a claim and still sets `asked_at` and `checked_at`.
 #[test]
-fn a_list_row_decides_what_a_single_check_decides() {
+fn a_list_row_has_the_same_effect_as_a_single_check() {
     for status in ["PENDING", "HANDLING", "QUEUED", "UNKNOWN_ERROR", "FULFILLED", "REFUNDED", "TELEPORTED"] {
         let order = tracked(Product::Mobile);
         let (by_list, by_id) = (check(&order, 17, listed(status)), check(&order, 17, shows(status)));
@@ -719,7 +733,7 @@ fn a_list_row_decides_what_a_single_check_decides() {
     assert_eq!(
         check(&asked_since, 17, listed("PENDING")).order.asked_at,
         Some(at(20)),
-        "a later claim stands"
+        "a later claim is kept"
     );
 }
 
@@ -730,9 +744,9 @@ fn an_unlisted_order_is_checked_by_id_until_a_list_shows_it() {
     assert_eq!(
         (order.order.checked_at, &order.order.facts.status),
         (None, &None),
-        "nothing is known of it by that"
+        "a missed list row is no answer"
     );
-    // The first check that says when it was created gives the list another chance; the next one does not.
+    // The check that first returns the creation time clears `unlisted`; later checks do not.
     let order = check(&order.order, 12, shows("PENDING")).order;
     assert!(!order.unlisted);
     let order = check(&check(&order, 15, Observation::NotListed).order, 18, shows("PENDING")).order;
@@ -740,9 +754,9 @@ fn an_unlisted_order_is_checked_by_id_until_a_list_shows_it() {
     assert!(!check(&order, 21, listed("PENDING")).order.unlisted);
 }
 
-/// With lists, queued and uncertain orders are due every hour; their own retry schedule stays as it is.
+/// List checks do not advance the order's own retry schedule.
 #[test]
-fn where_lists_are_used_parked_orders_are_due_every_hour() {
+fn with_list_checks_queued_orders_are_due_every_hour() {
     let schedule = Schedule { list_recheck_interval: Some(Duration::from_secs(3600)), ..Schedule::default() };
     let due = |order: &Order| {
         let order = Order { published: order.seq, ..order.clone() };
@@ -750,9 +764,12 @@ fn where_lists_are_used_parked_orders_are_due_every_hour() {
     };
     let queued = check(&tracked(Product::Internet), 10, shows("QUEUED")).order;
     assert_eq!(due(&queued), 10 + HOUR);
-    assert_eq!(due(&Order { unlisted: true, ..queued.clone() }), 10 + DAY, "no list shows it");
+    assert_eq!(due(&Order { unlisted: true, ..queued.clone() }), 10 + DAY, "unlisted");
     let delayed = check(&tracked(Product::Internet), 280, shows("HANDLING")).order;
-    assert_eq!(due(&delayed), 580, "of those it is not said how long they take");
-    let seen = check(&queued, 10 + HOUR, listed("QUEUED")).order;
-    assert_eq!((due(&seen), seen.next_check_at, seen.attempt), (10 + 2 * HOUR, queued.next_check_at, 0));
+    assert_eq!(due(&delayed), 580, "delayed orders have no early list checks");
+    let listed = check(&queued, 10 + HOUR, listed("QUEUED")).order;
+    assert_eq!(
+        (due(&listed), listed.next_check_at, listed.attempt),
+        (10 + 2 * HOUR, queued.next_check_at, 0)
+    );
 }
