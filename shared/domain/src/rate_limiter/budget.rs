@@ -1,4 +1,4 @@
-//! The key's limit as buckets of the GCRA: one for all calls, and one for each class's reservation.
+//! The key's limit as GCRA buckets: one for all calls, and one for the reservation of each class.
 
 use std::time::Duration;
 
@@ -7,20 +7,20 @@ use jiff::Timestamp;
 use super::Usage;
 use crate::{order::Trigger, time::CLOCK_TOLERANCE};
 
-/// What the limit is counted over: the vendor's minute, and a second for which a permit may wait before it is used.
+/// The window of the limit: the vendor's 60 s, plus 1 s that may pass between a permit and its call.
 const WINDOW: Duration = Duration::from_secs(61);
 
-/// The tracker's part of the key's limit (`VENDOR_CALLS_PER_MINUTE`, `VENDOR_CALLS_BURST`).
+/// The tracker's share of the key's limit (`VENDOR_CALLS_PER_MINUTE`, `VENDOR_CALLS_BURST`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     per_minute: u32,
     burst: u32,
 }
 
-/// Limits that leave no room for every class.
+/// Limits that do not leave room for every class.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidBudget {
-    /// The burst.
+    /// The burst is 0, above 10,000, or not below the limit.
     #[error("must be from 1 to 10000, and less than VENDOR_CALLS_PER_MINUTE ({0})")]
     Burst(u32),
 }
@@ -32,10 +32,10 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// `per_minute` calls in any minute, the `burst` that may leave at once included.
+    /// `per_minute`: calls in any 60 s, bursts included. `burst`: calls at once.
     ///
     /// # Errors
-    /// If the burst is 0, or not less than the limit.
+    /// If the burst is 0, above 10,000, or not below the limit.
     pub fn new(per_minute: u32, burst: u32) -> Result<Self, InvalidBudget> {
         if (1..=10_000).contains(&burst) && burst < per_minute {
             Ok(Self { per_minute, burst })
@@ -46,11 +46,11 @@ impl Budget {
 
     /// The bucket of all calls.
     ///
-    /// A call may come a quarter of an emission interval before its time. Without this slack a burst of 1 leaves no room between a call
-    /// that a reservation covers and one that none does, and each call that comes late costs rate that no later call can use.
+    /// A call may be a quarter of an emission interval early. Without this slack, a burst of 1 could not distinguish reserved from unreserved
+    /// calls, and each late call would lose rate for good.
     ///
-    /// No window exceeds the limit: one call more than the limit takes the tolerance and `limit` emission intervals, which is just more
-    /// than the window.
+    /// No window exceeds the limit: `limit` + 1 calls span at least `limit` emission intervals minus the tolerance, which is just over the
+    /// window.
     pub(super) fn all(self) -> Bucket {
         let quarters = (i64::from(self.per_minute) - i64::from(self.burst)) * 4 + 3;
         let emission_interval = micros(WINDOW) * 4 / quarters + 1;
@@ -58,7 +58,7 @@ impl Budget {
         Bucket { emission_interval, tolerance }
     }
 
-    /// The bucket of a class's reservation: its part of the rate, and of the burst.
+    /// The bucket of a class's reservation: its share of the rate and of the burst.
     pub(super) fn reservation(self, class: Class) -> Bucket {
         let emission_interval = self.all().emission_interval * 100 / class.percent();
         let tolerance = (i64::from(self.reserved_burst(class)) - 1) * emission_interval;
@@ -73,36 +73,36 @@ impl Budget {
         }
     }
 
-    /// The burst tolerance of a call that no reservation covers: what is reserved for no class, and half of the slack. A recheck beyond its
-    /// reservation comes half a call later where pollers made calls lately: orders in flight come first.
+    /// The burst tolerance in microseconds of a call that no reservation covers: the unreserved part plus half of the slack. A recheck gets
+    /// half an emission interval less if pollers made calls recently, since orders in flight come first.
     pub(super) fn unreserved_tolerance(self, class: Class, usage: &Usage, now: i64) -> i64 {
         let reserved: u32 = Class::ALL.iter().map(|class| self.reserved_burst(*class)).sum();
         let calls = i64::from(self.burst.saturating_sub(reserved).max(1));
         let interval = self.all().emission_interval;
-        let lately = |tat: i64| tat + 2 * self.reservation(Class::Poller).emission_interval > now;
-        let yields = class == Class::Recheck && usage.reservation_tat(Class::Poller).is_some_and(lately);
+        let is_recent = |tat: i64| tat + 2 * self.reservation(Class::Poller).emission_interval > now;
+        let yields = class == Class::Recheck && usage.reservation_tat(Class::Poller).is_some_and(is_recent);
         (calls - 1) * interval + interval / 8 - if yields { interval / 2 } else { 0 }
     }
 
-    /// Whether more than a third of the rate is in use, so that each call is worth planning.
+    /// Whether more than a third of the rate is in use: then list checks are worth planning.
     pub fn is_busy(self, usage: &Usage, now: Timestamp) -> bool {
         usage.tat.is_some_and(|tat| tat + 2 * self.all().emission_interval > now.as_microsecond())
     }
 }
 
-/// The kind of caller. Each class has a reservation; the rest of the rate is for any of them.
+/// The kind of caller. Each class has a reservation; the rest of the rate is shared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// Ticks of wait loops: half of the rate.
+    /// Ticks of wait loops: 50 % of the rate is reserved.
     Poller,
-    /// Requests of the merchant: a fifth.
+    /// Requests of the merchant: 20 %.
     Status,
-    /// The recheck: a tenth.
+    /// The recheck: 10 %.
     Recheck,
 }
 
 impl Class {
-    /// All of them.
+    /// All classes.
     pub const ALL: [Self; 3] = [Self::Poller, Self::Status, Self::Recheck];
 
     pub(super) fn percent(self) -> i64 {
@@ -113,7 +113,7 @@ impl Class {
         }
     }
 
-    /// In the table and in logs.
+    /// The name in the table and in logs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Poller => "poller",
@@ -133,17 +133,17 @@ impl From<Trigger> for Class {
     }
 }
 
-/// One bucket of the GCRA, in microseconds.
+/// A GCRA bucket, in microseconds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bucket {
-    /// What a call costs.
+    /// The time that a call adds to the theoretical arrival time.
     pub(super) emission_interval: i64,
-    /// The burst tolerance: how far ahead of now the theoretical arrival time may lie for a call to be permitted.
+    /// The burst tolerance: how far ahead of now the theoretical arrival time may be for a call to be permitted.
     pub(super) tolerance: i64,
 }
 
 impl Bucket {
-    /// A theoretical arrival time beyond this was written by a broken clock.
+    /// A later theoretical arrival time was written by a wrong clock.
     pub(super) fn too_far(self, now: i64) -> i64 {
         now + self.tolerance + self.emission_interval + micros(CLOCK_TOLERANCE)
     }

@@ -1,30 +1,30 @@
-//! Events about a key.
+//! Events about a vendor key.
 
 use std::fmt::Display;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// The reason of a `Vendor Resumed` that no probe has brought about.
+/// The reason of a `Vendor Resumed` without a successful probe.
 const KEY_REPLACED: &str = "key_replaced";
 
-/// What happened to a key.
+/// The kind of an event about a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VendorEventKind<'a> {
-    /// The vendor refused it again and again: no calls until then.
+    /// The vendor refused the key repeatedly: no calls until the probe.
     Suspended {
         /// The vendor's `error.code`.
         reason: &'a str,
         /// The time of the first probe.
         suspended_until: Timestamp,
     },
-    /// A probe was answered.
+    /// A probe was accepted.
     Resumed,
-    /// The key was suspended, and another is in use now: no probe of this one will come. `Vendor Resumed` with a reason.
+    /// The suspended key was replaced, so it gets no further probes. Published as `Vendor Resumed` with a reason.
     Replaced,
-    /// A list is not what it is documented to be: orders are checked one by one.
+    /// A list does not behave as documented: orders are checked by id.
     ListDegraded {
-        /// What is wrong with it.
+        /// The fault, see [`super::ListTrouble`].
         reason: &'a str,
         /// The list's product.
         product: &'a str,
@@ -34,14 +34,14 @@ pub enum VendorEventKind<'a> {
 /// An event about a key, kept in the key's item until it is published.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VendorEvent {
-    /// Its number among the key's events, from 1.
+    /// Number among the key's events, from 1.
     pub seq: u32,
     /// `detail-type`.
     pub detail_type: String,
     /// When it happened.
     #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
     pub occurred_at: Timestamp,
-    /// The exact JSON to be published.
+    /// The exact JSON to publish.
     pub detail: String,
 }
 
@@ -59,7 +59,7 @@ struct Detail<'a> {
 }
 
 impl VendorEvent {
-    /// Number `seq` about the key with this fingerprint; its id is `vendor/{fingerprint}#{seq}`.
+    /// Event `seq` about the key with fingerprint `key`; its id is `vendor/{key}#{seq}`.
     pub fn new(key: &impl Display, seq: u32, kind: VendorEventKind<'_>, now: Timestamp) -> Self {
         let (detail_type, reason, suspended_until, product) = match kind {
             VendorEventKind::Suspended { reason, suspended_until } => {
@@ -85,7 +85,7 @@ impl VendorEvent {
             seq,
             detail_type: detail_type.to_owned(),
             occurred_at: now,
-            // Strings, numbers and times only: writing them cannot fail.
+            // Strings, numbers and times only: serialisation cannot fail.
             detail: serde_json::to_string(&detail).unwrap_or_default(),
         }
     }
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_end_of_a_suspension_says_whether_the_key_was_replaced() {
+    fn vendor_resumed_states_whether_the_key_was_replaced() {
         let key = "1f2e3d4c5b6a7988";
         let reason = |kind| {
             let event = VendorEvent::new(&key, 2, kind, Timestamp::UNIX_EPOCH);

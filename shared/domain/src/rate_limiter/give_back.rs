@@ -1,43 +1,40 @@
-//! Giving a permit back.
+//! Giving back an unused permit.
 
 use jiff::Timestamp;
 
 use super::{Class, Move, Take, Usage};
 
-/// What giving a permit back does to the buckets that it moved: the exact inverse of its [`Take`], under the condition that nothing has
-/// happened to them since.
+/// How to give a permit back: the exact inverse of its [`Take`], on condition that the buckets have not changed since.
 ///
-/// Invariant 8 holds with it. All that the rule remembers of earlier calls is the two theoretical arrival times. [`Usage::permits`] changes
-/// with every permit that is given and with every one that is given back, so if it is still what this permit made of it, the times are
-/// still those that this permit left, and no later call was permitted because of them. Setting them to what they were before leaves the
-/// very state of a history in which the permit was never given; what follows are decisions of that history, in which no window holds more
-/// calls than the limit. (A time that had passed is set to the moment of the permit, which has passed too: whether a call is permitted
-/// does not depend on which.)
+/// Invariant 8 still holds. The rate limiter's only memory of earlier calls is the theoretical arrival times. [`Usage::permits`] changes
+/// whenever a permit is given or given back. If it is unchanged, so are the times, and no later call was permitted because of them. Restoring
+/// the earlier times gives the state of a history without this permit, and no window of that history exceeds the limit. (A past time is
+/// restored as the time of the permit, which is also past; decisions do not depend on which.)
 ///
-/// Nothing less than "nothing since" would do. Subtracting the emission interval whenever the theoretical arrival time is still ahead frees
-/// too much: with an interval of 1 s, a permit given at 0 s and given back at 0.9 s, and another given at 0.5 s, the time would be 1.0 s,
-/// where a history with the second alone has 1.5 s. A permit that cannot be given back is lost, which costs rate and breaks nothing.
+/// A weaker condition would not do. Subtracting the emission interval while the time is still ahead would free too much: with an interval
+/// of 1 s, a permit given at 0 s and given back at 0.9 s, and another given at 0.5 s, the time would be 1.0 s; with the second permit alone
+/// it is 1.5 s. A permit that cannot be given back is lost: that costs rate but never exceeds the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GiveBack {
-    /// What [`Usage::permits`] must still be.
+    /// The expected [`Usage::permits`].
     pub permits: i64,
-    /// Of the bucket of all calls.
+    /// For the bucket of all calls.
     pub all: Restore,
-    /// Of the reservation, where it covered the call.
+    /// For the reservation, if it covered the call.
     pub reservation: Option<Restore>,
 }
 
-/// One theoretical arrival time that is set back; microseconds since 1970.
+/// How to restore one theoretical arrival time; microseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Restore {
-    /// What it must still be.
+    /// The expected value.
     pub after: i64,
-    /// What it was before, or a moment that has passed.
+    /// The earlier value, or a time in the past.
     pub before: i64,
 }
 
 impl GiveBack {
-    /// Of a permit of `class` that was given at `now` by `take`, which left `after`. `None`: the times are not there.
+    /// For a permit of `class` given at `now` by `take`, which resulted in `after`. `None`: `after` lacks the times.
     pub fn of(take: &Take, class: Class, after: &Usage, now: Timestamp) -> Option<Self> {
         let restore = |how: Move, after: Option<i64>| {
             let after = after?;

@@ -1,10 +1,9 @@
-//! Whether a call may be made now: pure, from what is known of the key's use.
+//! Decides whether a call may be made now. Pure: the input is the recorded use of the key.
 //!
-//! A GCRA (generic cell rate algorithm): each bucket keeps one moment, its theoretical arrival time (`tat`), up to which its calls are
-//! paid for, and a call moves it on by the bucket's emission interval. A call is permitted while that moment lies no further ahead than the
-//! burst tolerance. One bucket is for all calls. Each class has a reservation: a bucket of its own with a part of the same rate. A call
-//! that its class's reservation covers may use the whole burst tolerance, any other only what is reserved for no class. So a class that
-//! asks without pause gets what the others leave, and never what is reserved for them.
+//! GCRA (generic cell rate algorithm): each bucket stores a theoretical arrival time (`tat`). Each call advances it by the bucket's emission
+//! interval. A call is permitted while the `tat` is at most the burst tolerance ahead of now. One bucket counts all calls. In addition, each
+//! class has a reservation: a bucket with a share of the same rate. A call covered by its class's reservation may use the whole burst
+//! tolerance; any other call may use only the unreserved part. A class under full load therefore never takes the reservations of others.
 
 mod budget;
 mod event;
@@ -27,29 +26,28 @@ use crate::time::later;
 use budget::Bucket;
 use usage::{is_pause, is_probe_due};
 
-/// So many refusals in a row suspend the key.
+/// Consecutive refusals that suspend the key.
 pub const MAX_REFUSALS: u32 = 3;
 
 /// No permit: a call must not be made before `retry_at`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Denied {
-    /// Why.
+    /// The reason.
     pub reason: DenyReason,
-    /// The first moment at which asking again is of use.
+    /// The earliest time at which a call may be permitted.
     pub retry_at: Timestamp,
 }
 
 /// Why a permit is denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DenyReason {
-    /// The rate is used up for the moment.
+    /// The rate is used up for now.
     RateLimited,
     /// The vendor asked for a pause.
     Paused,
     /// The key is suspended.
     Suspended,
-    /// What the list check was planned with has changed since: another process asked for a page, or the list may not be asked any more.
-    /// Plan again, with what is known now.
+    /// The state that the list check was planned with has changed: another process requested a page, or the list was turned off. Plan again.
     PlanOutdated,
 }
 
@@ -59,59 +57,59 @@ impl fmt::Display for DenyReason {
             Self::RateLimited => "the calls per minute are used up",
             Self::Paused => "the vendor asked for a pause",
             Self::Suspended => "the vendor refuses the key",
-            Self::PlanOutdated => "the call was planned with what has changed since",
+            Self::PlanOutdated => "the plan of the call is outdated",
         })
     }
 }
 
-/// What a call has to do for its permit.
+/// The next step of a call towards its permit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Move the buckets on.
+    /// Advance the buckets.
     Take(Take),
-    /// The key is suspended, and it is time for the one probe: the call that arms the next one is the probe.
+    /// The key is suspended, and a probe is due. The call that sets the time of the next probe is the probe.
     Probe {
-        /// What `suspended_until` must still be.
+        /// The expected `suspended_until`.
         armed: Timestamp,
-        /// The next probe's time, should this one not be heard of.
+        /// The time of the next probe if this one gets no answer.
         next: Timestamp,
     },
-    /// Refused often enough, but not suspended: the process that counted the last refusal has died.
+    /// [`MAX_REFUSALS`] reached without a suspension: the process that counted the last refusal crashed.
     Suspend,
     /// No permit.
     Deny(Denied),
 }
 
-/// Which buckets to move, and what must hold of them. DynamoDB knows no `max`: a time that lies ahead is moved by the emission interval,
-/// one that has passed is set; the two conditions exclude each other.
+/// How to advance the buckets, with the conditions. DynamoDB has no `max`: a `tat` in the future is incremented, a past one is set; the two
+/// conditions exclude each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Take {
     /// The bucket of all calls.
     pub all: Move,
-    /// The class's reservation, where it covers the call.
+    /// The reservation of the class, if it covers the call.
     pub reservation: Option<Move>,
 }
 
-/// How one theoretical arrival time moves on.
+/// How to advance one theoretical arrival time (microseconds since 1970).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Move {
-    /// It lies between `now` and `latest`: add the emission interval.
+    /// If it is between `now` and `latest`: add the emission interval.
     Busy {
-        /// The latest that it may be.
+        /// The latest permitted value.
         latest: i64,
-        /// What a call costs.
+        /// The emission interval in microseconds.
         emission_interval: i64,
     },
-    /// It has passed, or there is none, or it lies further ahead than `too_far`: set it to `tat`.
+    /// If it is past, absent or later than `too_far`: set it to `tat`.
     Idle {
         /// The new theoretical arrival time.
         tat: i64,
-        /// What is not believed.
+        /// Later values were written by a wrong clock.
         too_far: i64,
     },
 }
 
-/// What follows from what is known, for a call of `class` at `now`.
+/// The next step for a call of `class` at `now`.
 pub fn next_step(usage: &Usage, class: Class, now: Timestamp, budget: Budget) -> Step {
     let deny = |reason, retry_at| Step::Deny(Denied { reason, retry_at });
     if let Some(armed) = usage.suspended_until {
@@ -137,7 +135,7 @@ pub fn next_step(usage: &Usage, class: Class, now: Timestamp, budget: Budget) ->
     }
 }
 
-/// The moves of a call at `now`, or the first moment at which there are any.
+/// The moves for a call at `now` (microseconds since 1970). `Err`: the earliest time at which it is permitted.
 fn take(usage: &Usage, class: Class, now: i64, budget: Budget) -> Result<Take, i64> {
     let (all, reservation) = (budget.all(), budget.reservation(class));
     let ahead =

@@ -8,7 +8,7 @@ fn at(seconds: f64) -> Timestamp {
     Timestamp::from_microsecond(1_760_000_000_000_000 + (seconds * 1e6) as i64).unwrap()
 }
 
-/// What the table's conditional update does.
+/// Applies a permit as the table's conditional update does.
 fn apply(usage: &mut Usage, class: Class, take: &Take) {
     let moved = |tat: &mut Option<i64>, how: Move| {
         *tat = match how {
@@ -24,11 +24,11 @@ fn apply(usage: &mut Usage, class: Class, take: &Take) {
     usage.permits += 1;
 }
 
-/// The same for a permit that is given back; whether it was.
+/// The same for giving a permit back; returns whether the condition held.
 fn give_back(usage: &mut Usage, class: Class, back: &GiveBack) -> bool {
     let index = Class::ALL.iter().position(|other| *other == class).unwrap();
-    let own_is_still = back.reservation.is_none_or(|own| usage.reservation_tats[index] == Some(own.after));
-    if usage.permits != back.permits || usage.tat != Some(back.all.after) || !own_is_still {
+    let is_unchanged = back.reservation.is_none_or(|own| usage.reservation_tats[index] == Some(own.after));
+    if usage.permits != back.permits || usage.tat != Some(back.all.after) || !is_unchanged {
         return false;
     }
     usage.tat = Some(back.all.before);
@@ -39,7 +39,7 @@ fn give_back(usage: &mut Usage, class: Class, back: &GiveBack) -> bool {
     true
 }
 
-fn admitted(usage: &mut Usage, class: Class, now: Timestamp, budget: Budget) -> bool {
+fn permitted(usage: &mut Usage, class: Class, now: Timestamp, budget: Budget) -> bool {
     match next_step(usage, class, now, budget) {
         Step::Take(take) => {
             apply(usage, class, &take);
@@ -49,7 +49,7 @@ fn admitted(usage: &mut Usage, class: Class, now: Timestamp, budget: Budget) -> 
     }
 }
 
-fn most_in_any(window: i64, times: &[i64]) -> usize {
+fn max_calls_in_any(window: i64, times: &[i64]) -> usize {
     times
         .iter()
         .map(|first| times.iter().filter(|t| (*first..=*first + window).contains(*t)).count())
@@ -64,47 +64,47 @@ fn class() -> impl Strategy<Value = Class> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Invariant 8, on one clock: the limit holds in any 61 s, so also if a call leaves up to a second after its permit.
+    /// Invariant 8, with one clock: the limit holds in any 61 s, and so also if a call is up to 1 s later than its permit.
     #[test]
     fn no_window_has_more_calls_than_the_limit(
         (per_minute, burst) in (5u32..400).prop_flat_map(|limit| (Just(limit), 1..limit)),
-        asks in proptest::collection::vec((0.0f64..2.0, class(), 1usize..30), 1..200),
+        requests in proptest::collection::vec((0.0f64..2.0, class(), 1usize..30), 1..200),
     ) {
         let budget = Budget::new(per_minute, burst).unwrap();
         let (mut usage, mut now, mut calls) = (Usage::default(), 0.0, Vec::new());
-        for (pause, class, times) in asks {
+        for (pause, class, times) in requests {
             now += pause;
             for _ in 0..times {
-                if admitted(&mut usage, class, at(now), budget) {
+                if permitted(&mut usage, class, at(now), budget) {
                     calls.push(at(now).as_microsecond());
                 }
             }
         }
-        prop_assert!(most_in_any(61_000_000, &calls) <= per_minute as usize);
+        prop_assert!(max_calls_in_any(61_000_000, &calls) <= per_minute as usize);
     }
 
-    /// Invariant 8 where permits are given back: they are used up to a second later, or come too late and are given back, in any
-    /// order, tried twice, and while others are given. What is given back leaves no trace that a later call could use.
+    /// Invariant 8 with permits given back. A permit is used within 1 s or given back later: in any order, twice, and while others are given.
+    /// Giving one back frees no more rate than it took.
     #[test]
     fn calls_that_are_given_back_free_no_more_than_they_took(
         (per_minute, burst) in (5u32..400).prop_flat_map(|limit| (Just(limit), 1..limit)),
-        asks in proptest::collection::vec((0.0f64..2.0, class(), 1usize..8, 0.0f64..4.0), 1..300),
+        requests in proptest::collection::vec((0.0f64..2.0, class(), 1usize..8, 0.0f64..4.0), 1..300),
     ) {
         let budget = Budget::new(per_minute, burst).unwrap();
         let (mut usage, mut now, mut calls) = (Usage::default(), 0.0, Vec::new());
-        // When each permit was given, and whether it was not given back; those that come too late, by when that is noticed.
-        let (mut admitted, mut late, mut returned) = (Vec::new(), Vec::<(f64, usize, Class, GiveBack)>::new(), 0);
-        for (pause, class, times, delay) in asks.into_iter().chain([(10.0, Class::Status, 0, 0.0)]) {
+        // Permits with time and whether they were kept; permits to give back with the time to do so.
+        let (mut permitted, mut late, mut returned) = (Vec::new(), Vec::<(f64, usize, Class, GiveBack)>::new(), 0);
+        for (pause, class, times, delay) in requests.into_iter().chain([(10.0, Class::Status, 0, 0.0)]) {
             now += pause;
             late.sort_by(|one, other| one.0.total_cmp(&other.0));
             while late.first().is_some_and(|one| one.0 <= now) {
                 let (_, index, class, back) = late.remove(0);
                 if give_back(&mut usage, class, &back) {
                     returned += 1;
-                    let (_, is_kept) = &mut admitted[index];
+                    let (_, is_kept) = &mut permitted[index];
                     *is_kept = false;
                 }
-                // A request that is sent again, since its answer was lost.
+                // A repeated request, as after a lost answer.
                 prop_assert!(!give_back(&mut usage, class, &back));
             }
             for _ in 0..times {
@@ -114,31 +114,31 @@ proptest! {
                     calls.push(at(now + delay).as_microsecond());
                 } else {
                     let back = GiveBack::of(&take, class, &usage, at(now)).unwrap();
-                    late.push((now + delay, admitted.len(), class, back));
+                    late.push((now + delay, permitted.len(), class, back));
                 }
-                admitted.push((at(now).as_microsecond(), true));
+                permitted.push((at(now).as_microsecond(), true));
             }
         }
-        // The slot is never before the one of a history without the calls that were given back.
-        let kept = admitted.iter().filter(|(_, is_kept)| *is_kept);
-        let alone = kept.fold(i64::MIN, |slot, (moment, _)| slot.max(*moment) + budget.all().emission_interval);
+        // The `tat` is never earlier than in a history without the permits given back.
+        let kept = permitted.iter().filter(|(_, is_kept)| *is_kept);
+        let alone = kept.fold(i64::MIN, |tat, (moment, _)| tat.max(*moment) + budget.all().emission_interval);
         prop_assert!(usage.tat.unwrap_or(i64::MIN) >= alone, "{returned} given back");
-        prop_assert!(most_in_any(60_000_000, &calls) <= per_minute as usize, "{returned} given back");
+        prop_assert!(max_calls_in_any(60_000_000, &calls) <= per_minute as usize, "{returned} given back");
     }
 
-    /// What a call that is given back leaves is what was there before it, as far as any decision can tell.
+    /// After a permit is given back at once, all decisions are those without it.
     #[test]
-    fn a_call_that_is_given_back_at_once_was_never_admitted(
+    fn a_permit_given_back_at_once_affects_no_later_decision(
         burst in 1u32..20,
-        asks in proptest::collection::vec((0.0f64..1.0, class()), 0..60),
+        requests in proptest::collection::vec((0.0f64..1.0, class()), 0..60),
         mine in class(),
         after in proptest::collection::vec((0.0f64..1.0, class()), 1..20),
     ) {
         let budget = Budget::new(60, burst).unwrap();
         let (mut usage, mut now) = (Usage::default(), 0.0);
-        for (pause, class) in asks {
+        for (pause, class) in requests {
             now += pause;
-            admitted(&mut usage, class, at(now), budget);
+            permitted(&mut usage, class, at(now), budget);
         }
         let mut without = usage.clone();
         if let Step::Take(take) = next_step(&usage, mine, at(now), budget) {
@@ -148,67 +148,67 @@ proptest! {
         }
         for (pause, class) in after.into_iter().filter(|(_, class)| *class != Class::Recheck) {
             now += pause;
-            // A recheck yields to pollers that were permitted lately, though none has called.
+            // Rechecks are left out: they yield to pollers with a recent permit, even if it was given back.
             prop_assert_eq!(
-                admitted(&mut usage, class, at(now), budget),
-                admitted(&mut without, class, at(now), budget)
+                permitted(&mut usage, class, at(now), budget),
+                permitted(&mut without, class, at(now), budget)
             );
             prop_assert_eq!(usage.tat, without.tat);
         }
     }
 
-    /// A call that was denied until a moment is permitted then, if no other call is before.
+    /// A denied call is permitted at `retry_at` and not earlier, if no other call comes first.
     #[test]
-    fn a_wait_ends_when_it_says(
+    fn a_denied_call_is_permitted_at_retry_at(
         burst in 1u32..20,
-        asks in proptest::collection::vec((0.0f64..1.0, class()), 1..60),
+        requests in proptest::collection::vec((0.0f64..1.0, class()), 1..60),
         last in class(),
     ) {
         let budget = Budget::new(60, burst).unwrap();
         let (mut usage, mut now) = (Usage::default(), 0.0);
-        for (pause, class) in asks {
+        for (pause, class) in requests {
             now += pause;
-            admitted(&mut usage, class, at(now), budget);
+            permitted(&mut usage, class, at(now), budget);
         }
         if let Step::Deny(Denied { retry_at: until, .. }) = next_step(&usage, last, at(now), budget) {
             prop_assert!(until > at(now));
             let still = |moment| matches!(next_step(&usage, last, moment, budget), Step::Deny(_));
             prop_assert!(!still(until));
-            // A recheck yields to pollers, which may fall silent meanwhile.
+            // A recheck yields to pollers, which may stop meanwhile, so it may be permitted earlier.
             prop_assert!(last == Class::Recheck || still(until.checked_sub(Duration::from_micros(1)).unwrap()));
         }
     }
 }
 
-/// All ask without pause: each class gets its reservation, and the whole rate is used.
+/// All classes request permits continuously: each gets its reservation, and the whole rate is used.
 #[test]
-fn each_class_gets_its_reservation_while_the_others_ask_without_pause() {
+fn each_class_gets_its_reservation_under_full_load() {
     for (limit, burst) in [(20, 1), (60, 2), (60, 5), (120, 4), (120, 20), (3000, 100)] {
         let budget = Budget::new(limit, burst).unwrap();
         let mut usage = Usage::default();
         let mut got = [0u32; 3];
         for tick in 0..60 * 10 * 20 {
-            // The greedy first, in an order that turns.
+            // Each class takes all it can, in rotating order.
             for turn in 0..3 {
                 let index = (turn + tick) % 3;
-                while admitted(&mut usage, Class::ALL[index], at(tick as f64 / 20.0), budget) {
+                while permitted(&mut usage, Class::ALL[index], at(tick as f64 / 20.0), budget) {
                     got[index] += 1;
                 }
             }
         }
         let sustained = f64::from(limit - burst) / 62.0 * 600.0;
         for (class, got) in Class::ALL.into_iter().zip(got) {
-            let part = sustained * class.percent() as f64 / 100.0;
-            assert!(f64::from(got) >= part * 0.98 - 1.0, "{limit}/{burst} {class:?}: {got} of {part}");
+            let share = sustained * class.percent() as f64 / 100.0;
+            assert!(f64::from(got) >= share * 0.98 - 1.0, "{limit}/{burst} {class:?}: {got} of {share}");
         }
         let all = f64::from(got.iter().sum::<u32>());
         assert!(all >= sustained * 0.95, "{limit}/{burst}: {all} of {sustained}");
     }
 }
 
-/// Few calls, one by one: each may be a little late, and the rate is used all the same.
+/// Single calls, each 0.3 s late, still use more than 19 of 20 calls a minute.
 #[test]
-fn a_call_that_comes_a_little_late_costs_nothing_of_the_rate() {
+fn calls_slightly_late_still_use_the_whole_rate() {
     let budget = Budget::new(20, 1).unwrap();
     let (mut usage, mut now, mut calls) = (Usage::default(), 0.0, 0);
     while now < 6000.0 {
@@ -216,61 +216,62 @@ fn a_call_that_comes_a_little_late_costs_nothing_of_the_rate() {
             Step::Deny(Denied { retry_at: until, .. }) => until.duration_since(at(0.0)).as_secs_f64() + 0.3,
             _ => now,
         };
-        assert!(admitted(&mut usage, Class::Poller, at(now), budget));
+        assert!(permitted(&mut usage, Class::Poller, at(now), budget));
         calls += 1;
     }
     assert!(f64::from(calls) / 100.0 > 19.0, "{} a minute", f64::from(calls) / 100.0);
 }
 
-/// A recheck beyond its reservation waits until pollers leave the key alone; alone it does not wait.
+/// A recheck beyond its reservation waits while pollers make calls.
 #[test]
-fn a_recheck_beyond_its_reservation_comes_after_pollers_at_work() {
+fn a_recheck_beyond_its_reservation_yields_to_pollers() {
     let budget = Budget::new(20, 1).unwrap();
     let mut usage = Usage::default();
     let mut got = [0; 2];
     for tick in 0..60 * 60 * 20 {
         let now = at(tick as f64 / 20.0);
-        // The recheck asks without pause, a poller four times a second.
-        got[1] += u32::from(admitted(&mut usage, Class::Recheck, now, budget));
+        // The recheck requests 20 permits a second, a poller 4.
+        got[1] += u32::from(permitted(&mut usage, Class::Recheck, now, budget));
         if tick % 5 == 0 {
-            got[0] += u32::from(admitted(&mut usage, Class::Poller, now, budget));
+            got[0] += u32::from(permitted(&mut usage, Class::Poller, now, budget));
         }
     }
     let [polled, rechecked] = got.map(|calls| f64::from(calls) / 60.0);
-    assert!((1.7..2.3).contains(&rechecked), "its tenth, {rechecked} a minute");
+    assert!((1.7..2.3).contains(&rechecked), "10 % reserved, {rechecked} a minute");
     assert!(polled > 16.5, "{polled} a minute");
 }
 
 #[test]
-fn a_class_that_asks_alone_gets_nearly_the_whole_rate() {
+fn a_single_active_class_gets_nearly_the_whole_rate() {
     let budget = Budget::new(120, 20).unwrap();
     for class in Class::ALL {
         let mut usage = Usage::default();
-        let asked =
-            (0..6000).filter(|tick| admitted(&mut usage, class, at(f64::from(*tick) / 10.0), budget)).count();
+        let asked = (0..6000)
+            .filter(|tick| permitted(&mut usage, class, at(f64::from(*tick) / 10.0), budget))
+            .count();
         assert!(asked as f64 >= 100.0 / 62.0 * 600.0 * 0.95, "{class:?}: {asked}");
     }
 }
 
 #[test]
-fn a_crowd_of_pollers_leaves_room_for_a_request_and_a_recheck() {
+fn many_pollers_leave_room_for_a_request_and_a_recheck() {
     let budget = Budget::default();
     let mut usage = Usage::default();
     for second in 0..120 {
         let now = at(f64::from(second));
-        while admitted(&mut usage, Class::Poller, now, budget) {}
+        while permitted(&mut usage, Class::Poller, now, budget) {}
         if second % 20 == 19 {
-            assert!(admitted(&mut usage, Class::Status, now, budget), "status after {second} s");
-            assert!(admitted(&mut usage, Class::Recheck, now, budget), "recheck after {second} s");
+            assert!(permitted(&mut usage, Class::Status, now, budget), "status after {second} s");
+            assert!(permitted(&mut usage, Class::Recheck, now, budget), "recheck after {second} s");
         }
     }
 }
 
 #[test]
-fn pauses_suspension_and_refusals_come_before_the_rate() {
+fn pause_and_suspension_are_checked_before_the_rate() {
     let wait = |usage: &Usage, now| match next_step(usage, Class::Poller, at(now), Budget::default()) {
-        Step::Deny(Denied { retry_at: until, reason: why }) => {
-            format!("{why:?} until {}", until.duration_since(at(0.0)).as_secs())
+        Step::Deny(Denied { retry_at: until, reason }) => {
+            format!("{reason:?} until {}", until.duration_since(at(0.0)).as_secs())
         }
         Step::Probe { next, .. } => format!("probe, next {}", next.duration_since(at(0.0)).as_secs()),
         Step::Suspend => "suspend".to_owned(),
@@ -292,7 +293,7 @@ fn pauses_suspension_and_refusals_come_before_the_rate() {
         (&suspended, 0.0, "Suspended until 960"),
         (&suspended, 959.0, "Suspended until 960"),
         (&suspended, 960.0, "probe, next 1920"),
-        // A clock far ahead wrote these.
+        // Written by a clock far ahead.
         (&Usage { paused_until: Some(at(100_000.0)), ..Usage::default() }, 0.0, "take"),
         (&Usage { tat: Some(at(100_000.0).as_microsecond()), ..Usage::default() }, 0.0, "take"),
         (&Usage { suspended_until: Some(at(1e6)), ..Usage::default() }, 0.0, "probe, next 960"),
@@ -302,7 +303,7 @@ fn pauses_suspension_and_refusals_come_before_the_rate() {
 }
 
 #[test]
-fn waits_are_bounded() {
+fn pauses_and_probe_waits_are_bounded() {
     let until = |seconds: Option<u64>| {
         pause_until(seconds.map(Duration::from_secs), at(0.0)).duration_since(at(0.0)).as_secs()
     };
@@ -315,7 +316,7 @@ fn waits_are_bounded() {
 }
 
 #[test]
-fn limits_that_leave_no_room_for_every_class_are_refused() {
+fn invalid_budgets_are_rejected() {
     for (per_minute, burst, good) in [
         (60, 5, true),
         (60, 4, true),

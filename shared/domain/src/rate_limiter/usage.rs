@@ -1,4 +1,4 @@
-//! What is known of a key's use, and the bounds of what is believed of it.
+//! The recorded use of a key, and bounds for plausible values.
 
 use std::time::Duration;
 
@@ -12,52 +12,52 @@ use crate::{
     time::{CLOCK_TOLERANCE, later},
 };
 
-/// A list that fails so often in a row, over all processes, is turned off for a while.
+/// Consecutive failures of a list, over all processes, after which it is turned off for a while.
 pub const MAX_LIST_FAILURES: u32 = 3;
-/// The first probe of a suspended key: the vendor's lock-out takes about 15 min.
+/// Wait before the first probe of a suspended key: the vendor's lock-out takes about 15 min.
 pub const FIRST_PROBE: Duration = Duration::from_secs(16 * 60);
 /// The longest wait between two probes.
 pub const MAX_PROBE_WAIT: Duration = Duration::from_secs(256 * 60);
-/// `Retry-After` is believed up to here.
+/// The longest `Retry-After` that is honoured.
 pub const MAX_PAUSE: Duration = Duration::from_secs(600);
-/// The pause after a 429 without `Retry-After`: ours, the vendor says nothing.
+/// The pause after a 429 without `Retry-After`. Our choice: the vendor documents none.
 pub const DEFAULT_PAUSE: Duration = Duration::from_secs(20);
-/// From asking for a page to the commits of its rows: the vendor has 8 s to answer.
+/// The longest time from the request of a page to the commits of its rows: the vendor's answer may take 8 s.
 const MAX_PAGE_TIME: Duration = Duration::from_secs(10);
-/// A list that failed is asked again after so long …
+/// Time off of a list that failed, …
 const UNAVAILABLE_FOR: Duration = Duration::from_secs(5 * 60);
-/// … and one that ignores its filter after so long.
+/// … and of one that ignores its filter.
 const FILTER_IGNORED_FOR: Duration = Duration::from_secs(24 * 3600);
 
-/// What is known of a key's use. A `tat` is a theoretical arrival time in microseconds since 1970.
+/// The recorded use of a key. A `tat` is a theoretical arrival time in microseconds since 1970.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Of the bucket of all calls.
+    /// The `tat` of the bucket of all calls.
     pub tat: Option<i64>,
-    /// Of the reservations: poller, status, recheck.
+    /// The `tat`s of the reservations: poller, status, recheck.
     pub reservation_tats: [Option<i64>; 3],
-    /// The vendor asked for a pause (429).
+    /// End of a pause that the vendor asked for (429).
     pub paused_until: Option<Timestamp>,
-    /// Refusals of the key in a row.
+    /// Consecutive refusals of the key.
     pub refusals: u32,
-    /// No calls but one probe then.
+    /// The key is suspended: the time of the next probe.
     pub suspended_until: Option<Timestamp>,
-    /// How long after a probe the next may follow.
+    /// The wait between this probe and the next.
     pub probe_wait: Option<Duration>,
-    /// Number of the last event about this key.
+    /// Number of the last event about this key; 0: none.
     pub event_seq: u32,
-    /// Pages of lists that were asked for in the last seconds.
+    /// List pages requested in the last 10 s.
     pub pages: Vec<UnderWay>,
-    /// Counts the changes of `pages`: a list check is planned with all pages before it.
+    /// Number of changes of `pages`: the condition that a list check was planned with all earlier pages.
     pub page_turn: i64,
-    /// How far each product's list is trusted: mobile, internet.
+    /// The health of each product's list: mobile, internet.
     pub lists: [ListTrust; Product::ALL.len()],
-    /// Counts the changes of the buckets: permits given and given back.
+    /// Number of changes of the buckets: permits given and given back.
     pub permits: i64,
 }
 
 impl Usage {
-    /// How far this product's list is trusted.
+    /// The health of this product's list.
     pub fn list(&self, product: Product) -> &ListTrust {
         let [mobile, internet] = &self.lists;
         match product {
@@ -66,8 +66,8 @@ impl Usage {
         }
     }
 
-    /// Whether this product's list may be asked now. While the key is suspended it may not: the one probe is a single check, since a
-    /// list may be refused where single checks are not, and the other way round.
+    /// Whether this product's list may be requested now. Never while the key is suspended: the probe is a single check, because the vendor may
+    /// refuse one kind of call and accept the other.
     pub fn may_ask_list(&self, product: Product, now: Timestamp) -> bool {
         self.suspended_until.is_none() && self.list(product).off_until.is_none_or(|until| until <= now)
     }
@@ -82,30 +82,30 @@ impl Usage {
     }
 }
 
-/// How far a product's list is trusted.
+/// The health of a product's list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct ListTrust {
-    /// It is not asked before then.
+    /// The list is not requested before this time.
     #[serde(with = "jiff::fmt::serde::timestamp::millisecond::optional")]
     pub off_until: Option<Timestamp>,
-    /// The trouble that was published; published once, until the list is well again.
+    /// The trouble that was published; cleared when the list works again, so each is published once.
     pub said: Option<String>,
-    /// Failures in a row, over all processes; 0 after a good answer.
+    /// Consecutive failures, over all processes; 0 after a good answer.
     pub failures: u32,
 }
 
-/// What is wrong with a list.
+/// A fault of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListTrouble {
-    /// It fails, again and again.
+    /// Requests fail repeatedly.
     Unavailable,
-    /// It shows orders that were created at other times than it was asked for.
+    /// Pages hold orders created outside the requested window.
     FilterIgnored,
 }
 
 impl ListTrouble {
-    /// As in the event.
+    /// The name in the event's `reason`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unavailable => "list_unavailable",
@@ -113,7 +113,7 @@ impl ListTrouble {
         }
     }
 
-    /// How long a list with this trouble is not asked.
+    /// Time for which a list with this fault is not requested.
     pub fn off_for(self) -> Duration {
         match self {
             Self::Unavailable => UNAVAILABLE_FOR,
@@ -122,46 +122,46 @@ impl ListTrouble {
     }
 }
 
-/// What an answer says about the key.
+/// What an answer tells about the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The vendor took it.
+    /// The vendor accepted the key.
     Accepted,
-    /// The vendor refused it: `error.code`.
+    /// The vendor refused the key; its `error.code`.
     Refused(String),
-    /// Too many calls: `Retry-After`.
+    /// Too many calls (429); its `Retry-After`.
     Throttled(Option<Duration>),
-    /// Nothing.
+    /// No information.
     Silent,
 }
 
-/// The pages asked for so short a time ago that their rows may still be on the way.
+/// The pages requested so recently that their rows may not be committed yet.
 pub fn still_under_way(pages: &[UnderWay], now: Timestamp) -> Vec<UnderWay> {
     let recent = |asked: &&UnderWay| now.duration_since(asked.at).unsigned_abs() < MAX_PAGE_TIME;
     pages.iter().filter(recent).copied().collect()
 }
 
-/// Whether a pause is still on; one further ahead than any pause is not believed.
+/// Whether a pause is in force. A time further ahead than the longest pause is ignored.
 pub(super) fn is_pause(until: Timestamp, now: Timestamp) -> bool {
     until > now && until <= unbelievable_pause(now)
 }
 
-/// Whether a probe is due; a time further ahead than any probe is not believed.
+/// Whether a probe is due. A time further ahead than the longest wait is ignored: the probe is due.
 pub(super) fn is_probe_due(until: Timestamp, now: Timestamp) -> bool {
     until <= now || until > later(later(now, MAX_PROBE_WAIT), CLOCK_TOLERANCE)
 }
 
-/// Until when a 429 pauses all calls.
+/// The end of the pause after a 429.
 pub fn pause_until(retry_after: Option<Duration>, now: Timestamp) -> Timestamp {
     later(now, retry_after.unwrap_or(DEFAULT_PAUSE).min(MAX_PAUSE))
 }
 
-/// A pause that ends later than this is not believed.
+/// A pause that ends later than this was written by a wrong clock and is ignored.
 pub fn unbelievable_pause(now: Timestamp) -> Timestamp {
     later(later(now, MAX_PAUSE), CLOCK_TOLERANCE)
 }
 
-/// The wait after a probe that was refused.
+/// The wait after a refused probe: twice the last one, at most [`MAX_PROBE_WAIT`].
 pub fn doubled(probe_wait: Option<Duration>) -> Duration {
     probe_wait.unwrap_or(FIRST_PROBE).saturating_mul(2).min(MAX_PROBE_WAIT)
 }
