@@ -1,4 +1,4 @@
-//! One tick of the wait loop over an order in flight.
+//! One tick of the wait loop for an order in flight.
 
 use std::time::Duration;
 
@@ -14,37 +14,37 @@ use shared::{
     time::between,
 };
 
-/// What a tick answers: the state machine waits so long and ticks again, unless it is done.
+/// The result of a tick. The state machine waits `wait_seconds` and ticks again, unless `done`.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Tick {
-    /// Not in flight any more: final or parked.
+    /// The order is no longer in flight: final or parked.
     pub done: bool,
-    /// Whole seconds until the next tick; 0 when done.
+    /// Seconds until the next tick: 1 to 300; 0 when done.
     pub wait_seconds: u64,
     /// `in_flight`, `parked` or `final`.
     pub phase: &'static str,
-    /// The vendor's status, as last seen.
+    /// The vendor's last status.
     pub status: Option<String>,
 }
 
-/// A tick that failed, by a name that the state machine can tell apart.
+/// An error of a tick. The state machine retries by error type.
 #[derive(Debug, thiserror::Error)]
 pub enum PollerError {
-    /// Trying again is of no use.
+    /// The input is invalid. A retry does not help.
     #[error("{field}: {why}")]
     InvalidInput {
-        /// The field.
+        /// The invalid field.
         field: String,
-        /// What is wrong with it.
+        /// What is invalid.
         why: String,
     },
-    /// The table failed: try again.
+    /// The table failed. A retry may help.
     #[error(transparent)]
     StoreUnavailable(StoreError),
-    /// The record cannot be read: trying again is of no use.
+    /// The record cannot be read. A retry does not help.
     #[error(transparent)]
     StoreCorrupt(StoreError),
-    /// The table does not take what is to be written: trying again is of no use.
+    /// The table rejects the write. A retry does not help.
     #[error(transparent)]
     StoreRefused(StoreError),
 }
@@ -71,8 +71,7 @@ impl From<PollerError> for Diagnostic {
     }
 }
 
-/// The input as it comes: an order of ours (`$.detail.order`) or the detail of a `Top-up Sent`. Other fields are passed
-/// over.
+/// The raw input: an order of this tracker (`$.detail.order`) or the detail of a `Top-up Sent`. Other fields are ignored.
 #[derive(Deserialize)]
 struct Input {
     product: Value,
@@ -81,21 +80,21 @@ struct Input {
     reference: Value,
 }
 
-/// The order that a tick is about, and its reference. A reference that is no good costs the order nothing: it is tracked without.
+/// The parsed input of a tick. With an invalid reference, the order is tracked without one.
 #[derive(Debug)]
 pub struct Told {
-    /// Which order.
+    /// The order.
     pub key: OrderKey,
-    /// The merchant's reference.
+    /// The merchant's reference, if it is valid.
     pub reference: Option<Ref>,
-    /// What is wrong with the reference that came, if it was left out.
+    /// Why the reference was ignored, if it was.
     pub ref_ignored: Option<&'static str>,
 }
 
-/// Reads a tick's input.
+/// Parses the input of a tick.
 ///
 /// # Errors
-/// [`PollerError::InvalidInput`]: product or id.
+/// [`PollerError::InvalidInput`] if product or id is missing or invalid.
 pub fn parse(input: &Value) -> Result<Told, PollerError> {
     let invalid = |field: &str, why: &str| PollerError::InvalidInput { field: field.into(), why: why.into() };
     let input: Input =
@@ -113,19 +112,19 @@ pub fn parse(input: &Value) -> Result<Told, PollerError> {
             Ok(reference) => (Some(reference), None),
             Err(_) => (None, Some("not 1 to 200 characters without control characters")),
         },
-        // Many shops number their orders.
+        // Many merchants use whole numbers as references.
         Value::Number(number) if number.is_i64() || number.is_u64() => {
             (Ref::try_from(number.to_string()).ok(), None)
         }
-        _ => (None, Some("no text")),
+        _ => (None, Some("neither text nor a whole number")),
     };
     Ok(Told { key: OrderKey { product, id }, reference, ref_ignored })
 }
 
-/// Checks the order if the retry schedule says that it is time, registering it first if it is not known.
+/// Checks the order if a poll is due; starts to track it if it is not tracked.
 ///
 /// # Errors
-/// See [`PollerError`]. A vendor that fails is no error: the answer says when to come back.
+/// See [`PollerError`]. A failed vendor call is no error: the result holds the time of the next tick.
 pub async fn handle(tracker: &Tracker, input: &Value) -> Result<Tick, PollerError> {
     tick(tracker, input).await.inspect_err(|error| tracing::error!(%error, "the tick failed"))
 }
@@ -149,7 +148,7 @@ async fn tick(tracker: &Tracker, input: &Value) -> Result<Tick, PollerError> {
         }
     };
     if reference.is_some() && order.reference != reference {
-        tracing::warn!(order = %key, field = "ref", "the order is tracked with another ref, and keeps it");
+        tracing::warn!(order = %key, field = "ref", "the order is already tracked with another ref; that ref stays");
     }
     let now = tracker.clock.now();
     let jitter = Duration::from_millis(fastrand::u64(..=1000));
@@ -162,7 +161,7 @@ async fn tick(tracker: &Tracker, input: &Value) -> Result<Tick, PollerError> {
     Ok(tick)
 }
 
-/// When to tick again. `retry_at`: no call is permitted before then, and all pollers that wait for it come back a little apart.
+/// When to tick again. `retry_at`: no call is permitted before this time; its jitter spreads the pollers that wait for it.
 pub fn next_tick(
     schedule: &Schedule,
     order: &Order,
@@ -174,12 +173,12 @@ pub fn next_tick(
     let wait = next.map(|next| {
         let Some((moment, jitter)) = retry_at else { return until(next) };
         let wait = until(next).max(until(moment) + jitter);
-        // At the deadline it is parked, permit or no permit.
+        // At the deadline the order is parked, with or without a permit.
         wait.min(order.poll_ends(schedule).map_or(wait, until))
     });
     Tick {
         done: wait.is_none(),
-        // Rounded up, at least a second: a tick that comes early asks nothing and is wasted.
+        // Rounded up to at least 1 s: a tick that is early makes no check.
         wait_seconds: wait.map_or(0, |wait| (wait.as_millis().div_ceil(1000) as u64).clamp(1, 300)),
         phase: order.phase.as_str(),
         status: order.facts.status.as_ref().map(|status| status.as_str().to_owned()),

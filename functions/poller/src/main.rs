@@ -1,4 +1,4 @@
-//! Wires the poller into Lambda.
+//! Lambda entry point of the poller.
 
 use lambda_runtime::{Diagnostic, Error, LambdaEvent, run, service_fn};
 use serde_json::Value;

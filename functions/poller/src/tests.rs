@@ -3,7 +3,7 @@ use shared::config::Config;
 
 use super::*;
 
-/// A tracker whose table is not there.
+/// A tracker whose table is unreachable.
 async fn tracker() -> Tracker {
     let settings = [
         ("ORDERS_TABLE", "orders"),
@@ -20,7 +20,7 @@ async fn tracker() -> Tracker {
 }
 
 #[test]
-fn an_input_that_cannot_be_read_is_named_by_field() {
+fn an_invalid_input_error_names_the_field() {
     let long = "x".repeat(65);
     let rows = [
         (json!(null), "input"),
@@ -46,7 +46,7 @@ fn an_input_that_cannot_be_read_is_named_by_field() {
 }
 
 #[test]
-fn a_tick_a_top_up_sent_and_an_order_of_ours_are_inputs() {
+fn accepts_ticks_top_up_sent_events_and_tracker_orders() {
     let sample = |text: &str| serde_json::from_str::<Value>(text).unwrap();
     let tick = sample(include_str!("../../../events/poller-tick.json"));
     let sent = sample(include_str!("../../../events/in/top-up-sent.json"));
@@ -65,7 +65,7 @@ fn a_tick_a_top_up_sent_and_an_order_of_ours_are_inputs() {
 }
 
 #[test]
-fn a_ref_that_is_no_good_never_costs_the_tracking() {
+fn an_order_with_an_invalid_ref_is_tracked_without_it() {
     for (reference, kept, is_ignored) in [
         (json!(null), None, false),
         (json!("order-1"), Some("order-1"), false),
@@ -79,22 +79,22 @@ fn a_ref_that_is_no_good_never_costs_the_tracking() {
         (json!({"a": 1}), None, true),
         (json!(["order-1"]), None, true),
     ] {
-        let told = parse(&json!({"product": "mobile", "id": "1", "ref": reference})).unwrap();
-        assert_eq!(told.key.to_string(), "mobile/1", "{reference}");
-        assert_eq!(told.reference.as_ref().map(Ref::as_str), kept, "{reference}");
-        assert_eq!(told.ref_ignored.is_some(), is_ignored, "{reference}");
+        let parsed = parse(&json!({"product": "mobile", "id": "1", "ref": reference})).unwrap();
+        assert_eq!(parsed.key.to_string(), "mobile/1", "{reference}");
+        assert_eq!(parsed.reference.as_ref().map(Ref::as_str), kept, "{reference}");
+        assert_eq!(parsed.ref_ignored.is_some(), is_ignored, "{reference}");
     }
     assert_eq!(parse(&json!({"product": "mobile", "id": "1"})).unwrap().reference, None);
 }
 
 #[tokio::test]
-async fn a_table_that_is_not_there_has_a_name_of_its_own() {
+async fn an_unreachable_table_is_reported_as_store_unavailable() {
     let error = handle(&tracker().await, &json!({"product": "mobile", "id": "1"})).await.unwrap_err();
     assert_eq!(Diagnostic::from(error).error_type, "StoreUnavailable");
 }
 
 #[tokio::test]
-async fn a_tick_says_how_long_to_wait() {
+async fn a_tick_returns_the_seconds_until_the_next_check() {
     let tracker = tracker().await;
     let start = Timestamp::from_second(1_760_000_000).unwrap();
     let key = OrderKey { product: Product::Mobile, id: "1".parse().unwrap() };
@@ -106,17 +106,17 @@ async fn a_tick_says_how_long_to_wait() {
 }
 
 #[tokio::test]
-async fn without_leave_a_tick_comes_back_when_there_may_be_some_or_at_the_deadline() {
+async fn a_denied_tick_waits_for_the_permit_or_the_deadline() {
     let tracker = tracker().await;
     let start = Timestamp::from_second(1_760_000_000).unwrap();
     let key = OrderKey { product: Product::Mobile, id: "1".parse().unwrap() };
     let (order, _) = Order::track(key, None, TrackedBy::Poller, start, &tracker.schedule);
     let after = |seconds: u64| start.checked_add(Duration::from_secs(seconds)).unwrap();
-    for (now, leave, jitter, wait) in
+    for (now, permit, jitter, wait) in
         [(8, 9, 0, 1), (8, 9, 2, 3), (8, 12, 1, 5), (8, 968, 0, 272), (279, 968, 0, 1)]
     {
-        let not_before = Some((after(leave), Duration::from_secs(jitter)));
-        let tick = next_tick(&tracker.schedule, &order, not_before, after(now));
-        assert_eq!(tick.wait_seconds, wait, "at {now} s, leave at {leave} s");
+        let retry_at = Some((after(permit), Duration::from_secs(jitter)));
+        let tick = next_tick(&tracker.schedule, &order, retry_at, after(now));
+        assert_eq!(tick.wait_seconds, wait, "at {now} s, permit at {permit} s");
     }
 }
