@@ -1,4 +1,4 @@
-//! Orders of which one list check may show many.
+//! Orders that list checks may cover, many with one call.
 
 use std::collections::HashSet;
 
@@ -16,22 +16,22 @@ use crate::{
     each::{self, give_up},
 };
 
-/// So many calls in a row that come to nothing end the batch: the next recheck tries again.
-const MAX_IN_VAIN: usize = 3;
+/// Consecutive calls without result that end the batch; the next recheck tries again.
+const MAX_FRUITLESS: usize = 3;
 
 /// Why the checks of a batch ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ended {
-    /// Nothing is left, the time is up, or the vendor fails.
+    /// No orders are left, the time is up, or calls keep failing.
     Done,
-    /// No call is permitted in time.
+    /// No call is permitted before the end of the run.
     Denied(Denied),
-    /// No call is worth making.
+    /// No planned call is worth a permit.
     NotWorthIt,
 }
 
-/// Processes these orders; `began`: the recheck. Where they cannot be read together, each is read by itself, so that one that cannot be
-/// read is the only one.
+/// Processes these orders. `began`: start of the recheck. If the batch read fails, each order is read separately, so that one unreadable
+/// record affects only itself.
 pub(crate) async fn process(
     tracker: &Tracker,
     lists: &Lists,
@@ -48,22 +48,22 @@ pub(crate) async fn process(
         }
     };
     let Sorted { pool, rest } = sort(tracker, keys, loaded, began, now);
-    // They are checked one by one: half of the time is for the orders of which one call may show many.
+    // Checked one by one; half of the time is kept for orders that list checks cover.
     let half = now.checked_add(stop_at.duration_since(now) / 2).unwrap_or(stop_at);
     let report = each::process(tracker, &rest, if pool.is_empty() { stop_at } else { half }).await;
     let mut pool = Pool { orders: pool, report };
     let ended = pool.check(tracker, lists, stop_at).await;
     let Pool { orders, report } = pool;
     let left = stream::iter(orders)
-        .map(|order| leave(tracker, order, now, ended, stop_at))
+        .map(|order| process_unchecked(tracker, order, now, ended, stop_at))
         .buffer_unordered(CONCURRENCY);
     left.fold(report, async |report, one| report.and(one)).await
 }
 
 struct Sorted {
-    /// Orders that want nothing but a check.
+    /// Orders that only need a check.
     pool: Vec<Order>,
-    /// Orders that have something to publish, await their card or cannot be read.
+    /// Orders with events to publish, a missing card or an unreadable record.
     rest: Vec<OrderKey>,
 }
 
@@ -74,36 +74,36 @@ fn sort(
     began: Timestamp,
     now: Timestamp,
 ) -> Sorted {
-    // What a page of this recheck has shown, and the index still holds: nothing is left to do.
-    let is_seen = |order: &Order| order.checked_at.is_some_and(|checked| (began..=now).contains(&checked));
-    let (seen, waiting): (Vec<Order>, Vec<Order>) = loaded.into_iter().partition(is_seen);
+    // Checked by an earlier page of this recheck, but still in the index read: nothing is left to do.
+    let is_checked = |order: &Order| order.checked_at.is_some_and(|checked| (began..=now).contains(&checked));
+    let (checked, waiting): (Vec<Order>, Vec<Order>) = loaded.into_iter().partition(is_checked);
     let pool: Vec<Order> =
         waiting.into_iter().filter(|order| order.wants_only_a_check(now, &tracker.schedule)).collect();
-    let elsewhere: HashSet<&OrderKey> = seen.iter().chain(&pool).map(|order| &order.key).collect();
-    let rest = keys.iter().filter(|key| !elsewhere.contains(key)).cloned().collect();
+    let sorted: HashSet<&OrderKey> = checked.iter().chain(&pool).map(|order| &order.key).collect();
+    let rest = keys.iter().filter(|key| !sorted.contains(key)).cloned().collect();
     Sorted { pool, rest }
 }
 
-/// Orders that wait for a check, and what was done so far.
+/// Orders that wait for a check, and the report so far.
 struct Pool {
     orders: Vec<Order>,
     report: Report,
 }
 
 impl Pool {
-    /// Makes the calls that are worth most, one after the other.
+    /// Makes the calls of highest worth, one after the other.
     async fn check(&mut self, tracker: &Tracker, lists: &Lists, stop_at: Timestamp) -> Ended {
-        let mut in_vain = 0;
-        while !self.orders.is_empty() && tracker.clock.now() < stop_at && in_vain < MAX_IN_VAIN {
+        let mut fruitless = 0;
+        while !self.orders.is_empty() && tracker.clock.now() < stop_at && fruitless < MAX_FRUITLESS {
             match tracker.check_best(lists, &self.orders, Trigger::Recheck).await {
                 Ok(BatchOutcome::Made { orders, call }) => {
-                    in_vain = if orders.is_empty() { in_vain + 1 } else { 0 };
+                    fruitless = if orders.is_empty() { fruitless + 1 } else { 0 };
                     self.processed(&orders, call);
                 }
                 Ok(BatchOutcome::Failed(error)) => {
                     let counters = Counters { failed: 1, ..Counters::of_failed_list_check(&error) };
                     self.add(counters.into());
-                    in_vain += 1;
+                    fruitless += 1;
                 }
                 // The checks of the other orders go on.
                 Ok(BatchOutcome::Stuck(key, error)) => {
@@ -117,7 +117,7 @@ impl Pool {
                 Ok(BatchOutcome::NotWorthIt) => return Ended::NotWorthIt,
                 Err(error) => {
                     self.add(store_failed(&error));
-                    in_vain += 1;
+                    fruitless += 1;
                 }
             }
         }
@@ -128,7 +128,7 @@ impl Pool {
         self.report = std::mem::take(&mut self.report).and(report);
     }
 
-    /// Takes processed orders out of the pool. An order that the list did not show is checked by its id, and so stays.
+    /// Removes processed orders from the pool. An order that a list check missed stays, to be checked by id.
     fn processed(&mut self, processed: &[Refreshed], call: Counters) {
         self.add(call.into());
         for one in processed {
@@ -145,8 +145,14 @@ impl Pool {
     }
 }
 
-/// An order that no call was made for: overdue counts all the same; one that was only to be checked along with others waits.
-async fn leave(tracker: &Tracker, order: Order, now: Timestamp, ended: Ended, stop_at: Timestamp) -> Report {
+/// Handles an order without a call: a due order still gets its overdue review; one that is not due itself is rescheduled.
+async fn process_unchecked(
+    tracker: &Tracker,
+    order: Order,
+    now: Timestamp,
+    ended: Ended,
+    stop_at: Timestamp,
+) -> Report {
     if tracker.clock.now() >= stop_at {
         return Report::remaining();
     }
@@ -159,7 +165,7 @@ async fn leave(tracker: &Tracker, order: Order, now: Timestamp, ended: Ended, st
         };
         let mut one = tracker.let_time_pass(order, now, why).await;
         if let (Ended::Done, Ok(one)) = (ended, &mut one) {
-            // The vendor's list fails: no page covers it.
+            // List checks fail: no page covers the order, so the reason is not counted.
             one.counters.no_call = Default::default();
         }
         return one.map_or_else(|error| store_failed(&error), |one| Report::of(&one)).and(left);

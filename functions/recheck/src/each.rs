@@ -1,4 +1,4 @@
-//! Orders that are checked one by one, a call each.
+//! Orders that are checked one by one, with one call each.
 
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
@@ -12,10 +12,10 @@ use shared::{
 
 use crate::{CONCURRENCY, Report};
 
-/// What a recheck made of one order.
+/// The result of processing one order.
 struct RecheckResult {
     report: Report,
-    /// Why no call was permitted, and when to try again.
+    /// Set if no call was permitted: the reason and when to retry.
     denied: Option<Denied>,
 }
 
@@ -25,7 +25,7 @@ impl From<Report> for RecheckResult {
     }
 }
 
-/// Processes these orders. First those that need no permit: publish pending events before waiting for permits.
+/// Processes these orders. Publishes pending events before it waits for permits.
 pub(crate) async fn process(tracker: &Tracker, keys: &[OrderKey], stop_at: Timestamp) -> Report {
     let processed = stream::iter(keys)
         .map(|key| async move { (key, process_one(tracker, key, stop_at).await) })
@@ -58,34 +58,34 @@ async fn process_one(tracker: &Tracker, key: &OrderKey, stop_at: Timestamp) -> R
     RecheckResult { report: Report::of(&refreshed), denied }
 }
 
-/// Waits for a permit, if there may be one in time.
+/// Waits for a permit and processes the order, if a permit is possible before `stop_at`.
 async fn wait_and_process(
     tracker: &Tracker,
     key: &OrderKey,
     result: RecheckResult,
     stop_at: Timestamp,
 ) -> Report {
-    let RecheckResult { mut report, denied: mut waits } = result;
-    while let Some(denied) = waits {
+    let RecheckResult { mut report, denied: mut next } = result;
+    while let Some(denied) = next {
         if denied.retry_at >= stop_at {
             return report.and(Report::denied(denied));
         }
         tracker.clock.wait_until(denied.retry_at).await;
         let result = process_one(tracker, key, stop_at).await;
         report = report.and(result.report);
-        waits = result.denied;
+        next = result.denied;
     }
     report
 }
 
-/// Reschedules an order whose record cannot be read, so that it does not stand before the others for ever.
+/// Reschedules an order with an unreadable record, so that it does not stay first in the due index.
 pub(crate) async fn give_up(tracker: &Tracker, key: &OrderKey, error: &StoreError) -> Report {
     tracing::error!(order = %key, %error, "an order could not be processed");
     if matches!(error, StoreError::Corrupt { .. }) {
         let now = tracker.clock.now();
         let until = later(now, tracker.schedule.retry_after_failure);
         if let Err(error) = tracker.store.reschedule(key, now, until).await {
-            tracing::error!(order = %key, %error, "nor could it be rescheduled");
+            tracing::error!(order = %key, %error, "the unreadable order could not be rescheduled");
         }
     }
     Report::store_failed()

@@ -1,4 +1,4 @@
-//! The scheduled recheck: processes every order that is due.
+//! The scheduled recheck: processes all due orders.
 
 mod batch;
 mod each;
@@ -16,14 +16,14 @@ use shared::{
 
 use report::Report;
 
-/// Orders listed at once: a few MB, whatever is due. What is beyond is listed when these are processed, or is for the next run.
+/// Orders read from the due index at once: a few MB. The rest is read after these are processed, or by the next run.
 const MAX_LISTED: usize = 4000;
-/// Orders processed at once.
+/// Orders processed concurrently.
 const CONCURRENCY: usize = 8;
-/// Nothing is begun so shortly before the function's own end: the longest check and its commit still fit.
+/// Time before the function's deadline in which nothing new starts: longer than the longest check and its commit.
 const RESERVE: Duration = Duration::from_secs(15);
 
-/// The table could not even be asked what is due.
+/// The due index could not be read at the start.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct RecheckError(#[from] StoreError);
@@ -34,22 +34,23 @@ impl From<RecheckError> for Diagnostic {
     }
 }
 
-/// Processes what is due until nothing is, or the time is up; answers what was counted. One bad order never stops the rest. Idempotent: run it as
-/// often as you like.
+/// Processes due orders until none is left or the time is up; returns the counters. A failing order does not stop the others.
+/// Idempotent.
 ///
 /// # Errors
-/// If the table cannot be asked what is due.
+/// If the due index cannot be read at the start.
 pub async fn handle(tracker: &Tracker, deadline: SystemTime) -> Result<Counters, RecheckError> {
     let deadline = Timestamp::try_from(deadline).unwrap_or(Timestamp::MAX);
     let stop_at = deadline.checked_sub(RESERVE).unwrap_or(Timestamp::MIN);
     let began = tracker.clock.now();
     let due = tracker.store.due(began, MAX_LISTED).await;
-    let due = due.inspect_err(|error| tracing::error!(%error, "the recheck could not begin"))?;
+    let due = due
+        .inspect_err(|error| tracing::error!(%error, "the due index could not be read; the recheck ends"))?;
     let oldest_due = due.oldest.map_or(0, |oldest| began.duration_since(oldest).as_secs().max(0));
     let keys = publish_keys(tracker, &due).await;
     let report = keys.and(process_all(tracker, due, began, stop_at).await);
     let suspended = is_suspended(tracker).await.unwrap_or_else(|error| {
-        tracing::error!(%error, "whether the key is suspended is not known");
+        tracing::error!(%error, "the state of the vendor key could not be read");
         false
     });
     let age = |since: Timestamp| tracker.clock.now().duration_since(since).as_secs().max(0).unsigned_abs();
@@ -65,7 +66,7 @@ pub async fn handle(tracker: &Tracker, deadline: SystemTime) -> Result<Counters,
     Ok(counters)
 }
 
-/// Processes orders as they are listed, batch by batch.
+/// Processes due orders batch by batch.
 async fn process_all(tracker: &Tracker, mut due: Due, began: Timestamp, stop_at: Timestamp) -> Report {
     let mut report = Report::default();
     loop {
@@ -73,26 +74,26 @@ async fn process_all(tracker: &Tracker, mut due: Due, began: Timestamp, stop_at:
             Some(lists) => batch::process(tracker, lists, &due.keys, began, stop_at).await,
             None => each::process(tracker, &due.keys, stop_at).await,
         };
-        let went_on = part.counters.checks + part.counters.published > 0 && !part.was_denied;
+        let has_progress = part.counters.checks + part.counters.published > 0 && !part.was_denied;
         report = report.and(part).and(Report::due(due.keys.len()));
-        if !due.more || !went_on || tracker.clock.now() >= stop_at {
+        if !due.more || !has_progress || tracker.clock.now() >= stop_at {
             break;
         }
         match tracker.store.due(tracker.clock.now(), MAX_LISTED).await {
             Ok(next) => due = next,
             Err(error) => {
-                tracing::error!(%error, "what else is due could not be asked");
+                tracing::error!(%error, "the rest of the due index could not be read");
                 break;
             }
         }
     }
     if due.more {
-        tracing::warn!(processed = report.counters.due, "more is due than one recheck processes");
+        tracing::warn!(processed = report.counters.due, "more orders are due than one recheck processes");
     }
     report
 }
 
-/// Whether the key that is in use is suspended; if so, another may be in the secret by now.
+/// Whether the key in use is suspended. If it is, reads the secret again, which may hold a new key.
 async fn is_suspended(tracker: &Tracker) -> Result<bool, StoreError> {
     if tracker.usage().await?.suspended_until.is_none() {
         return Ok(false);
@@ -101,7 +102,7 @@ async fn is_suspended(tracker: &Tracker) -> Result<bool, StoreError> {
     Ok(tracker.usage().await?.suspended_until.is_some())
 }
 
-/// Publishes what there is to say about the vendor's keys, and forgets those that are not in use any more.
+/// Publishes pending events of vendor keys, and removes keys that are no longer in use.
 async fn publish_keys(tracker: &Tracker, due: &Due) -> Report {
     let mut report = Report::default();
     for key in &due.vendor_keys {
@@ -109,7 +110,7 @@ async fn publish_keys(tracker: &Tracker, due: &Due) -> Report {
             Ok((published, unpublished_since)) => {
                 report = report.and(Report::published(published, unpublished_since));
             }
-            Err(error) => tracing::error!(%key, %error, "a key of the vendor's could not be processed"),
+            Err(error) => tracing::error!(%key, %error, "a vendor key could not be processed"),
         }
     }
     report

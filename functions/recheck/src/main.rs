@@ -1,4 +1,4 @@
-//! Wires the recheck into Lambda.
+//! Lambda entry point of the recheck.
 
 use lambda_runtime::{Diagnostic, Error, LambdaEvent, run, service_fn};
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! What a recheck did.
+//! The report of a recheck.
 
 use jiff::Timestamp;
 use shared::{
@@ -7,36 +7,36 @@ use shared::{
     refresh::{Check, Counters, NoCall, Refreshed},
 };
 
-/// What a recheck, or a part of it, did.
+/// The report of a recheck or of a part of it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Report {
-    /// Everything that is counted.
+    /// The counters.
     pub(crate) counters: Counters,
-    /// When the oldest event happened that could not be published.
+    /// When the oldest unpublished event happened.
     pub(crate) unpublished_since: Option<Timestamp>,
-    /// An order was left because no call was permitted in time.
+    /// Whether an order was left for the next recheck because no call was permitted in time.
     pub(crate) was_denied: bool,
 }
 
 impl Report {
-    /// So many orders were due.
+    /// For `due` orders found in the due index.
     pub(crate) fn due(due: usize) -> Self {
         Counters { due, ..Counters::default() }.into()
     }
 
-    /// An order is left for the next recheck.
+    /// For an order left for the next recheck.
     pub(crate) fn remaining() -> Self {
         Counters { remaining: 1, ..Counters::default() }.into()
     }
 
-    /// An order is left, since no call was permitted in time.
+    /// For an order left because no call was permitted in time.
     pub(crate) fn denied(denied: Denied) -> Self {
         let mut counters = Counters::default();
         counters.no_call(NoCall::Denied(denied));
         Self { was_denied: true, ..counters.into() }
     }
 
-    /// A record could not be read or written.
+    /// For a record that could not be read or written.
     pub(crate) fn store_failed() -> Self {
         Counters { failed: 1, failed_store: 1, failed_checks: 1, ..Counters::default() }.into()
     }
@@ -46,12 +46,12 @@ impl Report {
         Self { unpublished_since, ..counters.into() }
     }
 
-    /// Of one order.
+    /// For one processed order.
     pub(crate) fn of(refreshed: &Refreshed) -> Self {
         let Refreshed { order, check, counters, unpublished_since } = refreshed;
         let mut counters = *counters;
         if matches!(check, Check::NotMade(NoCall::Denied(_))) {
-            // An order that waits for a permit is denied once, however often it asks: see `Report::denied`.
+            // An order denied several permits counts once, in `Report::denied`.
             (counters.not_permitted, counters.no_call) = Default::default();
         }
         let parked = check.is_made() && matches!(order.phase, Phase::Parked { .. });
