@@ -1,4 +1,4 @@
-//! Answers: JSON, and errors as `application/problem+json` (RFC 9457).
+//! HTTP answers: JSON, and errors as `application/problem+json` (RFC 9457).
 
 use std::fmt;
 
@@ -11,10 +11,10 @@ use serde::Serialize;
 use serde_json::json;
 use shared::refresh::Counters;
 
-/// An answer in the making. Its body may be a card code, so it does not print.
+/// An answer to be sent. Its body may hold a card code, so `Debug` prints the status only.
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// What its checks cost and brought, and why no call was made, if the request could have made one.
+    /// Counters of the request, and why it made no vendor call, if it could have made one.
     pub(crate) counted: Box<(Counters, Option<&'static str>)>,
     body: String,
     problem: bool,
@@ -31,7 +31,7 @@ impl Answer {
     pub(crate) fn json(status: u16, body: &impl Serialize) -> Self {
         match serde_json::to_string(body) {
             Ok(body) => Self::of(status, body, false),
-            Err(_) => Self::problem(500, None, "the answer could not be written".to_owned()),
+            Err(_) => Self::problem(500, None, "the answer could not be serialised".to_owned()),
         }
     }
 
@@ -47,7 +47,7 @@ impl Answer {
         Self { counted: Box::new((counters, no_call_reason)), ..self }
     }
 
-    /// A problem; `field` names what in the request it is about.
+    /// A problem; `field` names the part of the request that caused it.
     pub(crate) fn problem(status: u16, field: Option<&str>, detail: String) -> Self {
         let mut body =
             json!({"type": "about:blank", "title": title(status), "status": status, "detail": detail});
@@ -58,28 +58,29 @@ impl Answer {
     }
 
     pub(crate) fn unauthorized() -> Self {
-        let problem = Self::problem(401, None, "send a known token: Authorization: Bearer …".to_owned());
+        let problem =
+            Self::problem(401, None, "missing or unknown token; send Authorization: Bearer …".to_owned());
         problem.with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
     }
 
     pub(crate) fn method_not_allowed(allowed: &'static str) -> Self {
-        let problem = Self::problem(405, None, format!("allowed here: {allowed}"));
+        let problem = Self::problem(405, None, format!("allowed methods: {allowed}"));
         problem.with(header::ALLOW, HeaderValue::from_static(allowed))
     }
 
-    /// Something of ours is not there for a moment.
+    /// 503: the table or the card key is unavailable.
     pub(crate) fn unavailable() -> Self {
         let problem = Self::problem(503, None, "the tracker's store is not available; try again".to_owned());
         problem.with(header::RETRY_AFTER, HeaderValue::from_static("1"))
     }
 
-    /// The secret could not be read for so long that nobody knows which tokens are good.
+    /// 503: the secret could not be read for 5 min, so that tokens cannot be checked.
     pub(crate) fn tokens_unknown() -> Self {
-        let detail = "tokens cannot be checked now: the secret that holds them cannot be read; try again";
+        let detail = "tokens cannot be checked: the secret cannot be read; try again";
         Self::problem(503, None, detail.to_owned()).retry_after(10)
     }
 
-    /// Try again after so many seconds.
+    /// Adds `Retry-After`, in seconds.
     pub(crate) fn retry_after(self, seconds: u64) -> Self {
         self.with(header::RETRY_AFTER, HeaderValue::from(seconds))
     }

@@ -1,4 +1,4 @@
-//! The HTTP API: what became of an order?
+//! The HTTP API.
 
 mod answer;
 mod orders;
@@ -15,10 +15,10 @@ use shared::{
 use answer::Answer;
 use route::Call;
 
-/// Answers one request. Whatever the request is, the answer is JSON, and an error is a problem of RFC 9457.
+/// Answers one request. Every answer is JSON, and every error a problem (RFC 9457).
 pub async fn handle(tracker: &Tracker, request: ApiGatewayV2httpRequest) -> ApiGatewayV2httpResponse {
     let call = route::parse(&request);
-    // A path can hold anything: what is no call of ours is not repeated in the log.
+    // The path of an unknown call may hold anything, so it is not logged.
     let summary = Summary::new("status")
         .with("method", request.request_context.http.method.as_str())
         .with("call", call.as_ref().ok().map(Call::name))
@@ -30,11 +30,10 @@ pub async fn handle(tracker: &Tracker, request: ApiGatewayV2httpRequest) -> ApiG
     answer.into_response()
 }
 
-/// The order that a request is about (none where it is checked up by its reference), with the reference that it brings; else
-/// the problem that answers it. Asks for no token.
+/// Parses a request into the key of its order (`None` for a lookup by reference) and the reference in its body. Requires no token.
 ///
 /// # Errors
-/// A problem of RFC 9457.
+/// The problem (RFC 9457) that answers an invalid request.
 pub fn parse(
     request: &ApiGatewayV2httpRequest,
 ) -> Result<(Option<OrderKey>, Option<Ref>), Box<ApiGatewayV2httpResponse>> {
@@ -78,8 +77,8 @@ async fn answer(tracker: &Tracker, request: &ApiGatewayV2httpRequest, call: Resu
     }
 }
 
-/// The scopes of a token. One that nobody knows, or that is not good for this, may have been changed: the secret is read again,
-/// now and then.
+/// The scopes of a token; `None`: unknown token. If the token is unknown or lacks the scope, the secret is read again at limited intervals,
+/// since it may have changed.
 async fn scopes(tracker: &Tracker, token: &str, needed: Scope) -> Result<Option<Vec<Scope>>, TokensUnknown> {
     let now = tracker.clock.now();
     let known = tracker.vault.tokens(now).await?;

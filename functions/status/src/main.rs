@@ -1,4 +1,4 @@
-//! Wires the HTTP API into Lambda.
+//! Lambda entry point of the HTTP API.
 
 use std::convert::Infallible;
 

@@ -1,4 +1,4 @@
-//! The calls, one function each.
+//! One function for each call.
 
 use secrecy::ExposeSecret;
 use serde::Serialize;
@@ -11,8 +11,8 @@ use shared::{
 
 use crate::{answer::Answer, route::HistoryPage};
 
-/// A ref that the vendor does not know may be known a little later: ours, the vendor says nothing.
-const ASK_AGAIN_SECONDS: u64 = 10;
+/// `Retry-After` for a ref that the vendor does not know yet. Our choice: the vendor documents none.
+const RETRY_LOOKUP_SECONDS: u64 = 10;
 
 /// `PUT /orders/{product}/{id}`.
 pub(crate) async fn track(tracker: &Tracker, key: &OrderKey, reference: Option<Ref>) -> Answer {
@@ -24,7 +24,7 @@ pub(crate) async fn track(tracker: &Tracker, key: &OrderKey, reference: Option<R
         (Some(stored), Some(given)) if *stored != given => Answer::problem(
             409,
             Some("ref"),
-            format!("{key} is tracked with the ref {:?}, and keeps it", stored.as_str()),
+            format!("{key} is already tracked with the ref {:?}; that ref stays", stored.as_str()),
         ),
         _ => view(tracker, if registration == Registration::Tracked { 201 } else { 200 }, &order),
     }
@@ -41,8 +41,8 @@ pub(crate) async fn show(tracker: &Tracker, key: &OrderKey) -> Answer {
     }
 }
 
-/// `POST /orders/{product}/lookup`: for a send that was never answered. The vendor is asked for the order by the merchant's reference,
-/// and what is found is tracked.
+/// `POST /orders/{product}/lookup`: for a send without an answer. Looks the order up at the vendor by the merchant's reference and tracks
+/// it if it is found.
 pub(crate) async fn find(tracker: &Tracker, product: Product, reference: &Ref) -> Answer {
     let (found, counters) = match tracker.find(product, reference).await {
         Ok(found) => found,
@@ -57,25 +57,28 @@ pub(crate) async fn find(tracker: &Tracker, product: Product, reference: &Ref) -
             (view(tracker, status, &refreshed.order), None)
         }
         Found::Unknown => {
-            let detail = "the vendor does not know this ref (yet): that is no proof that nothing was sent";
-            (Answer::problem(404, Some("ref"), detail.to_owned()).retry_after(ASK_AGAIN_SECONDS), None)
+            let detail = "the vendor does not know this ref (yet); the top-up may still have been sent";
+            (Answer::problem(404, Some("ref"), detail.to_owned()).retry_after(RETRY_LOOKUP_SECONDS), None)
         }
         Found::Denied(denied) => {
             let wait = denied.retry_at.duration_since(tracker.clock.now()).as_secs().clamp(0, 3600) + 1;
-            let problem =
-                Answer::problem(503, None, format!("the vendor cannot be asked now: {}", denied.reason));
+            let problem = Answer::problem(
+                503,
+                None,
+                format!("no call to the vendor is permitted now: {}", denied.reason),
+            );
             (problem.retry_after(wait.unsigned_abs()), Some(NoCall::Denied(denied).reason()))
         }
         Found::Failed(error) => {
-            let problem = Answer::problem(502, None, format!("the check-up failed: {error}"));
-            (problem.retry_after(ASK_AGAIN_SECONDS), None)
+            let problem = Answer::problem(502, None, format!("the lookup failed: {error}"));
+            (problem.retry_after(RETRY_LOOKUP_SECONDS), None)
         }
     };
     answer.counted(counters, no_call_reason)
 }
 
-/// `GET /orders/{product}/{id}/history`: a page of the details as they were or will be published, ascending. `next` is the `after` of
-/// the next page, `null` if nothing follows; a page that is just full may be followed by an empty one.
+/// `GET /orders/{product}/{id}/history`: a page of event details as published, ascending. `next` is the `after` of the next page, `null`
+/// after the last page; a full page may be followed by an empty one.
 pub(crate) async fn history(tracker: &Tracker, key: &OrderKey, page: HistoryPage) -> Answer {
     #[derive(Serialize)]
     struct History {
@@ -101,14 +104,14 @@ pub(crate) async fn history(tracker: &Tracker, key: &OrderKey, page: HistoryPage
     }
 }
 
-/// `GET /orders/{product}/{id}/card`: each reading is an event, recorded before the code is shown.
+/// `GET /orders/{product}/{id}/card`: each read is an event, committed before the code is returned.
 pub(crate) async fn card(tracker: &Tracker, key: &OrderKey) -> Answer {
     let order = match tracker.store.load(key).await {
         Ok(Some(order)) => order,
         Ok(None) => return not_tracked(key),
         Err(error) => return failed(key, &error),
     };
-    // Whatever the vendor may have shown before: a card is delivered once the order is fulfilled, and only then.
+    // The card is returned only once the order is fulfilled, even if the vendor sent it earlier.
     match order.phase {
         _ if !key.product.rules().has_card => return no_card(key),
         Phase::Final { outcome: Outcome::Refunded } => return no_card(key),
@@ -125,7 +128,7 @@ pub(crate) async fn card(tracker: &Tracker, key: &OrderKey) -> Answer {
         Ok(None) => not_yet(key),
         Err(RevealError::Store(error)) => failed(key, &error),
         Err(RevealError::Card(error)) => {
-            tracing::error!(order = %key, %error, "a card could not be shown");
+            tracing::error!(order = %key, %error, "a card could not be returned");
             Answer::unavailable()
         }
     }
@@ -136,11 +139,11 @@ fn view(tracker: &Tracker, status: u16, order: &Order) -> Answer {
 }
 
 fn no_card(key: &OrderKey) -> Answer {
-    Answer::problem(404, None, format!("{key} has no card to come"))
+    Answer::problem(404, None, format!("{key} has no card"))
 }
 
 fn not_yet(key: &OrderKey) -> Answer {
-    Answer::problem(409, None, format!("the card of {key} has not come yet"))
+    Answer::problem(409, None, format!("the card of {key} is not available yet"))
 }
 
 fn not_tracked(key: &OrderKey) -> Answer {
@@ -157,7 +160,7 @@ fn unavailable(error: &StoreError, corrupt: impl FnOnce() -> String) -> Answer {
         StoreError::Unavailable { .. } => Answer::unavailable(),
         StoreError::Corrupt { .. } => Answer::problem(500, None, corrupt()),
         StoreError::Refused { .. } => {
-            Answer::problem(500, None, "the tracker's store does not take this".to_owned())
+            Answer::problem(500, None, "the tracker's store rejects this record".to_owned())
         }
     }
 }

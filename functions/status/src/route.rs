@@ -1,4 +1,4 @@
-//! From method, path and body to a call: parsed here, trusted from here on.
+//! Parses and validates method, path and body of a request.
 
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -7,7 +7,7 @@ use shared::order::{OrderKey, Product, Ref};
 
 use crate::answer::Answer;
 
-/// A call.
+/// A call of the HTTP API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
     Health,
@@ -18,12 +18,12 @@ pub(crate) enum Call {
     Lookup(Product),
 }
 
-/// Which events of a history.
+/// A page of an order's events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct HistoryPage {
-    /// Those after this number; 0: from the first.
+    /// The page starts after this event number; 0: at the first event.
     pub(crate) after: u32,
-    /// So many at most, from 1 to 100.
+    /// Maximum number of events, 1 to 100.
     pub(crate) limit: u32,
 }
 
@@ -32,7 +32,7 @@ impl HistoryPage {
 }
 
 impl Call {
-    /// In logs.
+    /// The name in logs.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Health => "health",
@@ -44,7 +44,7 @@ impl Call {
         }
     }
 
-    /// Which order it is about.
+    /// The order in the path, if any.
     pub(crate) fn order(&self) -> Option<&OrderKey> {
         match self {
             Self::Track(key) | Self::Show(key) | Self::History(key, _) | Self::Card(key) => Some(key),
@@ -53,12 +53,12 @@ impl Call {
     }
 }
 
-/// The only body that we take is `{"ref": "…"}`.
+/// The largest body in bytes. The only valid body is `{"ref": "…"}`.
 const MAX_BODY: usize = 16 * 1024;
 
-/// The call that a request is: its method, path and query, not its body.
+/// Parses method, path and query into a call; the body is not read.
 ///
-/// API Gateway has decoded the path already, so nothing in it is decoded here; a ref, which may hold anything, is never part of a path.
+/// API Gateway has already decoded the path, so it is not decoded again. A ref may hold any character and is never part of a path.
 pub(crate) fn parse(request: &ApiGatewayV2httpRequest) -> Result<Call, Answer> {
     let method = request.request_context.http.method.as_str();
     let path = request.raw_path.as_deref().unwrap_or_default();
@@ -81,7 +81,7 @@ fn of_order(method: &str, key: OrderKey, rest: &[&str], query: &str) -> Result<C
         ("GET", []) => Ok(Call::Show(key)),
         ("GET", ["history"]) => Ok(Call::History(key, history_page(query)?)),
         ("GET", ["card"]) => Ok(Call::Card(key)),
-        // An order may have any id: `lookup` too.
+        // `lookup` is also a valid order id.
         (_, []) if key.id.as_str() == "lookup" => Err(Answer::method_not_allowed("GET, POST, PUT")),
         (_, []) => Err(Answer::method_not_allowed("GET, PUT")),
         (_, ["history" | "card"]) => Err(Answer::method_not_allowed("GET")),
@@ -97,14 +97,14 @@ fn parse_id(text: &str) -> Result<shared::order::OrderId, Answer> {
     text.parse().map_err(|error| Answer::problem(400, Some("id"), format!("{error}")))
 }
 
-/// `after` and `limit` of a query; other parameters are passed over, and of one that comes twice the last counts.
+/// `after` and `limit` of a query. Other parameters are ignored; of a repeated one, the last counts.
 fn history_page(query: &str) -> Result<HistoryPage, Answer> {
     let mut page = HistoryPage { after: 0, limit: HistoryPage::MAX };
     for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
         let number = value.parse::<u32>().ok().filter(|_| value.bytes().all(|byte| byte.is_ascii_digit()));
         let bad = |why: &str| Answer::problem(400, Some(name), format!("{name} must be {why}"));
         match name {
-            "after" => page.after = number.ok_or_else(|| bad("the number of an event, as in `next`"))?,
+            "after" => page.after = number.ok_or_else(|| bad("an event number, as in `next`"))?,
             "limit" => {
                 let limit = number.filter(|limit| (1..=HistoryPage::MAX).contains(limit));
                 page.limit = limit.ok_or_else(|| bad("a whole number from 1 to 100"))?;
@@ -119,20 +119,20 @@ fn no_route() -> Answer {
     Answer::problem(
         404,
         None,
-        "there is nothing here; see /orders/{product}/{id} and POST /orders/{product}/lookup".to_owned(),
+        "no such route; see /orders/{product}/{id} and POST /orders/{product}/lookup".to_owned(),
     )
 }
 
-/// The merchant's reference from the body; an empty body has none.
+/// The merchant's reference in the body; `None` if the body is empty or has no `ref`.
 pub(crate) fn body(request: &ApiGatewayV2httpRequest) -> Result<Option<Ref>, Answer> {
     let bad = |field: &str, why: String| Answer::problem(400, Some(field), why);
     let text = request.body.as_deref().unwrap_or_default();
-    let too_large = || Answer::problem(413, Some("body"), "a body has at most 16 KB".to_owned());
+    let too_large = || Answer::problem(413, Some("body"), "the body is larger than 16 KiB".to_owned());
     if text.len() > MAX_BODY * 2 {
         return Err(too_large());
     }
     let bytes = if request.is_base64_encoded {
-        STANDARD.decode(text).map_err(|_| bad("body", "body is not the base64 it says it is".to_owned()))?
+        STANDARD.decode(text).map_err(|_| bad("body", "body is not valid base64".to_owned()))?
     } else {
         text.as_bytes().to_vec()
     };
@@ -156,7 +156,7 @@ pub(crate) fn body(request: &ApiGatewayV2httpRequest) -> Result<Option<Ref>, Ans
     }
 }
 
-/// The reference that a lookup is about.
+/// The reference in the body of a lookup, which requires one.
 pub(crate) fn reference(request: &ApiGatewayV2httpRequest) -> Result<Ref, Answer> {
     let missing =
         || Answer::problem(400, Some("ref"), "ref is missing: send {\"ref\": \"order-123\"}".to_owned());

@@ -8,7 +8,7 @@ use shared::{
 
 use super::*;
 
-/// A tracker whose table is not there: what is refused is refused before it.
+/// A tracker whose table is unreachable: invalid requests are rejected before any access.
 async fn tracker() -> Tracker {
     let settings = [
         ("ORDERS_TABLE", "orders"),
@@ -46,7 +46,7 @@ fn request(sample: &str, change: impl FnOnce(&mut Value)) -> ApiGatewayV2httpReq
     serde_json::from_value(event).unwrap()
 }
 
-fn asks(method: &str, path: &str) -> ApiGatewayV2httpRequest {
+fn call(method: &str, path: &str) -> ApiGatewayV2httpRequest {
     request(GET, |event| {
         event["requestContext"]["http"]["method"] = method.into();
         event["rawPath"] = path.into();
@@ -57,7 +57,7 @@ fn asks(method: &str, path: &str) -> ApiGatewayV2httpRequest {
 async fn answers(request: ApiGatewayV2httpRequest) -> (i64, String, Value) {
     let response = handle(&tracker().await, request).await;
     let kind = response.headers["content-type"].to_str().unwrap().to_owned();
-    let Some(Body::Text(body)) = response.body else { panic!("no text") };
+    let Some(Body::Text(body)) = response.body else { panic!("the body is not text") };
     (response.status_code, kind, serde_json::from_str(&body).unwrap())
 }
 
@@ -70,7 +70,7 @@ async fn assert_problem(request: ApiGatewayV2httpRequest, status: i64, field: Op
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_request_is_said() {
+async fn invalid_requests_get_a_problem_naming_the_field() {
     let id = "x".repeat(65);
     let rows = [
         ("GET", "/", 404, None),
@@ -95,27 +95,27 @@ async fn what_is_wrong_with_a_request_is_said() {
         ("GET", "/health/x", 404, None),
     ];
     for (method, path, status, field) in rows {
-        assert_problem(asks(method, path), status, field, &format!("{method} {path}")).await;
+        assert_problem(call(method, path), status, field, &format!("{method} {path}")).await;
     }
 }
 
 #[tokio::test]
-async fn what_may_be_asked_of_a_path_is_said() {
+async fn method_not_allowed_lists_the_allowed_methods() {
     for (method, path, allowed) in [
         ("POST", "/orders/mobile/1", "GET, PUT"),
         ("DELETE", "/orders/mobile/lookup", "GET, POST, PUT"),
         ("PUT", "/orders/mobile/1/history", "GET"),
         ("POST", "/health", "GET"),
     ] {
-        let response = handle(&tracker().await, asks(method, path)).await;
+        let response = handle(&tracker().await, call(method, path)).await;
         assert_eq!(response.headers["allow"], allowed, "{method} {path}");
     }
 }
 
 #[tokio::test]
-async fn the_page_of_a_history_is_asked_for_by_numbers() {
+async fn history_pages_take_numeric_after_and_limit() {
     let page = |query: &str| {
-        let mut request = asks("GET", "/orders/mobile/1/history");
+        let mut request = call("GET", "/orders/mobile/1/history");
         request.raw_query_string = Some(query.to_owned());
         request
     };
@@ -146,10 +146,10 @@ async fn the_page_of_a_history_is_asked_for_by_numbers() {
 }
 
 #[tokio::test]
-async fn health_needs_no_token_with_a_slash_or_without() {
+async fn health_needs_no_token_with_or_without_trailing_slash() {
     for path in ["/health", "/health/"] {
         for token in [None, Some("Bearer sample-token-0123456789"), Some("Bearer nonsense")] {
-            let mut request = asks("GET", path);
+            let mut request = call("GET", path);
             request.headers.remove("authorization");
             request.headers.extend(token.map(|token| (http::header::AUTHORIZATION, token.parse().unwrap())));
             assert_eq!(answers(request).await.0, 200, "{path} {token:?}");
@@ -174,7 +174,7 @@ async fn a_lookup_needs_a_ref() {
 }
 
 #[tokio::test]
-async fn a_body_that_cannot_be_read_is_said_by_field() {
+async fn an_invalid_body_gets_a_problem_naming_the_field() {
     let rows = [
         ("{", 400, "body"),
         ("[]", 400, "body"),
@@ -196,7 +196,7 @@ async fn a_body_that_cannot_be_read_is_said_by_field() {
 }
 
 #[tokio::test]
-async fn nobody_gets_in_without_a_token_and_its_scope() {
+async fn requests_need_a_token_with_the_required_scope() {
     for header in [
         json!(null),
         json!(""),
@@ -216,18 +216,18 @@ async fn nobody_gets_in_without_a_token_and_its_scope() {
     for (token, path, status) in [
         ("orders-only-0123456789", "/orders/internet/1/card", 403),
         ("cards-only-0123456789", "/orders/internet/1", 403),
-        // These get in, and then there is no table.
+        // Authorised; then the table is unreachable.
         ("orders-only-0123456789", "/orders/internet/1", 503),
         ("cards-only-0123456789", "/orders/internet/1/card", 503),
     ] {
-        let mut request = asks("GET", path);
+        let mut request = call("GET", path);
         request.headers.insert("authorization", format!("bearer {token}").parse().unwrap());
         assert_problem(request, status, None, &format!("{token} {path}")).await;
     }
 }
 
 #[tokio::test]
-async fn every_route_of_the_samples_is_one() {
+async fn every_sample_request_matches_a_route() {
     for sample in [
         PUT,
         GET,
@@ -235,7 +235,7 @@ async fn every_route_of_the_samples_is_one() {
         include_str!("../../../events/http/get-history.json"),
         include_str!("../../../events/http/get-card.json"),
     ] {
-        // The route exists, and then there is no table.
+        // The route exists; then the table is unreachable.
         assert_problem(request(sample, |_| {}), 503, None, sample).await;
     }
     let (status, kind, _) = answers(request(include_str!("../../../events/http/health.json"), |_| {})).await;
@@ -243,7 +243,7 @@ async fn every_route_of_the_samples_is_one() {
 }
 
 #[test]
-fn an_answer_does_not_print_what_it_answers() {
+fn debug_output_of_an_answer_hides_its_body() {
     let printed = format!("{:?}", Answer::ok(&json!({"card_code": "123456789012"})));
     assert_eq!(printed, "Answer(200)");
 }
@@ -266,8 +266,8 @@ fn a_body_may_be_base64_and_a_ref_may_be_missing() {
 }
 
 #[test]
-fn an_order_may_have_any_id_and_a_lookup_takes_none() {
-    let parsed = |method: &str, path: &str| route::parse(&asks(method, path)).unwrap();
+fn lookup_is_a_valid_order_id_and_the_lookup_route_takes_no_id() {
+    let parsed = |method: &str, path: &str| route::parse(&call(method, path)).unwrap();
     let key = OrderKey { product: Product::Mobile, id: "lookup".parse().unwrap() };
     assert_eq!(parsed("POST", "/orders/mobile/lookup"), Call::Lookup(Product::Mobile));
     assert_eq!(parsed("POST", "/orders/internet/lookup/"), Call::Lookup(Product::Internet));
