@@ -1,9 +1,10 @@
-"""What has been heard of one order over the bus, and what must hold of any such story."""
+"""The events that arrived for one order, and the rules that hold for every order's events."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from datetime import datetime
+from typing import Any
 
 TRACKED, QUEUED, UNCERTAIN = "Order Tracked", "Order Queued", "Order Uncertain"
 FULFILLED, REFUNDED, CARD_REVEALED = "Order Fulfilled", "Order Refunded", "Card Revealed"
@@ -12,7 +13,7 @@ OUTCOMES = {FULFILLED: "FULFILLED", REFUNDED: "REFUNDED"}
 
 @dataclass
 class Event:
-    """One event as it came over the bus."""
+    """One event as it arrived from the bus."""
 
     kind: str
     detail: dict[str, Any]
@@ -22,7 +23,7 @@ class Event:
 
 @dataclass
 class OrderLog:
-    """One order, and its events."""
+    """One order and its events."""
 
     name: str
     product: str
@@ -31,31 +32,40 @@ class OrderLog:
     problems: list[str] = field(default_factory=list, kw_only=True)
 
     def key(self) -> str:
-        """What its event ids begin with."""
+        """The start of the order's event ids."""
         return f"{self.product}/{self.id}"
 
     def hear(self, kind: str, detail: dict[str, Any], heard_at: float) -> bool:
-        """Takes in an event; answers whether it is new. A repeat must say exactly what the first said."""
+        """Adds an event; returns whether it is new. A repeat must equal the first delivery."""
         known = self.events.get(detail["event_id"])
         if known is None:
             self.events[detail["event_id"]] = Event(kind, detail, heard_at)
             return True
         known.repeats += 1
         if (known.kind, known.detail) != (kind, detail):
-            self.problems.append(f"two different events under the id {detail['event_id']}")
+            self.problems.append(f"two different events have the id {detail['event_id']}")
         return False
 
     def events_in_order(self) -> list[Event]:
-        """Its events in their own order."""
+        """The events by their sequence number."""
         return sorted(self.events.values(), key=lambda event: event.detail["seq"])
 
-    def outcome(self) -> Optional[Event]:
-        """The event that announced its end."""
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of the events, by their sequence number."""
+        return tuple(event.kind for event in self.events_in_order())
+
+    def outcome(self) -> Event | None:
+        """The event with the order's outcome."""
         return next((event for event in self.events_in_order() if event.kind in OUTCOMES), None)
 
     def check_numbering(self) -> None:
-        """Its events are numbered from 1 without a gap, and their ids follow from the number."""
+        """Checks that the events are numbered from 1 without a gap, and that each id contains its number."""
         for seq, event in enumerate(self.events_in_order(), start=1):
             event_id = event.detail["event_id"]
             if (event.detail["seq"], event_id) != (seq, f"{self.key()}#{seq}"):
                 self.problems.append(f"event {seq} has the id {event_id} and the seq {event.detail['seq']}")
+
+
+def time_of(moment: str) -> datetime:
+    """An RFC 3339 time."""
+    return datetime.fromisoformat(moment)
