@@ -212,7 +212,9 @@ class Chaos(StackClient):
     def judge(self, truth: Mapping[str, Mapping[str, Any]], items: list[dict[str, Any]]) -> None:
         """Compares events and items with the sandbox's timelines, and the committed events with those that arrived."""
         by_key, records = {order.key(): order for order in self.all_orders if order.id}, self.records()
-        for key, event, heard_at in self.received():
+        while not self.heard.empty():
+            event, heard_at = self.heard.get()
+            key = str(event["detail"].get("event_id", "")).partition("#")[0]
             if key in by_key:
                 by_key[key].hear(event["detail-type"], event["detail"], heard_at)
             elif event["detail-type"] != "Top-up Sent" and not key.startswith("vendor/"):
@@ -230,12 +232,10 @@ class Chaos(StackClient):
 
     def read_dead_letters(self) -> list[str]:
         """The bodies of all dead letters."""
-        bodies = []
-        for name in DEAD_LETTERS:
-            while messages := self.sqs.receive_message(QueueUrl=self.env[name], MaxNumberOfMessages=10).get("Messages", []):
-                for message in messages:
-                    bodies.append(message["Body"])
-                    self.sqs.delete_message(QueueUrl=self.env[name], ReceiptHandle=message["ReceiptHandle"])
+        bodies: list[str] = []
+        for url in (self.env[name] for name in DEAD_LETTERS):
+            while messages := self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=600).get("Messages"):
+                bodies += [message["Body"] for message in messages]
         return bodies
 
     def figures(self) -> str:

@@ -38,7 +38,6 @@ DIRECTORY = DEFAULT_DIRECTORY / "demo"
 SETTINGS = {"LIST_CHECKS": "off", "RECHECK_QUEUED": "20s", "RECHECK_UNCERTAIN": "20s", "RECHECK_CARD": "10s", "RETRY_AFTER_FAILURE": "10s",
             "SANDBOX_FLAGS": "--uncertain-settles-after 20s --queued-settles-after 20s"}
 BOUND_SECONDS = 200.0  # for each part
-QUIET_SECONDS = 3.0  # after the last expected event: time for a wrong one to arrive
 MEANINGS = {  # with a colour for the terminal
     TRACKED: ("", "The tracker knows the order and checks its status at the vendor from now on."),
     FULFILLED: ("green", "The outcome: the customer has the credit, or the card can be read. Deliver."),
@@ -100,13 +99,8 @@ class Demo(StackClient):
 
     def __init__(self, env: Mapping[str, str], console: Console) -> None:
         super().__init__(env)
-        self.console, self.began = console, time.monotonic()
-        self.problems: list[str] = []
+        self.console, self.problems = console, list[str]()
         threading.Thread(target=self.listen, daemon=True).start()
-
-    def say(self, line: str, style: str = "") -> None:
-        """Prints a line of progress."""
-        self.console.print(f"{time.monotonic() - self.began:5.1f} s  {line}", style=style)
 
     def place(self, order: Order) -> None:
         """Sends an order to the vendor and makes it known to the tracker."""
@@ -117,26 +111,26 @@ class Demo(StackClient):
         else:
             self.tracker("PUT", f"/orders/{order.key()}", {"ref": ref})
 
-    def follow(self, title: str, orders: tuple[Order, ...]) -> None:
-        """Sends the orders and prints their events, until all expected ones have arrived."""
-        self.console.print(f"\n{title}", style="bold")
+    def follow(self, orders: tuple[Order, ...]) -> None:
+        """Sends the orders and prints their events, until all expected ones have arrived, and none for 3 s more."""
+        began, by_key, waiting = time.monotonic(), {}, ""
         with ThreadPoolExecutor(len(orders)) as pool:
             list(pool.map(self.place, orders))
-        self.say(f"{len(orders)} orders sent and tracked; the vendor settles most in 10 to 15 s, a queued or uncertain one in 30 to 35 s")
-        by_key, waiting, deadline = {order.key(): order for order in orders}, "", time.monotonic() + BOUND_SECONDS
-        while time.monotonic() < deadline and not self.listener_error:
+        by_key = {order.key(): order for order in orders}
+        self.console.print(f"{len(orders)} orders are sent and tracked. The vendor settles them within 15 s, queued and uncertain ones within 35 s.")
+        while time.monotonic() < began + BOUND_SECONDS and not self.listener_error:
             missing = [order.name for order in orders if not set(order.expected) <= set(order.kinds())]
             try:
-                event, heard_at = self.heard.get(timeout=QUIET_SECONDS)
+                event, heard_at = self.heard.get(timeout=3)
             except queue.Empty:
                 if not missing:
                     return
-                if waiting != (waiting := f"waiting for {', '.join(missing[:3])}{f' and {len(missing) - 3} more' if missing[3:] else ''}"):
-                    self.say(f"{waiting}; a recheck of all due orders runs every minute")
+                if waiting != (waiting := f"waiting for: {'; '.join(missing[:3])}{'; …' * (len(missing) > 3)}"):
+                    self.console.print(f"{time.monotonic() - began:5.1f} s  {waiting} (the recheck of queued and uncertain orders runs every minute)")
                 continue
             kind, order = event["detail-type"], by_key.get(str(event["detail"].get("event_id", "")).partition("#")[0])
             if order and order.hear(kind, event["detail"], heard_at):
-                self.say(f"{order.name:28} {kind}", MEANINGS.get(kind, ("", ""))[0])
+                self.console.print(f"{time.monotonic() - began:5.1f} s  {order.name:28} {kind}", style=MEANINGS[kind][0] if kind in MEANINGS else "")
                 if kind == FULFILLED and CARD_REVEALED in order.expected:
                     card = self.tracker("GET", f"/orders/{order.key()}/card")  # compared, and not shown
                     if card["card_code"] != self.vendor_orders()[order.id]["card_code"]:
@@ -155,7 +149,8 @@ class Demo(StackClient):
 
     def part_1(self) -> int:
         """Orders of every kind, checked one by one; returns the calls for an ordinary mobile order."""
-        self.follow("Part 1: orders of every kind, each checked by itself", PART_1)
+        self.console.print("\nPart 1: orders of every kind, each checked by itself", style="bold")
+        self.follow(PART_1)
         calls, delays = self.check(PART_1)
         table = Table("order", "calls to\nthe vendor", "delay, s", "events", "as expected", title="\nPart 1: outcomes", title_justify="left")
         table.columns[1].justify = table.columns[2].justify = "right"
@@ -173,13 +168,15 @@ class Demo(StackClient):
 
     def part_2(self, single: int) -> None:
         """Twenty mobile orders at once, with list checks, compared with `single` calls an order."""
-        self.follow("Part 2: twenty mobile orders at once, with list checks", PART_2)
+        self.console.print("\nPart 2: twenty mobile orders at once, with list checks", style="bold")
+        stack.up(DIRECTORY, {**settings.without(os.environ), **SETTINGS, "LIST_CHECKS": "on"}, with_build=False)
+        self.follow(PART_2)
         calls, delays = self.check(PART_2)
         lists, alone = calls["by_endpoint"].get("mobile/list", 0), single * len(PART_2)
         if not 0 < lists <= calls["total"] < alone:
             self.problems.append(f"{calls['total']} calls, of which {lists} list checks; expected list checks, and less than {alone} calls")
-        self.console.print(f"\nPart 2: {len(PART_2)} orders, {calls['total']} calls, of which {lists} list checks. Checked by themselves, with {single} calls each,\n"
-                           f"these orders take {alone} calls. Mean delay {sum(delays.values()) / len(delays):.1f} s, longest {max(delays.values()):.1f} s.\n")
+        self.console.print(f"\nPart 2: {len(PART_2)} orders, {calls['total']} calls, of which {lists} list checks. Checked by themselves, with {single} calls "
+                           f"each, they take {alone} calls.\nMean delay {sum(delays.values()) / len(delays):.1f} s, longest {max(delays.values()):.1f} s.\n")
 
 
 def run(console: Console, with_build: bool) -> tuple[str, list[str]]:
@@ -187,10 +184,7 @@ def run(console: Console, with_build: bool) -> tuple[str, list[str]]:
     console.print("Starting a local stack. The first time, this installs tools and compiles the functions: some minutes.", style="bold")
     with own_stack(DIRECTORY, SETTINGS, with_build) as own:
         demo = Demo(own.read_env(), console)
-        single = demo.part_1()
-        console.print("\nSwitching list checks on", style="bold")
-        stack.up(DIRECTORY, {**settings.without(os.environ), **SETTINGS, "LIST_CHECKS": "on"}, with_build=False)
-        demo.part_2(single)
+        demo.part_2(demo.part_1())
         demo.problems += [f"messages in {name}: {count}" for name, count in demo.dead_letters().items()]
         orders, items = demo.vendor_orders(), demo.items()
         demo.over.set()

@@ -34,7 +34,7 @@ def fuzz(seconds: int) -> str:
         program = next(BUILT.glob(f"*-*/release/{target}"))
         ran = subprocess.run([str(program), str(found), str(FUZZ / "corpus" / target), f"-max_total_time={seconds}", "-max_len=4096", "-verbosity=0",
                               "-timeout=10", "-print_final_stats=1", f"-artifact_prefix={crashes}{os.sep}"], cwd=tools.ROOT)
-        print(f"{target}: {len(set(found.iterdir()) - known)} new inputs in {os.path.relpath(found)}; tests/README.md says how to keep the useful ones", flush=True)
+        print(f"{len(set(found.iterdir()) - known)} new inputs in {os.path.relpath(found)}; tests/README.md says how to keep the useful ones", flush=True)
         crashed += [target] if ran.returncode != 0 else []
     if crashed:
         raise Failure(f"fuzz: crashes of {', '.join(crashed)}; their inputs are in {os.path.relpath(BUILT / 'crashes')}")

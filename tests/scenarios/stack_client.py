@@ -24,7 +24,6 @@ from infra.local.local_stack import Stack, local_cloud
 from infra.local.processes import Failure
 
 DEAD_LETTERS = ("POLLER_DEAD_LETTERS", "RULE_DEAD_LETTERS", "RECHECK_FAILURES")
-SEARCHED = ("log status.log", "log poller.log", "log recheck.log", "DynamoDB", "events")  # a search without one of these proves nothing
 
 
 class StackClient:
@@ -33,7 +32,7 @@ class StackClient:
     def __init__(self, env: Mapping[str, str]) -> None:
         self.env = env
         self.cloud = local_cloud(env["AWS_ENDPOINT_URL"])
-        self.events, self.sqs, self.dynamodb = (self.cloud.client(service) for service in ("events", "sqs", "dynamodb"))
+        self.events, self.sqs, self.dynamodb = map(self.cloud.client, ("events", "sqs", "dynamodb"))
         self.heard: queue.Queue[tuple[dict[str, Any], float]] = queue.Queue()
         self.everything: list[str] = []  # each event as text, for the search for secrets
         self.over = threading.Event()
@@ -69,7 +68,7 @@ class StackClient:
         return str(self.vendor("POST", f"/{product}/send", {**body, "ref": ref})["topupId"])
 
     def vendor_orders(self) -> dict[str, dict[str, Any]]:
-        """The sandbox's own view of all orders, by id: timeline, final status, card code."""
+        """All orders as the sandbox knows them, by id: timeline, final status, card code."""
         return {order["id"]: order for order in self.sandbox("/orders")["orders"]}
 
     def publish_sent(self, detail: Mapping[str, Any]) -> None:
@@ -94,18 +93,11 @@ class StackClient:
         except (BotoCoreError, ClientError, ValueError, KeyError) as error:
             self.listener_error = f"the events could not be read: {error}"
 
-    def received(self) -> Iterator[tuple[str, dict[str, Any], float]]:
-        """The key of the order, the event and the time of arrival, for each event that arrived since the last call."""
-        while not self.heard.empty():
-            event, heard_at = self.heard.get()
-            yield str(event["detail"].get("event_id", "")).partition("#")[0], event, heard_at
-
     def dead_letters(self) -> dict[str, int]:
         """The number of messages in each dead-letter queue that is not empty."""
-        counts = {name: self.sqs.get_queue_attributes(QueueUrl=self.env[name], AttributeNames=["ApproximateNumberOfMessages"])
-                  for name in DEAD_LETTERS}
-        found = {name: int(count["Attributes"]["ApproximateNumberOfMessages"]) for name, count in counts.items()}
-        return {name: count for name, count in found.items() if count}
+        size = "ApproximateNumberOfMessages"
+        counts = {name: int(self.sqs.get_queue_attributes(QueueUrl=self.env[name], AttributeNames=[size])["Attributes"][size]) for name in DEAD_LETTERS}
+        return {name: count for name, count in counts.items() if count}
 
     def items(self, **chosen: Any) -> list[dict[str, Any]]:
         """All items of the table, or those chosen by parameters of `Scan`."""
@@ -122,12 +114,14 @@ class StackClient:
         cards = {order["card_code"] for order in orders.values() if order.get("card_code")}
         secrets = {"card code": cards, "API key": {self.env["ONECLICKDZ_API_KEY"]}, "API token": {self.env["API_TOKEN"]}}
         stored = json.dumps(items, ensure_ascii=False, default=lambda value: bytes(value).decode("latin-1")) if items else ""
-        places = {**{f"log {name}": text for name, text in self.logs().items()}, "DynamoDB": stored, "events": "\n".join(self.everything), **more}
+        logs = {f"log {name}": text for name, text in self.logs().items()}
+        places = {**logs, "DynamoDB": stored, "events": "\n".join(self.everything), **more}
         problems = [f"a {kind} is readable in: {place}" for place, text in places.items() for kind, values in secrets.items() if contains(text, values)]
-        problems += [f"the search for secrets had no text: {place}" for place in SEARCHED if not places.get(place)]
+        problems += [f"the search for secrets had no text: {place}" for place in ("log status.log", "log poller.log", "log recheck.log", "DynamoDB", "events")
+                     if not places.get(place)]
         problems += [] if cards else ["the search for secrets had no card code"]
-        console.print(f"Searched {sum(map(len, places.values())) // 1024} KiB ({len(places) - 2 - len(more)} logs, {len(items)} DynamoDB items, "
-                      f"{len(self.everything)} events) for {len(cards)} card codes, the vendor's key and the API token: {'NOT CLEAN' if problems else 'none found'}.")
+        console.print(f"Searched {sum(map(len, places.values())) // 1024} KiB ({len(logs)} logs, {len(items)} DynamoDB items, {len(self.everything)} events) "
+                      f"for {len(cards)} card codes, the vendor's key and the API token: {'FAILED' if problems else 'none found'}.")
         return problems
 
 
@@ -151,18 +145,15 @@ def own_stack(directory: Path, chosen: Mapping[str, str], with_build: bool) -> I
 def run_scenario(directory: Path, scenario: Callable[[Console], tuple[str, list[str]]]) -> None:
     """Runs a scenario, which returns its figures in one line and its problems. Ends the program: with status 1 if there is a problem."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a TERM stops the stack too
-    console = Console(width=None if sys.stdout.isatty() else 150, highlight=False, markup=False, soft_wrap=True)
-    started = time.monotonic()
+    console, started = Console(width=None if sys.stdout.isatty() else 150, highlight=False, markup=False, soft_wrap=True), time.monotonic()
     try:
         figures, problems = scenario(console)
-    except Failure as failure:
-        tools.fail(f"{failure}\nlogs: {directory / 'logs'}")
-    except (BotoCoreError, ClientError) as error:
-        tools.fail(f"AWS: {error}\nlogs: {directory / 'logs'}")
+    except (Failure, BotoCoreError, ClientError) as error:
+        tools.fail(f"{error}\nlogs: {directory / 'logs'}")
     except KeyboardInterrupt:
         sys.exit(130)
     for problem in problems:
         console.print(f"wrong: {problem}", style="red")
-    console.print(f"{'FAILED' if problems else 'Everything as expected'}: {figures}; {time.monotonic() - started:.0f} s; logs: {os.path.relpath(directory / 'logs')}",
-                  style="red" if problems else "green")
+    console.print(f"{'FAILED' if problems else 'Everything is as expected'}: {figures}; {time.monotonic() - started:.0f} s; "
+                  f"logs: {os.path.relpath(directory / 'logs')}", style="red" if problems else "green")
     sys.exit(1 if problems else 0)
