@@ -123,19 +123,6 @@ def rows_of_gates(figures: Figures) -> list[list[str]]:
             for measured, gate, aim, value in gates]
 
 
-def rows_of_times(figures: Figures) -> list[list[str]]:
-    """One row per subject and kind of call."""
-    rows = []
-    for name, found in figures["times"].items():
-        size = figures["sizes"].get(name)
-        first = [name, f"{found['init_cpu']:.1f}", f"{found['peak_mb']:.1f}", f"{size['binary']:.2f} / {size['zip']:.2f}" if size else "–"]
-        for call, of_call in found["calls"].items():
-            rows.append([*first, call, f"{of_call['first_cpu']:.2f}", "–" if figures["without_quota"] else f"{of_call['cold_wall']:.1f}",
-                         f"{of_call['warm_cpu']:.2f}", f"{of_call['warm_p50']:.2f} / {of_call['warm_p99']:.2f}"])
-            first = [""] * len(first)
-    return rows
-
-
 def markdown(columns: str, rows: list[list[str]]) -> str:
     """A table for the terminal and the page."""
     table = Table(*columns.split("|"), box=box.MARKDOWN)
@@ -151,13 +138,16 @@ def report(figures: Figures) -> bool:
     """Prints the tables, writes them as a page with a picture; returns whether all gates hold."""
     models = [line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     held = rows_of_gates(figures)
+    times = [[name, call, f"{found['init_cpu']:.1f}", f"{of_call['first_cpu']:.2f}", "–" if figures["without_quota"] else f"{of_call['cold_wall']:.1f}",
+              f"{of_call['warm_cpu']:.2f}", f"{of_call['warm_p50']:.2f} / {of_call['warm_p99']:.2f}", f"{found['peak_mb']:.1f}",
+              " / ".join(f"{size:.2f}" for size in figures["sizes"].get(name, {}).values()) or "–"]
+             for name, found in figures["times"].items() for call, of_call in found["calls"].items()]
     counts = [[name, call, *(f"{number / 1e6:.2f}" for number in numbers)] for name, found in (figures.get("instructions") or {}).items()
               for call, numbers in (("init", [found["init"]]), *((call, [of_call["first"], of_call["warm"]]) for call, of_call in found["calls"].items()))]
     page = "\n\n".join([
         f"`make bench`, {datetime.date.today().isoformat()}, {os.cpu_count()} cores of {[*models, platform.machine()][0]}, {platform.system()} "
         f"{platform.release().partition('-')[0]}. Medians of {figures['rounds']} rounds; {figures['calls']} warm calls of each kind in a round.",
-        markdown("|init CPU, ms|peak MB|binary / zip, MB|call|first call CPU, ms|init + first call at 128 MB, ms|warm CPU, ms|warm p50 / p99, ms",
-                 rows_of_times(figures)),
+        markdown("|call|init CPU, ms|first call CPU, ms|init + first call at 128 MB, ms|warm CPU, ms|warm p50 / p99, ms|peak MB|binary / zip, MB", times),
         "Instructions, millions:", markdown("|call|first|warm", counts), markdown("measure|figure|gate|aim|reached", held)])
     print(page)
     (FOLDER / "results.md").write_text(page + "\n")

@@ -4,12 +4,10 @@ is lost, wrong, or published under two ids. `make chaos`, `make chaos ORDERS=100
 
 The vendor answers a tenth of the checks with 429, 503, HTML, half a body or too late. Every few seconds a function process is killed, while it
 works if possible. Every order has two or three pollers; a twentieth of their executions is stopped. Rechecks overlap, and status requests arrive.
-Kills and stops end a minute after the last order; the vendor's faults go on.
 
 The settings let 2,000 orders in 5 minutes pass through a local AWS that is one Python process on two cores: STANDARD, because an Express execution
-cannot be stopped; first checks just after the sandbox's ordinary end (15 s mobile, 10 s internet), so two an order; a recheck every 20 s beside the
-scheduled ones. On a busier machine the sends take longer than asked for (the figures say so), and executions whose poller could not start end in the
-dead letters; their orders end as the vendor says all the same.
+cannot be stopped; first checks just after the sandbox's ordinary end (15 s mobile, 10 s internet), so two an order. On a busier machine the sends
+take longer than asked for (the figures say so), and executions whose poller could not start end in the dead letters.
 
 Exit status 1 if a check failed. Random choices come from the seed; process timing does not.
 """
@@ -55,10 +53,7 @@ SETTINGS = {
 }
 SANDBOX_FLAGS = "--faults 0.1 --uncertain-settles-after 25s --queued-settles-after 25s --card-late-after 20s --slow-after 75s --fault-seed "
 YOUNG_SECONDS = 3.0  # when a process dies at its start, the local AWS ends all others of its function, so that only starting ones would be left
-STOPPED_SHARE = 0.06  # of all executions, within 9 s; some have ended when their moment comes
 PERIOD_SECONDS = 20.0  # between rechecks, and between reads of the table, each of which takes the local AWS a second or two near the end
-CALM_AFTER_SECONDS = 60.0  # kills and stops end so long after the last order: at its poll deadline
-SETTLE_SECONDS = 600.0  # bound for the wait after the last kill; two minutes are usual
 
 
 class Chaos(StackClient):
@@ -69,7 +64,7 @@ class Chaos(StackClient):
         self.console, self.seed, self.programs = console, options.seed, programs
         self.orders = make_orders(options.orders, options.minutes * 60, random.Random(options.seed))
         self.all_orders = [one for order in self.orders for one in (order, *order.linked)]
-        self.machine, self.functions = self.cloud.client("stepfunctions"), self.cloud.client("lambda")
+        self.machine = self.cloud.client("stepfunctions")
         self.calm = threading.Event()  # kills and stops have ended
         self.began, self.sent_minutes = time.monotonic(), 0.0
         self.killed = self.stopped = self.requests = 0
@@ -123,7 +118,7 @@ class Chaos(StackClient):
         answer = self.machine.list_executions(stateMachineArn=self.env["STATE_MACHINE_ARN"], statusFilter="RUNNING", maxResults=1000)
         for arn in sorted({execution["executionArn"] for execution in answer["executions"]} - self.executions):
             self.executions.add(arn)
-            if rng.random() < STOPPED_SHARE:
+            if rng.random() < 0.06:  # some have ended when their moment comes
                 self.stop_at[arn] = time.monotonic() + rng.uniform(0, 9)
         for arn in [arn for arn, moment in self.stop_at.items() if moment < time.monotonic()]:
             del self.stop_at[arn]
@@ -134,7 +129,7 @@ class Chaos(StackClient):
 
     def recheck(self, _: random.Random) -> None:
         """Starts a recheck beside the scheduled one."""
-        self.functions.invoke(FunctionName=self.env["RECHECK_FUNCTION"], InvocationType="Event", Payload=b"{}")
+        self.start_recheck()
         self.over.wait(PERIOD_SECONDS)
 
     def request(self, rng: random.Random) -> None:
@@ -172,9 +167,9 @@ class Chaos(StackClient):
                     if send.cancel() or send.exception() is not None:
                         self.wrong["orders that could not be sent"].add(f"{order.name}: {'no time' if send.cancelled() else send.exception()}")
             self.sent_minutes = (time.monotonic() - self.began) / 60
-            self.watch(lambda due: not due, CALM_AFTER_SECONDS)
+            self.watch(lambda due: not due, 60)  # until the poll deadline of the last order
             self.calm.set()
-            self.wrong["orders that are still due"] |= set(self.watch(lambda due: not due, SETTLE_SECONDS))
+            self.wrong["orders that are still due"] |= set(self.watch(lambda due: not due, 600))  # two minutes are usual
         finally:
             self.calm.set()
             self.over.set()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
-from tests.scenarios.order_log import OUTCOMES, TRACKED, OrderLog, time_of
+from tests.scenarios.order_log import OUTCOMES, TRACKED, OrderLog
 
 Step = tuple[float, str, dict[str, Any]]  # seconds after the send, status, further fields
 
@@ -33,7 +34,7 @@ class Order(OrderLog):
             self.problems.append(f"events were {', '.join(kinds) or 'none'}")
         for event in self.events_in_order():
             stated = [moment["at"] for moment in truth["timeline"] if moment["status"] == OUTCOMES.get(event.kind)]
-            if event.kind in OUTCOMES and not any(time_of(at) <= time_of(event.detail["occurred_at"]) for at in stated):
+            if event.kind in OUTCOMES and not any(datetime.fromisoformat(at) <= datetime.fromisoformat(event.detail["occurred_at"]) for at in stated):
                 self.problems.append(f"{event.kind} without such a status at the vendor")
         outcomes = [OUTCOMES[kind] for kind in kinds if kind in OUTCOMES]
         if outcomes != [truth["ends_as"]]:

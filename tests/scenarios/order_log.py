@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 TRACKED, QUEUED, UNCERTAIN = "Order Tracked", "Order Queued", "Order Uncertain"
@@ -64,8 +63,3 @@ class OrderLog:
             event_id = event.detail["event_id"]
             if (event.detail["seq"], event_id) != (seq, f"{self.key()}#{seq}"):
                 self.problems.append(f"event {seq} has the id {event_id} and the seq {event.detail['seq']}")
-
-
-def time_of(moment: str) -> datetime:
-    """An RFC 3339 time."""
-    return datetime.fromisoformat(moment)

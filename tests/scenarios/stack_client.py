@@ -32,7 +32,7 @@ class StackClient:
     def __init__(self, env: Mapping[str, str]) -> None:
         self.env = env
         self.cloud = local_cloud(env["AWS_ENDPOINT_URL"])
-        self.events, self.sqs, self.dynamodb = map(self.cloud.client, ("events", "sqs", "dynamodb"))
+        self.events, self.sqs, self.dynamodb, self.functions = map(self.cloud.client, ("events", "sqs", "dynamodb", "lambda"))
         self.heard: queue.Queue[tuple[dict[str, Any], float]] = queue.Queue()
         self.everything: list[str] = []  # each event as text, for the search for secrets
         self.over = threading.Event()
@@ -75,6 +75,10 @@ class StackClient:
         """Puts a `Top-up Sent` event on the bus."""
         self.events.put_events(Entries=[{"EventBusName": self.env["EVENT_BUS"], "Source": "local.shop",
                                          "DetailType": "Top-up Sent", "Detail": json.dumps(detail)}])
+
+    def start_recheck(self) -> None:
+        """Starts a recheck beside the scheduled ones, which run every minute."""
+        self.functions.invoke(FunctionName=self.env["RECHECK_FUNCTION"], InvocationType="Event", Payload=b"{}")
 
     def listen(self) -> None:
         """Receives every event on the bus, until `over` is set."""
