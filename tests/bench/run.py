@@ -21,7 +21,7 @@ from typing import Any
 from infra.local import tools
 
 if __name__ == "__main__":
-    tools.enter("cargo-lambda", *(("bench-python", "bench-node", "plot") if "check" not in sys.argv else ()))
+    tools.enter("cargo-lambda", *(("bench-python", "bench-node", "plot") if "run" in sys.argv else ("plot",) if "report" in sys.argv else ()))
 
 from rich import box
 from rich.console import Console

@@ -49,7 +49,7 @@ SETTINGS = {
     "STATE_MACHINE_TYPE": "STANDARD", "VENDOR_CALLS_PER_MINUTE": str(BUDGET), "VENDOR_CALLS_BURST": "100",
     "POLL_SCHEDULE_MOBILE": "16s,8s,10s,15s", "POLL_SCHEDULE_INTERNET": "11s,8s,10s,15s", "POLL_DEADLINE": "60s",
     "RECHECK_QUEUED": "10s", "RECHECK_UNCERTAIN": "10s", "RECHECK_DELAYED": "10s", "RECHECK_CARD": "5s,10s,20s,30s",
-    "RECHECK_NOT_FOUND": "10s", "NOT_FOUND_GRACE": "20s", "RETRY_AFTER_FAILURE": "10s",
+    "RECHECK_NOT_FOUND": "10s", "RECHECK_REFUNDED": "10s", "NOT_FOUND_GRACE": "20s", "RETRY_AFTER_FAILURE": "10s",
 }
 SANDBOX_FLAGS = "--faults 0.1 --uncertain-settles-after 25s --queued-settles-after 25s --card-late-after 20s --slow-after 75s --fault-seed "
 YOUNG_SECONDS = 3.0  # when a process dies at its start, the local AWS ends all others of its function, so that only starting ones would be left
