@@ -160,7 +160,8 @@ class Demo(StackClient):
         table = Table("order", "calls to\nthe vendor", "delay, s", "events", "as expected")
         table.columns[1].justify = table.columns[2].justify = "right"
         for order in PART_1:
-            table.add_row(order.name, str(calls["by_order"].get(order.id, 0)), f"{delays[order.id]:.1f}",
+            delay = "< 0.1" if delays[order.id] < 0.1 else f"{delays[order.id]:.1f}"
+            table.add_row(order.name, str(calls["by_order"].get(order.id, 0)), delay,
                           " → ".join(kind.removeprefix("Order ") for kind in order.kinds()), "NO" if order.problems else "yes")
         table.add_section()
         table.add_row("total", str(calls["total"]))
@@ -174,6 +175,7 @@ class Demo(StackClient):
 
     def part_2(self, single: int) -> None:
         """Twenty mobile orders at once, with list checks, compared with `single` calls an order."""
+        self.console.print("\nSwitching list checks on: one call then shows many orders.", style="bold")
         stack.up(DIRECTORY, {**settings.without(os.environ), **SETTINGS, "LIST_CHECKS": "on"}, with_build=False)
         calls, delays = self.part("Part 2: twenty mobile orders at once, with list checks", PART_2)
         lists, alone = calls["by_endpoint"].get("mobile/list", 0), single * len(PART_2)
