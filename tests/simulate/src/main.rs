@@ -140,7 +140,8 @@ fn main() -> Done {
         simulate_growth(&arguments, &mut runs)?;
     }
     let parked = parked::compare(arguments.seed);
-    let report = json!({"assumptions": format!("{arguments:?}"), "runs": runs.0, "parked": parked});
+    let backlogs = [10_000, 100_000].map(|orders| parked::backlog(arguments.seed, orders, 120));
+    let report = json!({"assumptions": format!("{arguments:?}"), "runs": runs.0, "parked": parked, "backlogs": backlogs});
     writeln!(stdout(), "{report:#}")?;
     Ok(())
 }

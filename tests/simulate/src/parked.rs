@@ -1,10 +1,16 @@
-//! Delay until a queued order's outcome is noticed: by the retry schedule of status checks, and by hourly list checks.
+//! Parked orders: the delay until a queued card is noticed, by the retry schedule of single checks and by hourly list checks; and the calls that
+//! rechecks make for very many orders that are due at once.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use fastrand::Rng;
+use jiff::Timestamp;
 use serde::Serialize;
-use shared::order::Schedule;
+use shared::{
+    order::{OrderKey, Product, Schedule},
+    page::Page,
+    planner::{Call, Candidate, List, plan},
+};
 
 /// Delay from delivery to the check that notices it, in hours.
 #[derive(Serialize)]
@@ -54,4 +60,72 @@ fn delay(name: &'static str, seed: u64, wait: impl Fn(&mut Rng, u32) -> f64) -> 
         p95_hours: delays.get(delays.len() * 95 / 100).copied().unwrap_or_default(),
         checks: checks / ORDERS as f64,
     }
+}
+
+/// Rechecks of parked orders that are all due at once.
+#[derive(Serialize)]
+pub(crate) struct Backlog {
+    orders: usize,
+    calls_per_minute: usize,
+    calls: usize,
+    minutes: usize,
+}
+
+/// The recheck lists so many due orders at a time.
+const LISTED: usize = 4000;
+/// The recheck of a minute makes calls for so many seconds: its timeout less its reserve.
+const RECHECK_SECONDS: usize = 40;
+/// Mobile and internet orders in turn, so many created in a minute, the last of them a day ago.
+const CREATED_PER_MINUTE: f64 = 139.0;
+
+/// The calls that the production planner makes for so many orders, which the due index lists in any order, and the minutes that they take where
+/// nothing but the key's calls limits the recheck.
+pub(crate) fn backlog(seed: u64, orders: usize, calls_per_minute: usize) -> Backlog {
+    let apart = 60.0 / CREATED_PER_MINUTE;
+    let now = at(orders as f64 * apart + 24.0 * HOUR);
+    let one = |index: usize| {
+        let created = at(index as f64 * apart);
+        Some(Candidate {
+            key: OrderKey {
+                product: if index.is_multiple_of(2) { Product::Mobile } else { Product::Internet },
+                id: format!("{index:024x}").parse().ok()?,
+            },
+            created_at: Some(created),
+            tracked_at: created,
+            last_check: at(orders as f64 * apart + HOUR),
+            due: now,
+            listed: true,
+            in_flight: false,
+        })
+    };
+    let mut left: Vec<Candidate> = (0..orders).filter_map(one).collect();
+    Rng::with_seed(seed).shuffle(&mut left);
+    let mut calls = 0;
+    let mut rechecked = HashMap::<Product, Page>::new();
+    while !left.is_empty() {
+        let mut pool: Vec<Candidate> = left.iter().take(LISTED).cloned().collect();
+        let list = |known: &HashMap<_, _>, product| {
+            Some(List { rows_per_second: 0.5 / apart, rechecked: known.get(&product).copied() })
+        };
+        while let Some(planned) = plan(&pool, &[], |product| list(&rechecked, product), now) {
+            calls += 1;
+            let is_shown = |one: &Candidate| match &planned.call {
+                Call::Single(key) => one.key == *key,
+                Call::Page(page) => {
+                    let created = one.created_at.unwrap_or(now);
+                    one.key.product == page.product && page.from <= created && created <= page.to
+                }
+            };
+            left.retain(|one| !is_shown(one));
+            pool.retain(|one| !is_shown(one));
+            if let Call::Page(page) = planned.call {
+                rechecked.insert(page.product, page);
+            }
+        }
+    }
+    Backlog { orders, calls_per_minute, calls, minutes: calls.div_ceil(calls_per_minute * RECHECK_SECONDS / 60) }
+}
+
+fn at(seconds: f64) -> Timestamp {
+    Timestamp::from_millisecond((seconds * 1000.0) as i64).unwrap_or(Timestamp::MAX)
 }
