@@ -52,15 +52,15 @@ def dollars(each: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     return {kind: {**common, **executions[kind], API: each["api"] * PRICES["http_api"]["requests_per_million"]} for kind in TYPES}
 
 
-def total(services: Mapping[str, float]) -> float:
-    """All services but the HTTP API."""
-    return sum(value for service, value in services.items() if service != API)
+def totals(each: Mapping[str, Any]) -> dict[str, float]:
+    """Dollars for a million orders, by type of the state machine: all services but the HTTP API."""
+    return {kind: sum(services.values()) - services[API] for kind, services in dollars(each).items()}
 
 
 def table(counted: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     """A column for each counted run and type of the state machine."""
-    columns = {f"{mode} checks, {kind}": of_kind for mode, run in counted.items() for kind, of_kind in dollars(run["per_order"]).items()}
-    return {name: {**services, "all but the HTTP API": total(services)} for name, services in columns.items()}
+    return {f"{mode} checks, {kind}": {**services, "all but the HTTP API": totals(run["per_order"])[kind]}
+            for mode, run in counted.items() for kind, services in dollars(run["per_order"]).items()}
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ logs by the functions' logs; executions by the local AWS; events as they are rec
 functions are those of this machine: on AWS, at 128 MB, they differ.
 
 `--single` sets LIST_CHECKS=off, a call for each order. 20 calls a minute are far too few for 100 orders, so there are no gates, and orders may be unfinished;
-news that was never heard counts with its age at the end, in a figure of its own. `--compare` runs both, one after the other, with the same orders.
+news that was never heard counts with its age at the end. `--compare` runs both, one after the other, with the same orders.
 
 Exit status 1 for any 429, an order that did not end as scripted, or a missed gate.
 """
@@ -47,7 +47,6 @@ from tests.scenarios.meter import Account, Meter
 from tests.scenarios.shop import DELAYED, PROGRESS_SECONDS, Logs, Shop, busy, conclude, explained, make_orders, parse, show, spread, text_of
 
 DIRECTORY = DEFAULT_DIRECTORY / "load"
-COUNTED = DIRECTORY / "counted.json"
 LIMIT = 120  # calls a minute on the key
 BURST = 1  # of the tracker's calls
 SPARE = 10  # calls a minute left free in an untimed run: on a busy machine sends are not evenly spaced
@@ -57,8 +56,6 @@ LINE = ("orders", "mean notice, s", "p95 of the notice, s", "429s", "unfinished"
 SETTINGS = {"STATE_MACHINE_TYPE": "EXPRESS", "VENDOR_CALLS_BURST": str(BURST), "RECHECK_QUEUED": "45s", "RECHECK_UNCERTAIN": "45s",
             "SANDBOX_FLAGS": f"--keys-per-minute {LIMIT}"}
 SETTLE_SECONDS = {"list": 300.0, "single": 60.0}  # bound of the wait after the last order; with list checks it takes two minutes
-QUIET_SECONDS = 30.0  # bound of the wait for the last executions to end
-UNITS = ("write_units", "read_units")
 
 
 class Load(Shop):
@@ -76,7 +73,7 @@ class Load(Shop):
             self.follow(began, sales)
             if self.mode == "list":  # the last commits, answers and log lines
                 with suppress(Failure):
-                    wait_until("all executions to end", lambda: not self.executions()["running"], QUIET_SECONDS, every=1)
+                    wait_until("all executions to end", lambda: not self.executions()["running"], 30, every=1)
 
     def follow(self, began: float, sales: Iterable[Future[None]]) -> None:
         """Shows the progress; ends when the outcome of each order was received, or at the deadline."""
@@ -86,7 +83,7 @@ class Load(Shop):
             settled = sum(order.outcome() is not None for order in self.orders)
             is_done = all(sale.done() for sale in sales) and settled == sum(order.is_sold for order in self.orders)
             if is_done or now - told >= PROGRESS_SECONDS:
-                told, minute, notices = now, self.fullest_minute(), self.notices()
+                told, minute, notices = now, self.sandbox("/calls/windows?seconds=60"), self.notices()
                 notice, unheard = spread(notices["in_flight"]), spread(notices["unheard"])
                 self.console.print(
                     f"{now:5.0f} s  {sum(order.is_sold for order in self.orders)} of {len(self.orders)} sent, {settled} ended; {minute['total']} calls, "
@@ -94,15 +91,6 @@ class Load(Shop):
                     f"yet (the oldest for {unheard['max']:.0f} s)")
             if is_done:
                 return
-
-    def judge(self, items: Iterable[Mapping[str, Any]]) -> None:
-        """Compares what was received and stored with the vendor's truth."""
-        truth = {order["id"]: order for order in self.sandbox("/orders")["orders"]}
-        records = {f"{item['product']['S']}/{item['id']['S']}": item for item in items if item["sk"]["S"] == "ORDER"}
-        for order in [order for order in self.orders if order.is_sold]:
-            order.check(truth[order.id], records.get(order.key(), {}))
-            for problem in order.problems:
-                self.blame("orders that did not end as scripted", f"{order.name}: {order.key()}: {problem}")
 
     def executions(self) -> dict[str, float]:
         """How many there were, their seconds (each rounded up to 0.1 s, as billed), and how many are running."""
@@ -113,9 +101,14 @@ class Load(Shop):
                 "running": sum(execution["status"] == "RUNNING" for execution in found)}
 
     def measure(self) -> tuple[dict[str, Any], dict[str, float]]:
-        """The figures that need the stack, and the totals of what costs."""
+        """Compares what was received and stored with the vendor's truth; answers the figures that need the stack, and the totals of what costs."""
         items, notices, executions, (calls, failures) = self.items(), self.notices(), self.executions(), self.calls()
-        self.judge(items)
+        truth = {order["id"]: order for order in self.sandbox("/orders")["orders"]}
+        records = {f"{item['product']['S']}/{item['id']['S']}": item for item in items if item["sk"]["S"] == "ORDER"}
+        for order in [order for order in self.orders if order.is_sold]:
+            order.check(truth[order.id], records.get(order.key(), {}))
+            if order.problems:
+                self.wrong["orders that did not end as scripted"].append(f"{order.name}: {order.key()}: {'; '.join(order.problems)}")
         endpoints = Counter(call["endpoint"].rpartition("/")[2].partition("-")[0] for call in calls)  # check-id and check-ref are one
         rows = [call["rows"] for call in calls if call.get("rows") is not None]
         notice = spread(notices["in_flight"])
@@ -125,7 +118,7 @@ class Load(Shop):
             "  by the event's own time": spread(notices["dated"]), "  with unheard news, at least": spread(notices["in_flight"] + notices["unheard"]),
             "  mobile": spread(notices["mobile"]), "  internet": spread(notices["internet"]), "  outcome of a parked order": spread(notices["parked"]),
             "single checks per order": endpoints["check"] / len(self.orders), "list checks per order": endpoints["list"] / len(self.orders),
-            "rows per list check": sum(rows) / max(len(rows), 1), "highest minute on the key": self.fullest_minute()["highest"],
+            "rows per list check": sum(rows) / max(len(rows), 1), "highest minute on the key": self.sandbox("/calls/windows?seconds=60")["highest"],
             **failures, "sent later than planned, s": spread(order.late for order in self.orders),
         }
         return figures, {"executions": executions["count"], "seconds": executions["seconds"], "events": sum(self.bus.values()),
@@ -141,16 +134,11 @@ def per_order(totals: Mapping[str, float], units: Mapping[str, Mapping[str, floa
                  for function, times in billed.items()}
     kinds = {kind: {name: value / orders for name, value in counted.items()} for kind, counted in sorted(units.items())}
     return {
-        "dynamodb": {**{name: sum(kind[name] for kind in kinds.values()) for name in UNITS}, "kinds": kinds}, "functions": functions,
+        "dynamodb": {**{name: sum(kind[name] for kind in kinds.values()) for name in ("write_units", "read_units")}, "kinds": kinds}, "functions": functions,
         "executions": {"count": totals["executions"] / orders, "seconds": totals["seconds"] / orders,
                        "transitions": 3 * functions["poller"]["invocations"]},  # of each tick Poll, Done? and Wait; of the last one Settled
         **{name: totals[name] / orders for name in ("events", "kms", "api")}, "log_bytes": sum(each["log_bytes"] for each in functions.values()),
     }
-
-
-def calls_left(options: argparse.Namespace) -> int:
-    """The calls a minute that the tracker may use."""
-    return LIMIT - math.ceil(float(options.orders_per_minute)) - (SPARE if options.untimed else 0)
 
 
 def run_mode(console: Console, options: argparse.Namespace, mode: str) -> tuple[dict[str, Any], Load]:
@@ -158,9 +146,9 @@ def run_mode(console: Console, options: argparse.Namespace, mode: str) -> tuple[
     own = Stack(DIRECTORY)
     own.down()
     meter = Meter(own)
-    chosen = {**SETTINGS, "VENDOR_CALLS_PER_MINUTE": str(calls_left(options)), "LIST_CHECKS": "on" if mode == "list" else "off"}
+    chosen = {**SETTINGS, "VENDOR_CALLS_PER_MINUTE": str(options.budget), "LIST_CHECKS": "on" if mode == "list" else "off"}
     try:
-        own = stack.up(DIRECTORY, {**settings.without(os.environ), **chosen}, not options.no_build, {"AWS_ENDPOINT_URL_DYNAMODB": meter.address})
+        own = stack.up(DIRECTORY, settings.without(os.environ) | chosen, not options.no_build, {"AWS_ENDPOINT_URL_DYNAMODB": f"http://127.0.0.1:{meter.server_port}"})
         logs, load, meter.account = Logs(own.logs), Load(own.read_env(), console, options, mode), Account()
         load.run()
         counted = meter.account
@@ -168,7 +156,8 @@ def run_mode(console: Console, options: argparse.Namespace, mode: str) -> tuple[
         figures |= busy(own)
     finally:
         own.down()
-        meter.stop()
+        meter.shutdown()
+        meter.server_close()
     each = per_order(totals, counted.kinds, logs, len(load.orders))
     figures |= {
         "ticks per order": each["functions"]["poller"]["invocations"], "ticks later than asked, s": logs.tick_delays(),
@@ -177,7 +166,7 @@ def run_mode(console: Console, options: argparse.Namespace, mode: str) -> tuple[
         "requests through the meter": counted.requests, "  ms added to each": counted.added_seconds * 1000 / max(counted.requests, 1),
     }
     if counted.uncounted:
-        load.blame("requests that the meter could not count", str(dict(counted.uncounted)))
+        load.wrong["requests that the meter could not count"].append(str(dict(counted.uncounted)))
     return {"mode": mode, "at": datetime.now(UTC).isoformat(timespec="seconds"), "minutes": options.minutes, "orders_per_minute": options.orders_per_minute,
             "seed": options.seed, "figures": figures, "per_order": each}, load
 
@@ -193,27 +182,27 @@ def main() -> None:
     which.add_argument("--single", action="store_true", help="without list checks, and without gates for delays")
     which.add_argument("--compare", action="store_true", help="with list checks and without, one after the other")
     options, console = parse(parser)
-    if calls_left(options) <= BURST or options.orders_per_minute <= 0 or round(options.orders_per_minute * options.minutes) < 1:
+    options.budget = LIMIT - math.ceil(options.orders_per_minute) - (SPARE if options.untimed else 0)
+    if options.budget <= BURST or options.orders_per_minute <= 0 or round(options.orders_per_minute * options.minutes) < 1:
         parser.error(f"orders a minute: at most {LIMIT - BURST - 1}; the tracker has the rest of {LIMIT} calls, and needs more than its burst of {BURST}")
     runs: list[tuple[dict[str, Any], Load]] = []
     for mode in ("list", "single") if options.compare else ("single",) if options.single else ("list",):
         console.print(f"{mode} checks, {options.orders_per_minute:g} orders a minute for {options.minutes:g} minutes, "
-                      f"{calls_left(options)} calls a minute for the tracker, seed {options.seed}")
+                      f"{options.budget} calls a minute for the tracker, seed {options.seed}")
         with explained(DIRECTORY):
             runs.append(run_mode(console, options, mode))
         if not options.untimed:
-            known = json.loads(COUNTED.read_text()) if COUNTED.is_file() else {}
-            COUNTED.write_text(json.dumps({**known, mode: runs[-1][0]}, indent=1) + "\n")
+            known = json.loads(cost.COUNTED.read_text()) if cost.COUNTED.is_file() else {}
+            cost.COUNTED.write_text(json.dumps({**known, mode: runs[-1][0]}, indent=1) + "\n")
         options.no_build = True
     show(console, "Orders under load", {f"{load.mode} checks": run["figures"] for run, load in runs})
     show(console, "DynamoDB, per order: requests, write units, read units", {
         load.mode: {kind: ", ".join(map(text_of, units.values())) for kind, units in run["per_order"]["dynamodb"]["kinds"].items()} for run, load in runs})
     show(console, cost.TITLE, cost.table({load.mode: run for run, load in runs}))
-    for run, load in runs:
-        # Single checks have no gates. An untimed run must prefer list checks, which show many orders.
-        gates = {"unfinished": 0, **({"single checks per order": run["figures"]["list checks per order"]} if options.untimed else GATES)}
-        conclude(load, f"{load.mode} checks", run["figures"], gates if load.mode == "list" else {}, LINE)
-    print(f"counted: {os.path.relpath(COUNTED)}; logs: {os.path.relpath(DIRECTORY / 'logs')}")
+    for run, load in runs:  # single checks have no gates; an untimed run must prefer list checks, which show many orders
+        most = {"single checks per order": run["figures"]["list checks per order"]} if options.untimed else GATES
+        conclude(load, f"{load.mode} checks", run["figures"], {"unfinished": 0, **most} if load.mode == "list" else {}, LINE)
+    print(f"counted: {os.path.relpath(cost.COUNTED)}; logs: {os.path.relpath(DIRECTORY / 'logs')}")
     sys.exit(1 if any(load.wrong for _, load in runs) else 0)
 
 

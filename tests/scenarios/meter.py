@@ -7,14 +7,13 @@ enforce them.
 
 Exact, by DynamoDB's documented rules:
 - The requests by operation and kind of item, and how many were refused by their condition.
-- Write units of writes that were carried out, and of their index entries: the local AWS's `ConsumedCapacity`, which it computes from the items before and
-  after the write. In a transaction items cost twice their units, index entries do not.
+- Write units, of indexes too: the local AWS's `ConsumedCapacity`, which it computes from the items before and after the write. In a transaction items cost
+  twice their units, index entries do not.
 - Read units: computed from the items in the answer, 1 unit for each started 4 KB, half of that for a read that need not be consistent. (The local AWS answers
   0.5 or 1 whatever the size, and nothing for a batch.) Exact as long as there is no projection or filter; a request with one is `uncounted`.
-Assumed:
-- Each `Put` of a transaction costs what its own item costs, since our `Put`s create items. The other members share the rest. (The sum is exact.)
-- A refused write costs what the item in its answer costs, or its own item, or 1 KB where there is neither.
-- DynamoDB's throttling and transaction conflicts cost nothing here: the local AWS has neither.
+Assumed: each `Put` of a transaction costs what its own item costs, since our `Put`s create items, and the other members share the rest (the sum is exact);
+a refused write costs what the item in its answer costs, or its own item, or 1 KB where there is neither; there is no throttling and no transaction
+conflict, since the local AWS has neither.
 """
 
 from __future__ import annotations
@@ -41,8 +40,6 @@ Members = Sequence[tuple[str, Mapping[str, Any]]]  # the writes of a request: op
 KB = 1024
 REFUSED = ("ConditionalCheckFailedException", "TransactionCanceledException")
 AUTHORIZATION = f"AWS4-HMAC-SHA256 Credential={ADMINISTRATOR}/20260101/{REGION}/dynamodb/aws4_request, SignedHeaders=host, Signature=0"
-FORWARDED = ("content-type", "x-amz-target")
-STACK_SECONDS = 60.0  # the schedule may call a function before the stack is complete
 
 
 def size_of_value(value: Mapping[str, Any]) -> int:
@@ -148,66 +145,57 @@ class Account:
                 self.add(f"BatchGetItem {kind_of(item)}", reads=each * started(size_of(item), 4 * KB))
 
 
-class Meter:
-    """The proxy at `address`. `stack` says where the local AWS is, as soon as the template has been deployed."""
+class Handler(BaseHTTPRequestHandler):
+    """A connection of a function."""
 
-    def __init__(self, stack: Stack) -> None:
-        self.stack, self.account, self.lock = stack, Account(), threading.Lock()
-        self.pool: urllib3.HTTPConnectionPool | None = None
-        meter = self
+    server: Meter
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
-        class Handler(BaseHTTPRequestHandler):
-            """A connection of a function."""
-
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
-
-            def do_POST(self) -> None:
-                """Forwards one request."""
-                meter.forward(self)
-
-            def log_message(self, *_: object) -> None:
-                """Requests are counted, not logged."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def stop(self) -> None:
-        """Takes no more connections."""
-        self.server.shutdown()
-        self.server.server_close()
-
-    def forward(self, client: BaseHTTPRequestHandler) -> None:
-        """Sends one request on, returns the answer, then counts it."""
-        request = json.loads(client.rfile.read(int(client.headers["content-length"])))
-        arrived, operation = time.monotonic(), client.headers["x-amz-target"].rpartition(".")[2]
-        headers = {**{name: client.headers[name] for name in FORWARDED}, "authorization": AUTHORIZATION}
+    def do_POST(self) -> None:
+        """Sends a request on, returns the answer, then counts it."""
+        request = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        arrived, operation = time.monotonic(), self.headers["x-amz-target"].rpartition(".")[2]
+        headers = {**{name: self.headers[name] for name in ("content-type", "x-amz-target")}, "authorization": AUTHORIZATION}
         body = json.dumps({**request, "ReturnConsumedCapacity": "INDEXES"}, ensure_ascii=False).encode()
-        pool, sent = self.local_aws(), time.monotonic()
+        pool, sent = self.server.local_aws(), time.monotonic()
         try:
-            answer = pool.request("POST", client.path, body=body, headers=headers, retries=False)
+            answer = pool.request("POST", self.path, body=body, headers=headers, retries=False)
         except urllib3.exceptions.HTTPError:  # the local AWS goes down; the function sees a closed connection
-            client.close_connection = True
+            self.close_connection = True
             return
         answered = time.monotonic()
-        client.send_response(answer.status)
+        self.send_response(answer.status)
         for name in [name for name in answer.headers if name.lower().startswith(("content-type", "x-amz"))]:
-            client.send_header(name, answer.headers[name])
-        client.send_header("content-length", str(len(answer.data)))
-        client.end_headers()
-        client.wfile.write(answer.data)
-        with self.lock:
-            self.account.requests += 1
-            self.account.added_seconds += time.monotonic() - answered + sent - arrived
+            self.send_header(name, answer.headers[name])
+        self.send_header("content-length", str(len(answer.data)))
+        self.end_headers()
+        self.wfile.write(answer.data)
+        with self.server.lock:
+            account = self.server.account
+            account.requests += 1
+            account.added_seconds += time.monotonic() - answered + sent - arrived
             try:
-                self.account.take(operation, request, answer.status, json.loads(answer.data))
-            except (KeyError, ValueError) as error:  # fails the run
-                self.account.uncounted[f"{operation}: {error!r}"[:200]] += 1
+                account.take(operation, request, answer.status, json.loads(answer.data))
+            except (LookupError, ValueError) as error:  # fails the run
+                account.uncounted[f"{operation}: {error!r}"[:200]] += 1
+
+    def log_message(self, *_: object) -> None:
+        """Requests are counted, not logged."""
+
+
+class Meter(ThreadingHTTPServer):
+    """The proxy, on `server_port`. `stack` says where the local AWS is, as soon as the template has been deployed."""
+
+    def __init__(self, stack: Stack) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.stack, self.account, self.lock = stack, Account(), threading.Lock()
+        self.pool: urllib3.HTTPConnectionPool | None = None
+        threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def local_aws(self) -> urllib3.HTTPConnectionPool:
         """Connections to the local AWS."""
-        if self.pool is None:
-            wait_until(f"{self.stack.env_file} to be written", self.stack.env_file.exists, STACK_SECONDS)
+        if self.pool is None:  # the schedule may call a function before the stack is complete
+            wait_until(f"{self.stack.env_file} to be written", self.stack.env_file.exists, 60)
             self.pool = urllib3.connection_from_url(self.stack.read_env()["AWS_ENDPOINT_URL"], maxsize=64, timeout=60)
         return self.pool

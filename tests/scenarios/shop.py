@@ -3,9 +3,9 @@
 The sandbox gives orders that are sent to it fixed times. So each order is created through the sandbox's control API, with a timeline of its own, right after
 a call to the vendor's send that counts on the key and is refused for its body (400). The two together stand for one send.
 
-Three of five orders are mobile. They take as long as the vendor documents, spread evenly on a logarithmic scale, as in `make simulate`: mobile `PENDING` 2 to
-15 s, then `HANDLING` 3 to 8 s; internet `HANDLING` 3 to 45 s. 92 % end `FULFILLED` (internet with a card), 5 % `REFUNDED`. 3 % become `UNKNOWN_ERROR` (mobile)
-or `QUEUED` (internet), and are fulfilled or refunded 20 to 40 s later.
+Three of five orders are mobile. They take as long as the vendor documents, spread evenly on a logarithmic scale: mobile `PENDING` 2 to 15 s, then `HANDLING`
+3 to 8 s; internet `HANDLING` 3 to 45 s. 92 % end `FULFILLED` (internet with a card), 5 % `REFUNDED`. 3 % become `UNKNOWN_ERROR` (mobile) or `QUEUED`
+(internet), and are fulfilled or refunded 20 to 40 s later.
 
 The notice is the time from the vendor's news (the end, or the entry into `UNKNOWN_ERROR` or `QUEUED`) until the event is on the bus, by the timestamp
 of the queue that receives every event.
@@ -88,29 +88,26 @@ class Order(OrderLog):
 
 def make_orders(count: int, per_minute: float, rng: random.Random, shape: str = "log-uniform") -> list[Order]:
     """Orders with their timelines, evenly sent."""
-    return [make_order(index, index * MINUTE / per_minute, rng, shape) for index in range(count)]
-
-
-def make_order(index: int, at: float, rng: random.Random, shape: str) -> Order:
-    """One order with its timeline."""
     def within(shortest: float, longest: float) -> float:
         return rng.uniform(shortest, longest) if shape == "uniform" else shortest * (longest / shortest) ** rng.random()
-    is_mobile = index % 5 in (0, 2, 4)
-    if is_mobile:
-        handling = within(2, 15)
-        timeline, ends = [step(0, "PENDING"), step(handling, "HANDLING")], handling + within(3, 8)
-        fields = {"product": "mobile", "number": f"0{rng.choice('567')}{rng.randrange(10**8):08}", "plan_code": "PREPAID_DJEZZY"}
-    else:
-        timeline, ends = [step(0, "HANDLING")], within(3, 45)
-        fields = {"product": "internet", "number": f"036{rng.randrange(10**6):06}", "type": "ADSL"}
-    kind = rng.choices(("FULFILLED", "REFUNDED", "UNKNOWN_ERROR" if is_mobile else "QUEUED"), (92, 5, 3))[0]
-    if kind in PARKED:
-        timeline.append(step(ends, kind))
-        kind, ends = rng.choice(("FULFILLED", "REFUNDED")), ends + rng.uniform(20, 40)
-    timeline.append(step(ends, kind, REFUND if kind == "REFUNDED" else {} if is_mobile else card(rng)))
-    order_id = f"{rng.getrandbits(96):024x}"
-    direct = {"id": order_id, "amount": 500, "ref": f"load-{index}-{order_id[:6]}", "timeline": timeline, **fields}
-    return Order(f"order {index}", fields["product"], id=order_id, at=at, direct=direct)
+    orders = []
+    for index in range(count):
+        order_id, is_mobile = f"{rng.getrandbits(96):024x}", index % 5 in (0, 2, 4)
+        if is_mobile:
+            handling = within(2, 15)
+            timeline, ends = [step(0, "PENDING"), step(handling, "HANDLING")], handling + within(3, 8)
+            fields = {"product": "mobile", "number": f"0{rng.choice('567')}{rng.randrange(10**8):08}", "plan_code": "PREPAID_DJEZZY"}
+        else:
+            timeline, ends = [step(0, "HANDLING")], within(3, 45)
+            fields = {"product": "internet", "number": f"036{rng.randrange(10**6):06}", "type": "ADSL"}
+        kind = rng.choices(("FULFILLED", "REFUNDED", "UNKNOWN_ERROR" if is_mobile else "QUEUED"), (92, 5, 3))[0]
+        if kind in PARKED:
+            timeline.append(step(ends, kind))
+            kind, ends = rng.choice(("FULFILLED", "REFUNDED")), ends + rng.uniform(20, 40)
+        timeline.append(step(ends, kind, REFUND if kind == "REFUNDED" else {} if is_mobile else card(rng)))
+        direct = {"id": order_id, "amount": 500, "ref": f"load-{index}-{order_id[:6]}", "timeline": timeline, **fields}
+        orders.append(Order(f"order {index}", fields["product"], id=order_id, at=index * MINUTE / per_minute, direct=direct))
+    return orders
 
 
 def step(after: float, status: str, fields: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -133,18 +130,14 @@ class Shop(StackClient):
 
     def __init__(self, env: Mapping[str, str], console: Console, orders: Sequence[Order]) -> None:
         super().__init__(env)
-        self.console, self.orders = console, orders
+        self.console, self.orders, self.closed = console, orders, threading.Event()
         self.by_key = {order.key(): order for order in orders}
-        self.wrong: dict[str, list[str]] = defaultdict(list)
+        self.wrong: dict[str, list[str]] = defaultdict(list)  # what fails the run, with examples
         self.bus: Counter[str] = Counter()  # events heard, by kind
-
-    def blame(self, what: str, example: str) -> None:
-        """Notes something that fails the run."""
-        self.wrong[what].append(example)
 
     def sell(self, order: Order, began: float) -> None:
         """Sends one order when its time has come, and has it tracked."""
-        if self.over.wait(max(began + order.at - time.monotonic(), 0)):
+        if self.closed.wait(max(began + order.at - time.monotonic(), 0)):
             return
         order.late = time.monotonic() - began - order.at
         self.use_key(order.product)
@@ -178,14 +171,12 @@ class Shop(StackClient):
             sales = [sellers.submit(self.sell, order, began) for order in self.orders]
             try:
                 yield sales
-            except BaseException:
-                self.over.set()
-                raise
             finally:
+                self.closed.set()
                 sellers.shutdown(wait=False, cancel_futures=True)
         for sale, order in zip(sales, self.orders, strict=True):
             if not sale.cancelled() and sale.exception() is not None:
-                self.blame("orders that could not be sent", f"{order.name}: {sale.exception()}")
+                self.wrong["orders that could not be sent"].append(f"{order.name}: {sale.exception()}")
 
     def hear(self, seconds: float) -> None:
         """Takes in the events that were received; waits up to so many seconds for the first."""
@@ -206,11 +197,7 @@ class Shop(StackClient):
     def hear_other(self, kind: str, key: str, detail: Mapping[str, Any]) -> None:
         """Takes in an event that is about no order of the shop."""
         if not key.startswith("vendor/"):
-            self.blame("events about unknown orders", f"{kind} {key}: {json.dumps(detail, ensure_ascii=False)}")
-
-    def fullest_minute(self, query: str = "") -> dict[str, Any]:
-        """The vendor's calls: `total`, and `highest` in any 60 s."""
-        return self.sandbox(f"/calls/windows?seconds=60{query}")
+            self.wrong["events about unknown orders"].append(f"{kind} {key}: {json.dumps(detail, ensure_ascii=False)}")
 
     def calls(self) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """All calls to the vendor, and the figures that are 0 in a good run."""
@@ -272,9 +259,8 @@ class Logs:
 
 def busy(own: Stack) -> dict[str, float]:
     """How busy the machine is, over the last 5 minutes. Where there is no /proc, the local AWS shows 0."""
-    pid = own.aws.pid()
     return {"load average per processor": os.getloadavg()[1] / (os.cpu_count() or 1),
-            "CPU time of the local AWS, s": int((processor_time(pid) if pid else 0) or 0) / 1e9}
+            "CPU time of the local AWS, s": int(processor_time(own.aws.pid() or 0) or 0) / 1e9}
 
 
 def spread(values: Iterable[float]) -> dict[str, float]:
@@ -285,14 +271,14 @@ def spread(values: Iterable[float]) -> dict[str, float]:
 
 
 def text_of(figure: Any) -> str:
-    """A figure in a table: a number or a spread."""
+    """A number, or a spread as mean / 95th percentile / maximum (count)."""
     if isinstance(figure, Mapping):
         return f"{figure['mean']:.2f} / {figure['p95']:.2f} / {figure['max']:.1f} ({figure['count']})"
     return f"{figure:.2f}" if isinstance(figure, float) else str(figure)
 
 
 def show(console: Console, title: str, columns: Mapping[str, Mapping[str, Any]]) -> None:
-    """Prints figures by name, with a column for each run. A spread is shown as mean / 95th percentile / maximum (count)."""
+    """Prints figures by name, with a column for each run."""
     table = Table(title=title, title_justify="left")
     for head in ("", *columns):
         table.add_column(head, justify="right" if head else "left")
@@ -323,13 +309,12 @@ def explained(directory: Path) -> Iterator[None]:
         sys.exit(130)
 
 
-def conclude(shop: Shop, about: str, figures: Mapping[str, Any], gates: Mapping[str, float], names: Iterable[str]) -> bool:
+def conclude(shop: Shop, about: str, figures: Mapping[str, Any], gates: Mapping[str, float], names: Iterable[str]) -> None:
     """Holds the figures against the gates (the most that is allowed); prints what is wrong, and the named figures in one line."""
     for name, most in {"429s": 0, "dead letters": 0, **gates}.items():
         if figures[name] > most:
-            shop.blame("gates missed", f"{name}: {text_of(figures[name])}, the gate is {most:g}")
+            shop.wrong["gates missed"].append(f"{name}: {text_of(figures[name])}, the gate is {most:g}")
     for what, examples in shop.wrong.items():
         shop.console.print(f"wrong ({about}): {what}: {len(examples)}, such as\n  " + "\n  ".join(examples[:5]), style="red", markup=False)
     line = "; ".join(f"{name.strip()} {text_of(figures[name])}" for name in names)
     shop.console.print(f"{'FAILED' if shop.wrong else 'held'}: {about}: {line}", markup=False)
-    return not shop.wrong

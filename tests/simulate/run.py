@@ -33,49 +33,34 @@ COUNTED = Path(__file__).with_name("counted.json")
 PICTURES = tools.ROOT / "docs" / "pictures"
 INDEX_ENTRY_BYTES = 120  # of the index `due`: the keys of the table and of the index
 INDEX_PARTS = 2  # with the orders in flight
-DUE_QUERIES = 6  # of each plan, for other orders that are due, in all parts; mostly next to nothing, half a unit each
-UNIT_BYTES = 4096
+DUE_QUERIES = 6  # of each plan, for other due orders, in all parts; mostly next to nothing, half a unit each
 KEY_RATE, KEY_LEFT = 100, 20  # the goal: orders a minute, and the calls that they leave of a production key
 GATES = {"schedule_calls": 3.2, "schedule_mean": 2.0, "dollars": 45.0, "list_mean": 3.5, "list_p95": 8.0, "backlog_calls_per_100": 1.3}
 Run = dict[str, Any]
 
 
-class Units:
-    """The units of one operation of each kind, as counted in a real run."""
-
-    def __init__(self, each: Mapping[str, Any]) -> None:
-        """`each`: what one order of the real run took."""
-        self.each = each
-
-    def of(self, kind: str, unit: str = "write_units") -> float:
-        """Units of one such operation."""
-        counted = self.each["dynamodb"]["kinds"][kind]
+def per_order(run: Run, real: Mapping[str, Any]) -> dict[str, Any]:
+    """What an order of a simulated run takes, with the units that each operation had in a real run, in the form that `cost.dollars` reads."""
+    def units(kind: str, unit: str = "write_units") -> float:
+        counted = real["dynamodb"]["kinds"][kind]
         return float(counted[unit] / counted["count"])
-
-    def per_order(self, run: Run) -> dict[str, Any]:
-        """What an order of a simulated run takes, in the form that `cost.dollars` reads."""
-        did, read = run["per_order"], "read_units"
-        # Registered with its event, then marked as published; the same for each outcome. The due index: entered, moved; moved, left.
-        writes = (self.of("TransactWriteItems Put order") + did["outcomes"] * self.of("TransactWriteItems Update order")
-                  + (1 + did["outcomes"]) * self.of("TransactWriteItems Put event")
-                  + (did["claims"] + did["commits"] + 1 + did["outcomes"]) * self.of("UpdateItem order")
-                  + (did["admissions"] or did["checks"]) * self.of("UpdateItem admission") + 3 + 3 * did["outcomes"])
-        entries = did["planned_over"] / did["index_queries"] / INDEX_PARTS if did["index_queries"] else 0
-        query = max(1, math.ceil(entries * INDEX_ENTRY_BYTES / UNIT_BYTES)) / 2
-        reads = (did["ticks"] * self.of("GetItem order", read) + did["admission_reads"] * self.of("GetItem admission", read)
-                 + did["index_queries"] * (INDEX_PARTS * query + DUE_QUERIES / 2) + did["planned_over"] * self.of("BatchGetItem order", read))
-        status, poller = self.each["functions"]["status"], self.each["functions"]["poller"]
-        polled = {name: value / poller["invocations"] * did["ticks"] for name, value in poller.items()}
-        return {
-            "dynamodb": {"write_units": writes, "read_units": reads}, "functions": {"status": status, "poller": polled},
-            "executions": {"count": 1, "seconds": did["flight_seconds"], "transitions": 3 * did["ticks"]},
-            "events": 1 + did["outcomes"], "kms": self.each["kms"], "api": 1, "log_bytes": status["log_bytes"] + polled["log_bytes"],
-        }
-
-
-def totals(each: Mapping[str, Any]) -> dict[str, float]:
-    """Dollars for a million orders, by type of the state machine."""
-    return {kind: cost.total(services) for kind, services in cost.dollars(each).items()}
+    did, read = run["per_order"], "read_units"
+    # Registered with its event, then marked as published; the same for each outcome. The due index: entered, moved; moved, left.
+    writes = (units("TransactWriteItems Put order") + did["outcomes"] * units("TransactWriteItems Update order")
+              + (1 + did["outcomes"]) * units("TransactWriteItems Put event")
+              + (did["claims"] + did["commits"] + 1 + did["outcomes"]) * units("UpdateItem order")
+              + (did["admissions"] or did["checks"]) * units("UpdateItem admission") + 3 + 3 * did["outcomes"])
+    entries = did["planned_over"] / did["index_queries"] / INDEX_PARTS if did["index_queries"] else 0
+    query = max(1, math.ceil(entries * INDEX_ENTRY_BYTES / 4096)) / 2
+    reads = (did["ticks"] * units("GetItem order", read) + did["admission_reads"] * units("GetItem admission", read)
+             + did["index_queries"] * (INDEX_PARTS * query + DUE_QUERIES / 2) + did["planned_over"] * units("BatchGetItem order", read))
+    status, poller = real["functions"]["status"], real["functions"]["poller"]
+    polled = {name: value / poller["invocations"] * did["ticks"] for name, value in poller.items()}
+    return {
+        "dynamodb": {"write_units": writes, "read_units": reads}, "functions": {"status": status, "poller": polled},
+        "executions": {"count": 1, "seconds": did["flight_seconds"], "transitions": 3 * did["ticks"]},
+        "events": 1 + did["outcomes"], "kms": real["kms"], "api": 1, "log_bytes": status["log_bytes"] + polled["log_bytes"],
+    }
 
 
 def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -97,16 +82,15 @@ def simulate(arguments: Sequence[str]) -> dict[str, Any]:
     ran = subprocess.run([str(tools.TARGET / "local" / "simulate"), *arguments], cwd=tools.ROOT, stdout=subprocess.PIPE, text=True)
     if ran.returncode != 0:
         raise Failure(f"the model ended with status {ran.returncode}, see above")
-    result: dict[str, Any] = json.loads(ran.stdout)
-    return result
+    return dict(json.loads(ran.stdout))
 
 
 def report(result: Mapping[str, Any], counted: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """Prints the tables; answers the line of figures and the missed gates."""
-    runs, units = result["runs"], Units(counted["list"]["per_order"])
+    """Prints the tables; answers the line of figures and the missed gates. `counted`: what one order of the real run took."""
+    runs = result["runs"]
     for run in runs:
-        run["each"] = units.per_order(run)
-        run["dollars"] = totals(run["each"])
+        run["each"] = per_order(run, counted)
+        run["dollars"] = cost.totals(run["each"])
         run["rate"] = number(run["orders_per_minute"], 0)
     schedules, key, speed, growth = ([run for run in runs if run["table"] == name] for name in ("retry_schedules", "key", "speed", "growth"))
     goal = next(run for run in key if run["list_checks"] and (run["orders_per_minute"], run["left"]) == (KEY_RATE, KEY_LEFT))
@@ -135,11 +119,11 @@ def report(result: Mapping[str, Any], counted: Mapping[str, Any]) -> tuple[str, 
           [[run["rate"], run["left"], *delay(run), *(number(run["each"]["dynamodb"][unit], 1) for unit in ("write_units", "read_units")),
             number(run["dollars"]["EXPRESS"], 0)] for run in growth])
     table("A queued card, from delivery to notice", ["checks", "mean, h", "p95, h", "checks per order"],
-          [[card["name"], *(number(card[name], 1) for name in ("mean_hours", "p95_hours", "looks"))] for card in result["parked"]])
+          [[card["name"], *(number(card[name], 1) for name in ("mean_hours", "p95_hours", "checks"))] for card in result["parked"]])
     table("Parked orders that are due at once", ["orders", "calls a minute", "calls", "calls per 100 orders", "minutes"],
           [[number(one["orders"], 0), one["calls_per_minute"], number(one["calls"], 0), number(one["calls"] / one["orders"] * 100), one["minutes"]]
            for one in result["backlogs"]])
-    real = totals(units.each)
+    real = cost.totals(counted)
     figures = {"schedule_calls": ours["calls"], "schedule_mean": ours["mean"], "dollars": real["EXPRESS"], "list_mean": goal["mean"], "list_p95": goal["p95"],
                "backlog_calls_per_100": max(one["calls"] / one["orders"] * 100 for one in result["backlogs"])}
     missed = [f"{name} is {figures[name]:.2f}, the gate {gate:g}" for name, gate in GATES.items() if figures[name] > gate]
@@ -174,7 +158,7 @@ def main() -> None:
         result = simulate(options.assumptions)
     except Failure as failure:
         tools.fail(str(failure))
-    line, missed = report(result, json.loads(COUNTED.read_text()))
+    line, missed = report(result, json.loads(COUNTED.read_text())["list"]["per_order"])
     results, pictures = FOLDER / "results.json", FOLDER if options.assumptions else PICTURES  # the project's pictures have the default assumptions
     results.write_text(json.dumps(result, indent=1))
     subprocess.run([str(tools.program("plot", "python")), str(Path(__file__).with_name("plot.py")), str(results), str(pictures)], check=True)
