@@ -9,7 +9,8 @@ everything runs as deployed: the schedule calls `recheck` every minute, and all 
 
 The shop of `shop.py` sends 20 orders a minute, from 2 minutes before until the end. Its notices before and during the backlog are compared. Calls for the
 backlog are those of the recheck (list checks by its log, single checks by the sandbox) and the list checks of pollers over the backlog's creation times. The
-local AWS is one Python process that evaluates all entries of an index part for each query, so a recheck is slower than on AWS.
+local AWS is one Python process that evaluates all entries of an index part for each query, of pollers too. So rechecks are slower than on AWS, and ordinary
+orders wait longer: the gate of their notice allows 0.2 s more for each 1,000 orders.
 
 Exit status 1 for an order that was not checked, an outcome that was not published once, any 429, or a missed gate.
 """
@@ -48,8 +49,7 @@ from tests.scenarios.shop import PROGRESS_SECONDS, Logs, Shop, busy, card, concl
 
 DIRECTORY = DEFAULT_DIRECTORY / "backlog"
 CALLS_GATE, FIRST_CALLS = 1.3, 5  # for each hundred orders (1 is the best that pages of 100 rows allow), and until it is known how many rows a page covers
-GATES = {"still due": 0, "longest tick, s": 55.0, "ticks without an end": 0, "recheck, MB": 64.0,
-         "mean notice, s longer than before": 1.0}  # 55 s: its timeout
+GATES = {"still due": 0, "longest tick, s": 55.0, "ticks without an end": 0, "recheck, MB": 64.0}  # 55 s: the timeout of `recheck`
 LINE = ("checked", "seconds until all were checked", "wait of a due order, s", "outcomes", "outcomes published", "calls for the backlog", "highest minute",
         "429s", "ticks", "longest tick, s", "recheck, MB", "notice before, s", "notice during, s", "seed")
 SHOP_PER_MINUTE, CREATED_PER_MINUTE, ENDED_SHARE = 20, 139, 0.1  # ordinary orders; parked orders, and the part of them that has ended
@@ -298,8 +298,9 @@ def main() -> None:
     figures |= run.read_logs(figures["single checks of due orders"])
     show(console, "Parked orders that are due at once", {about: figures})
     print(f"logs: {os.path.relpath(DIRECTORY / 'logs')}")
-    most = math.ceil(options.orders / 100 * CALLS_GATE) + FIRST_CALLS
-    conclude(run, about, figures, {"calls for the backlog": most, "highest minute": options.budget, **GATES}, LINE)
+    gates = {"calls for the backlog": math.ceil(options.orders / 100 * CALLS_GATE) + FIRST_CALLS, "highest minute": options.budget,
+             "mean notice, s longer than before": 1 + options.orders / 5000, **GATES}
+    conclude(run, about, figures, gates, LINE)
     sys.exit(1 if run.wrong else 0)
 
 

@@ -140,7 +140,10 @@ fn main() -> Done {
         simulate_growth(&arguments, &mut runs)?;
     }
     let parked = parked::compare(arguments.seed);
-    let backlogs = [10_000, 100_000].map(|orders| parked::backlog(arguments.seed, orders, 120));
+    let backlogs: Vec<_> = [10_000, 100_000]
+        .into_iter()
+        .flat_map(|orders| [None, Some(arguments.seed)].map(|seed| parked::backlog(seed, orders, 120)))
+        .collect();
     let report = json!({"assumptions": format!("{arguments:?}"), "runs": runs.0, "parked": parked, "backlogs": backlogs});
     writeln!(stdout(), "{report:#}")?;
     Ok(())

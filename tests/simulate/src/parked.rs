@@ -66,64 +66,75 @@ fn delay(name: &'static str, seed: u64, wait: impl Fn(&mut Rng, u32) -> f64) -> 
 #[derive(Serialize)]
 pub(crate) struct Backlog {
     orders: usize,
+    listed: &'static str,
     calls_per_minute: usize,
     calls: usize,
     minutes: usize,
 }
 
-/// The recheck lists so many due orders at a time.
-const LISTED: usize = 4000;
+/// The recheck lists so many due orders at a time: 4,000 in six parts of the index, of which parked orders have four.
+const LISTED: usize = 2664;
 /// The recheck of a minute makes calls for so many seconds: its timeout less its reserve.
 const RECHECK_SECONDS: usize = 40;
-/// Mobile and internet orders in turn, so many created in a minute, the last of them a day ago.
-const CREATED_PER_MINUTE: f64 = 139.0;
+/// Seconds between two orders: 139 were created in a minute, mobile and internet in turn, the last of them a day ago.
+const APART: f64 = 60.0 / 139.0;
 
-/// The calls that the production planner makes for so many orders, which the due index lists in any order, and the minutes that they take where
-/// nothing but the key's calls limits the recheck.
-pub(crate) fn backlog(seed: u64, orders: usize, calls_per_minute: usize) -> Backlog {
-    let apart = 60.0 / CREATED_PER_MINUTE;
-    let now = at(orders as f64 * apart + 24.0 * HOUR);
-    let one = |index: usize| {
-        let created = at(index as f64 * apart);
-        Some(Candidate {
-            key: OrderKey {
-                product: if index.is_multiple_of(2) { Product::Mobile } else { Product::Internet },
-                id: format!("{index:024x}").parse().ok()?,
-            },
-            created_at: Some(created),
-            tracked_at: created,
-            last_check: at(orders as f64 * apart + HOUR),
-            due: now,
-            listed: true,
-            in_flight: false,
-        })
-    };
-    let mut left: Vec<Candidate> = (0..orders).filter_map(one).collect();
-    Rng::with_seed(seed).shuffle(&mut left);
-    let mut calls = 0;
+/// The calls that the production planner makes for so many orders, and the minutes that they take where nothing but the key's calls limits the
+/// recheck. The due index lists the orders by creation time; with a seed, in an order of chance.
+pub(crate) fn backlog(seed: Option<u64>, orders: usize, calls_per_minute: usize) -> Backlog {
+    let now = at(orders as f64 * APART + 24.0 * HOUR);
+    let mut left = due_orders(seed, orders, now);
+    let mut calls = 0_usize;
     let mut rechecked = HashMap::<Product, Page>::new();
+    let list = |known: &HashMap<_, _>, product| {
+        Some(List { rows_per_second: 0.5 / APART, rechecked: known.get(&product).copied() })
+    };
     while !left.is_empty() {
         let mut pool: Vec<Candidate> = left.iter().take(LISTED).cloned().collect();
-        let list = |known: &HashMap<_, _>, product| {
-            Some(List { rows_per_second: 0.5 / apart, rechecked: known.get(&product).copied() })
-        };
         while let Some(planned) = plan(&pool, &[], |product| list(&rechecked, product), now) {
             calls += 1;
-            let is_shown = |one: &Candidate| match &planned.call {
-                Call::Single(key) => one.key == *key,
-                Call::Page(page) => {
-                    let created = one.created_at.unwrap_or(now);
-                    one.key.product == page.product && page.from <= created && created <= page.to
-                }
-            };
-            left.retain(|one| !is_shown(one));
-            pool.retain(|one| !is_shown(one));
+            left.retain(|one| !is_shown(one, &planned.call));
+            pool.retain(|one| !is_shown(one, &planned.call));
             if let Call::Page(page) = planned.call {
                 rechecked.insert(page.product, page);
             }
         }
     }
-    Backlog { orders, calls_per_minute, calls, minutes: calls.div_ceil(calls_per_minute * RECHECK_SECONDS / 60) }
+    let minutes = calls.div_ceil(calls_per_minute * RECHECK_SECONDS / 60);
+    let listed = if seed.is_some() { "in any order" } else { "by creation time" };
+    Backlog { orders, listed, calls_per_minute, calls, minutes }
+}
+
+fn due_orders(seed: Option<u64>, orders: usize, now: Timestamp) -> Vec<Candidate> {
+    let one = |index: usize| {
+        Some(Candidate {
+            key: OrderKey {
+                product: if index.is_multiple_of(2) { Product::Mobile } else { Product::Internet },
+                id: format!("{index:024x}").parse().ok()?,
+            },
+            created_at: Some(at(index as f64 * APART)),
+            tracked_at: at(index as f64 * APART),
+            last_check: at(orders as f64 * APART + HOUR),
+            due: now,
+            listed: true,
+            in_flight: false,
+        })
+    };
+    let mut found: Vec<Candidate> = (0..orders).filter_map(one).collect();
+    if let Some(seed) = seed {
+        Rng::with_seed(seed).shuffle(&mut found);
+    }
+    found
+}
+
+fn is_shown(one: &Candidate, call: &Call) -> bool {
+    match call {
+        Call::Single(key) => one.key == *key,
+        Call::Page(page) => {
+            one.key.product == page.product
+                && one.created_at.is_some_and(|created| page.from <= created && created <= page.to)
+        }
+    }
 }
 
 fn at(seconds: f64) -> Timestamp {
