@@ -121,8 +121,8 @@ def report(result: Mapping[str, Any], counted: Mapping[str, Any]) -> tuple[str, 
     table("A queued card, from delivery to notice", ["checks", "mean, h", "p95, h", "checks per order"],
           [[card["name"], *(number(card[name], 1) for name in ("mean_hours", "p95_hours", "checks"))] for card in result["parked"]])
     table("Parked orders that are due at once", ["orders", "listed", "calls a minute", "calls", "calls per 100 orders", "minutes"],
-          [[number(one["orders"], 0), one["listed"], one["calls_per_minute"], number(one["calls"], 0), number(one["calls"] / one["orders"] * 100), one["minutes"]]
-           for one in result["backlogs"]])
+          [[number(one["orders"], 0), one["listed"], one["calls_per_minute"], number(one["calls"], 0), number(100 * one["calls"] / one["orders"]),
+            one["minutes"]] for one in result["backlogs"]])
     real = cost.totals(counted)
     by_creation = [one["calls"] / one["orders"] * 100 for one in result["backlogs"] if one["listed"] == "by creation time"]
     figures = {"schedule_calls": ours["calls"], "schedule_mean": ours["mean"], "dollars": real["EXPRESS"], "list_mean": goal["mean"], "list_p95": goal["p95"],
