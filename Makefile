@@ -3,7 +3,7 @@ PYTHON ?= python3
 RUN := $(PYTHON) -m
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build demo chaos load backlog simulate up down logs watch test test-fast docs soak bench bench-baseline lint audit deploy redrive clean
+.PHONY: help tools build demo chaos load backlog simulate up down logs watch test test-fast docs soak bench bench-baseline bench-check lint audit deploy redrive clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,7 +53,10 @@ simulate: ## compare ways to check orders in a model: calls, delay, cost
 bench: ## compare the functions with hello world, default Rust, Python and Node (ROUNDS=3)
 	@$(RUN) tests.bench.run run $(if $(ROUNDS),--rounds $(ROUNDS))
 
-bench-baseline: build ## update the instruction counts that `make test` compares with
+bench-check: build ## compare the functions' instruction counts with tests/bench/baseline.json
+	@$(RUN) tests.bench.run check
+
+bench-baseline: build ## write tests/bench/baseline.json anew, for `make bench-check`
 	@$(RUN) tests.bench.run check --update
 
 lint: ## check formatting, Rust, Python, the template and the state machine

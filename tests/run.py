@@ -17,7 +17,7 @@ if __name__ == "__main__":
     tools.enter("asl")
 
 from infra.local import cloud, settings, stack
-from infra.local.cloud import FUNCTIONS, errors_shown
+from infra.local.cloud import FUNCTIONS, LOCAL_PACKAGES, errors_shown
 from infra.local.local_stack import DEFAULT_DIRECTORY, Stack, status_of
 from infra.local.processes import Failure, Server
 from tests.bench import run as bench
@@ -58,6 +58,21 @@ def lint_features() -> None:
         found = sorted({line for line in tree.stdout.splitlines() if line.startswith(banned)})
         if tree.returncode != 0 or found:
             raise Failure(f"{function} depends on {', '.join(found) or 'a graph that cargo cannot list'}; find the reason: cargo tree -p {function} -i …")
+
+
+def lint_one_build() -> None:
+    """Compares the features of the dependencies in each build of this checkout with those in the build of all tests. cargo compiles a dependency
+    again for each other set of features; `tests/one-build` keeps the sets equal."""
+    def features(*words: str) -> set[str]:
+        tree = subprocess.run(["cargo", "tree", "--locked", "--prefix", "none", "--no-dedupe", "--format", "{p} {f}", *words],
+                              cwd=tools.ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+        return {line.removesuffix(" (*)") for line in tree.splitlines()}
+
+    everything = features("--workspace", "--edges", "normal,build,dev")
+    local = [word for package in LOCAL_PACKAGES for word in ("--package", package)]
+    for words in ([*local, "--edges", "normal,build"], ["--edges", "normal,build"], ["--edges", "normal,build,dev"]):
+        if other := sorted(features(*words) - everything):
+            raise Failure(f"compiled with other features than for `cargo test --workspace`; mend tests/one-build/Cargo.toml: {', '.join(other)}")
 
 
 def test_stack(name: str) -> Stack:
@@ -127,7 +142,8 @@ STEPS: dict[str, Callable[[], None]] = {
     "template": partial(command, str(tools.program("python", "cfn-lint")), "infra/template.yaml"),
     "state-machine": partial(command, str(tools.node()), ".tools/asl/node_modules/.bin/asl-validator", "--json-path", "infra/poll.asl.json"),
     "features": lint_features,
-    "rules": partial(command, "cargo", "test", "-p", "domain"),
+    "one-build": lint_one_build,
+    "rules": partial(command, "cargo", "test", "--package", "domain", "--package", "one-build"),
     "no-stack": partial(command, "cargo", "test"),
     "build": cloud.build_local,
     "instructions": partial(bench.check, update=False),
@@ -140,9 +156,9 @@ STEPS: dict[str, Callable[[], None]] = {
     "race-schedules": lambda: command("cargo", "test", "--workspace", "--test", "faults", "invariants_hold_in_every", environment=env_files()),
 }
 GROUPS = {
-    "lint": ["format", "clippy", "python", "types", "template", "state-machine", "features"],
+    "lint": ["format", "clippy", "python", "types", "template", "state-machine", "features", "one-build"],
     "unit": ["rules", "no-stack"],
-    "all": ["build", "instructions", "build-tests", "stacks", "tests", "secrets", "watch"],
+    "all": ["build", "build-tests", "stacks", "tests", "secrets", "watch"],
     "races": ["build", "stack-fast", "race-schedules"],
 }
 # Steps that must run before a step, in the same command.

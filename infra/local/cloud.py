@@ -27,6 +27,7 @@ from infra.local.processes import Failure
 
 STATE_MACHINE = tools.ROOT / "infra" / "poll.asl.json"
 FUNCTIONS = ("status", "poller", "recheck")
+LOCAL_PACKAGES = (*FUNCTIONS, "sandbox", "one-build")
 STACK_NAME = "topup-tracker"
 LAMBDA_DIR = tools.ROOT / "target" / "lambda"  # the template names this folder
 
@@ -38,8 +39,7 @@ def machine_architecture() -> str:
 
 def build_local() -> None:
     """Builds what a local stack runs, the sandbox among it, as the tests are built: with `one-build`, each dependency is compiled once for all."""
-    packages = [*FUNCTIONS, "sandbox", "one-build"]
-    cargo(["cargo", "build", "--locked", *(word for package in packages for word in ("--package", package))])
+    cargo(["cargo", "build", "--locked", *(word for package in LOCAL_PACKAGES for word in ("--package", package))])
     for function in FUNCTIONS:
         program = LAMBDA_DIR / function / "bootstrap"
         program.parent.mkdir(parents=True, exist_ok=True)

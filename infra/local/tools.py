@@ -29,7 +29,6 @@ OLDEST_PYTHON = (3, 11)
 # Each tool with its pins. asl lints the state machine; bench-python and bench-node are peers of the benchmark.
 PYTHON = {"python": HERE / "python.lock", "bench-python": PEERS / "python" / "requirements.txt"}
 NODE = {"asl": HERE / "asl" / "package-lock.json", "bench-node": PEERS / "node" / "package-lock.json"}
-MERGED = ("aws", "cargo-lambda", "deploy", "node-20", "plot")  # old names that mean "python"; to be removed with the last caller
 CRATES = {"cargo-deny": "0.20.2", "cargo-fuzz": "0.13.2"}  # compiling one takes minutes
 EVERYDAY = ("python", "asl")
 
@@ -41,12 +40,7 @@ def fail(message: str) -> NoReturn:
 
 def program(tool: str, name: str) -> Path:
     """The path of a program that a tool contains."""
-    return TOOLS / ("python" if tool in MERGED else tool) / "bin" / name
-
-
-def node_20() -> str:
-    """The old name of `node`; to be removed with the last caller."""
-    return str(node())
+    return TOOLS / tool / "bin" / name
 
 
 def node() -> Path:
@@ -61,7 +55,6 @@ def path_with(*tools: str) -> str:
 
 def ensure(*tools: str) -> None:
     """Installs the named tools that are missing or out of date."""
-    tools = tuple("python" if tool in MERGED else tool for tool in tools)
     if all(_is_current(tool) for tool in tools):
         return
     with lock(TOOLS):

@@ -21,7 +21,7 @@ from typing import Any
 from infra.local import tools
 
 if __name__ == "__main__":
-    tools.enter("cargo-lambda", *(("bench-python", "bench-node", "plot") if "run" in sys.argv else ("plot",) if "report" in sys.argv else ()))
+    tools.enter(*(("bench-python", "bench-node") if "run" in sys.argv else ()))
 
 from rich import box
 from rich.console import Console
@@ -60,16 +60,16 @@ def our_subjects(packages: Path) -> list[Subject]:
     return [subject(name, job, packages / name / "bootstrap", ours=True, counted=True) for name, job in OURS.items()]
 
 
-def build_driver(profile: str) -> Path:
-    """The program that measures. It shares the processor with what it measures: its own speed matters for times, and not for counts."""
-    cloud.cargo(["cargo", "build", "--package", "bench", "--profile", profile])
-    return tools.TARGET / ("debug" if profile == "dev" else profile) / "bench"
+def build_driver() -> Path:
+    """The program that measures."""
+    cloud.cargo(["cargo", "build", "--workspace", "--bin", "bench"])
+    return tools.TARGET / "debug" / "bench"
 
 
 def build_all() -> list[Subject]:
     """Builds everything as it would be deployed; returns the subjects."""
     architecture, node = cloud.machine_architecture(), tools.TOOLS / "bench-node"
-    cloud.build("release", architecture, PACKAGES)
+    cloud.build_release(architecture, PACKAGES)
     for peer in ("hello", "rust-defaults"):
         cloud.cargo(["cargo", "lambda", "build", "--release", "--arm64" if architecture == "arm64" else "--x86-64", "--manifest-path",
                      str(PEERS / peer / "Cargo.toml"), "--lambda-dir", str(PACKAGES)], {"CARGO_TARGET_DIR": str(PACKAGES.with_name("peers"))})
@@ -78,7 +78,7 @@ def build_all() -> list[Subject]:
         subject("Rust, all defaults", "status", PACKAGES / "rust-defaults" / "bootstrap", counted=True),
         subject("Python", "status", tools.program("bench-python", "python"), "-m", "awslambdaric", "app.handler", folder=PEERS / "python",
                 environment={"PYTHONDONTWRITEBYTECODE": "1"}),
-        subject("Node", "status", tools.node_20() or tools.program("node-20", "node"), node / "dist" / "index.mjs", folder=node)]
+        subject("Node", "status", tools.node(), node / "dist" / "index.mjs", folder=node)]
 
 
 def measure(driver: Path, subjects: list[Subject], *arguments: str) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def report(figures: Figures) -> bool:
         "Instructions, millions:", markdown("|call|first|warm", counts), markdown("measure|figure|gate|aim|reached", held)])
     print(page)
     (FOLDER / "results.md").write_text(page + "\n")
-    subprocess.run([str(tools.program("plot", "python")), str(BENCH / "plot.py"), str(FOLDER / "results.json"), str(FOLDER / "results.svg")], check=True)
+    subprocess.run([str(tools.program("python", "python")), str(BENCH / "plot.py"), str(FOLDER / "results.json"), str(FOLDER / "results.svg")], check=True)
     missed = sum(row[-1] == "MISSED" for row in held)
     print(f"\ntables: {os.path.relpath(FOLDER / 'results.md')}; picture: {os.path.relpath(FOLDER / 'results.svg')}\n"
           f"bench: {len(held) - missed} of {len(held)} gates held; " + "; ".join(f"{row[0]} {row[1]}" for row in held))
@@ -160,7 +160,7 @@ def report(figures: Figures) -> bool:
 
 def bench(rounds: int, calls: int) -> bool:
     """The whole benchmark; returns whether all gates hold."""
-    subjects, driver = build_all(), build_driver("local")
+    subjects, driver = build_all(), build_driver()
     figures = measure(driver, subjects, "time", "--rounds", str(rounds), "--calls", str(calls))
     if shutil.which("valgrind"):
         ours, others = our_subjects(PACKAGES), [one for one in subjects if one["name"] not in OURS]
@@ -181,7 +181,7 @@ def check(update: bool) -> None:
     if shutil.which("valgrind") is None:
         print(NO_VALGRIND, flush=True)
         return
-    ours, driver = our_subjects(cloud.LAMBDA_DIR), build_driver("dev")
+    ours, driver = our_subjects(cloud.LAMBDA_DIR), build_driver()
     measure(driver, ours, "time", "--rounds", "1", "--calls", "1")  # a failure without valgrind is no busy machine
     try:
         counted = measure(driver, ours, "count", "--runs", "3" if update else "1")["instructions"]

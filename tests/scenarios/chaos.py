@@ -32,7 +32,7 @@ from typing import Any
 from infra.local import tools
 
 if __name__ == "__main__":
-    tools.enter("cargo-lambda", "aws")
+    tools.enter()
 
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console

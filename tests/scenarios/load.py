@@ -35,7 +35,7 @@ from typing import Any
 from infra.local import tools
 
 if __name__ == "__main__":
-    tools.enter("cargo-lambda", "aws")
+    tools.enter()
 
 from rich.console import Console
 

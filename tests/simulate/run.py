@@ -23,7 +23,7 @@ from typing import Any
 from infra.local import tools
 
 if __name__ == "__main__":
-    tools.enter("plot")
+    tools.enter()
 
 from infra.local.processes import Failure
 from tests.scenarios import cost
@@ -162,7 +162,7 @@ def main() -> None:
     line, missed = report(result, json.loads(COUNTED.read_text())["list"]["per_order"])
     results, pictures = FOLDER / "results.json", FOLDER if options.assumptions else PICTURES  # the project's pictures have the default assumptions
     results.write_text(json.dumps(result, indent=1))
-    subprocess.run([str(tools.program("plot", "python")), str(Path(__file__).with_name("plot.py")), str(results), str(pictures)], check=True)
+    subprocess.run([str(tools.program("python", "python")), str(Path(__file__).with_name("plot.py")), str(results), str(pictures)], check=True)
     for what in missed:
         print(f"missed: {what}")
     print(f"\n{'MISSED' if missed else 'held'}: {line}; {date.today()}")

@@ -20,7 +20,8 @@ async fn shell(stack: &Stack, lines: &str) -> String {
 async fn the_commands_of_the_readme_track_an_order_to_its_outcome() {
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
     let readme = std::fs::read_to_string(readme).unwrap();
-    let (_, block) = readme.split_once("```sh\nmake up && . .local/stack.env\n").expect("the block begins so");
+    let (_, block) =
+        readme.split_once("```sh\nmake up && . .local/stack.env\n").expect("the block begins so");
     let (block, _) = block.split_once("make down\n```").expect("and ends so");
     let (before, after) = block.split_once("sleep 20; ").expect("and waits once");
 
