@@ -14,7 +14,7 @@ tools: ## install the pinned tools into .tools/ (other targets do this too)
 build: ## build the functions and the sandbox
 	@$(RUN) infra.local.stack build
 
-demo: ## run one order of every kind through a local stack
+demo: ## track orders of every kind on a local stack, then twenty at once with list checks, ~90 s after the build
 	@$(RUN) tests.scenarios.demo
 
 chaos: ## run 2,000 orders in 5 minutes while the vendor fails and processes are killed (ORDERS=100 MINUTES=1 SEED=7)
