@@ -52,7 +52,7 @@ fn no_role_has_a_wildcard_but_for_log_delivery_which_knows_no_narrower_resource(
 }
 
 #[test]
-fn only_status_decrypts_and_it_alone_never_asks_who_is_due() {
+fn only_status_may_decrypt_and_only_status_may_not_read_the_due_index() {
     for (right, expected) in [
         ("kms:Decrypt", vec!["StatusRole"]),
         ("/index/due", vec!["PollerRole", "RecheckRole"]),
@@ -72,19 +72,19 @@ fn property<'a>(lines: &'a [String], name: &str) -> &'a str {
 }
 
 #[test]
-fn each_alarm_watches_its_metric_and_takes_silence_for_what_it_means() {
+fn each_alarm_has_its_metric_and_its_treatment_of_missing_data() {
     let dead_letters = "AWS/SQS ApproximateNumberOfMessagesVisible notBreaching";
     let expected = [
         ("PollerDeadLetterAlarm", dead_letters),
         ("RuleDeadLetterAlarm", dead_letters),
         ("RecheckFailureAlarm", dead_letters),
-        // A recheck that does not run emits nothing: silence is what rings.
+        // A recheck that does not run emits nothing: missing data raises the alarm.
         ("RecheckAlarm", "TopupTracker rechecks breaching"),
-        // Said by each recheck: without one, what was said last holds.
+        // Emitted by each recheck. Without data the alarm keeps its state.
         ("OldestDueAlarm", "TopupTracker oldest_due_seconds ignore"),
         ("OldestUnpublishedAlarm", "TopupTracker oldest_unpublished_seconds ignore"),
         ("SuspendedAlarm", "TopupTracker suspended ignore"),
-        // Said when it happens.
+        // Emitted only when it happens.
         ("OverdueAlarm", "TopupTracker overdue_reviews notBreaching"),
         ("UnrecognisedStatusAlarm", "TopupTracker unrecognised_statuses notBreaching"),
         ("FailingOrderAlarm", "TopupTracker failing_reviews notBreaching"),

@@ -34,7 +34,7 @@ def fuzz(seconds: int) -> list[str]:
         program = next(BUILT.glob(f"*-*/release/{target}"))
         ran = subprocess.run([str(program), str(found), str(FUZZ / "corpus" / target), f"-max_total_time={seconds}", "-max_len=4096", "-verbosity=0",
                               "-timeout=10", "-print_final_stats=1", f"-artifact_prefix={crashes}{os.sep}"], cwd=tools.ROOT)
-        print(f"{len(set(found.iterdir()) - known)} new inputs in {os.path.relpath(found)}; tests/README.md says how to keep the useful ones", flush=True)
+        print(f"{len(set(found.iterdir()) - known)} new inputs in {os.path.relpath(found)}; docs/testing.md says how to keep the useful ones", flush=True)
         failed += [f"{target}, input in {os.path.relpath(crashes)}"] if ran.returncode != 0 else []
     return failed
 

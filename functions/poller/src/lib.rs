@@ -143,7 +143,7 @@ async fn tick(tracker: &Tracker, input: &Value) -> Result<Tick, PollerError> {
             (tracker.complete(order, reference.clone()).await?, check.retry_at())
         }
         None => {
-            summary = refs_ignored.add_to(summary);
+            summary = refs_ignored.add_to(summary.with("no_call_reason", "not_due"));
             (tracker.track(&key, reference.clone(), TrackedBy::Poller).await?.1, None)
         }
     };

@@ -43,7 +43,7 @@ pub(crate) async fn process(
     let loaded = match tracker.store.load_many(keys).await {
         Ok(loaded) => loaded,
         Err(error) => {
-            tracing::error!(%error, "orders could not be read together");
+            tracing::error!(%error, "the due orders could not be read in one batch; each is read alone");
             return each::process(tracker, keys, stop_at).await;
         }
     };
@@ -116,7 +116,8 @@ impl Pool {
                 Ok(BatchOutcome::Denied(denied)) => tracker.clock.wait_until(denied.retry_at).await,
                 Ok(BatchOutcome::NotWorthIt) => return Ended::NotWorthIt,
                 Err(error) => {
-                    self.add(store_failed(&error));
+                    tracing::error!(%error, "the call could not be planned: the key's state could not be read or written");
+                    self.add(Report::store_failed());
                     fruitless += 1;
                 }
             }

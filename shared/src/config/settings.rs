@@ -83,7 +83,7 @@ const VENDOR: Group = Group {
 
 const LIST_CHECKS: Group = Group {
     title: "List checks",
-    about: "When more than a third of the rate is in use, one call to a list of the vendor may check many orders.",
+    about: "One call to a list of the vendor may check many orders: in rechecks always, in polls when more than a third of the rate is in use.",
     settings: &[
         Setting {
             name: "LIST_CHECKS",

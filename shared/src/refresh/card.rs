@@ -43,6 +43,6 @@ impl Tracker {
                 }
             }
         }
-        Err(too_many_races("record a reading").into())
+        Err(too_many_races("record that a card was read").into())
     }
 }

@@ -1,7 +1,7 @@
 //! The path of an order: load, claim, permit, check, decide, commit, publish. A status request, a poller tick and a
 //! recheck take the same path; they differ in how they pick the order and what they return.
 //!
-//! [`Tracker::refresh`] is the path. Its steps, in order: [`check`], [`commit`], [`publish`]. [`batch`] checks many
+//! [`Tracker::refresh`] takes one order down the path; `Tracker::poll` does so for a tick, and adds list checks. Its steps, in order: [`check`], [`commit`], [`publish`]. [`batch`] checks many
 //! orders with one call and takes each down the same path.
 
 mod batch;
@@ -107,7 +107,8 @@ pub enum NoCall {
     NotDue,
     /// Another process has claimed the check.
     ClaimedElsewhere,
-    /// A list check was made that serves more orders, or another process is making one that shows this order.
+    /// The call was made for other orders (a list check or a single check), or another process requests a page that
+    /// shows this order.
     CoveredByPage {
         /// When the rate limiter permits the next call; `None`: try again at this order's own next check.
         retry_at: Option<Timestamp>,

@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_dynamodb::types::AttributeValue;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::{Timestamp, fmt::serde::timestamp::millisecond};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Serialize,
+    de::{DeserializeOwned, IntoDeserializer, value::StrDeserializer},
+};
 use serde_dynamo::string_set;
 
 use super::{Item, StoreError, update::Change};
@@ -298,7 +301,10 @@ fn write_first_parked(order: &Order) -> BTreeMap<String, i64> {
 
 /// Ignores values of `parked_as` that this version does not know.
 fn read_first_parked(stored: &BTreeMap<String, i64>) -> BTreeMap<ParkedAs, Timestamp> {
-    let known = |name: &str| ParkedAs::ALL.into_iter().find(|parked_as| parked_as.as_str() == name);
+    let known = |name: &str| {
+        let name: StrDeserializer<'_, serde::de::value::Error> = name.into_deserializer();
+        ParkedAs::deserialize(name).ok()
+    };
     let entry = |(name, ms): (&String, &i64)| Some((known(name)?, Timestamp::from_millisecond(*ms).ok()?));
     stored.iter().filter_map(entry).collect()
 }

@@ -68,7 +68,7 @@ impl Store {
         self.update(key, "store a reference", change).await
     }
 
-    /// Claims a check of the order. Returns true for exactly one caller that loaded this version. A recheck also
+    /// Claims a check of the order. Returns true for at most one of the callers that loaded the same `asked_at`. A recheck also
     /// moves `due_at` forward, so that an order that cannot be checked does not block the others.
     ///
     /// # Errors

@@ -78,7 +78,7 @@ impl Store {
                     let key = read_key(&stored)?;
                     let order = item::read_order(&key, stored);
                     order
-                        .inspect_err(|error| tracing::error!(order = %key, %error, "left out: unreadable"))
+                        .inspect_err(|error| tracing::error!(order = %key, %error, "an order could not be read and is skipped"))
                         .ok()
                 }));
                 let left = found.unprocessed_keys.and_then(|mut by_table| by_table.remove(&self.table));

@@ -1,4 +1,4 @@
-//! The tracker's state of an order: poll it, recheck it, or done.
+//! The tracker's state of an order: in flight, parked or final.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -77,9 +77,6 @@ pub enum ParkedAs {
 }
 
 impl ParkedAs {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Queued, Self::Uncertain, Self::Delayed, Self::NotFound];
-
     /// `queued`, `uncertain`, `delayed` or `not_found`.
     pub fn as_str(self) -> &'static str {
         match self {

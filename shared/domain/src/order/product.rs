@@ -33,7 +33,7 @@ impl Product {
     /// All products.
     pub const ALL: [Self; 2] = [Self::Mobile, Self::Internet];
 
-    /// The properties of the product. To add a product, add an arm here; the compiler reports the other places.
+    /// The properties of the product. To add a product: docs/how-to.md.
     pub fn rules(self) -> ProductRules {
         match self {
             Self::Mobile => ProductRules {

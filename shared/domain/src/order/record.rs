@@ -38,7 +38,7 @@ pub struct Order {
     pub changed_at: Timestamp,
     /// When the next check is due; `None`: never.
     pub next_check_at: Option<Timestamp>,
-    /// Answered scheduled rechecks since it was parked: the index into its retry schedule.
+    /// Counted checks since the order was parked or became final: the index into its retry schedule.
     pub attempt: u32,
     /// Consecutive failed checks.
     pub failures: u32,

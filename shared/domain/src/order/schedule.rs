@@ -285,7 +285,7 @@ impl Schedule {
 }
 
 impl Default for Schedule {
-    /// The defaults (README, Settings).
+    /// The defaults (docs/configuration.md).
     fn default() -> Self {
         let seconds = |all: &[u64]| RetrySchedule {
             first: Duration::from_secs(all.first().copied().unwrap_or(1)),

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{Amount, JsonText, Order, OrderId, Phase, Product, VendorStatus};
 
-/// JSON of an order (README, Use it). A field without a value is `null`, never absent. Holds no card code.
+/// JSON of an order (docs/api.md). A field without a value is `null`, never absent. Holds no card code.
 #[derive(Debug, Serialize)]
 pub struct OrderView<'a> {
     product: Product,

@@ -1,4 +1,4 @@
-//! List checks: above a third of the budget, one list call refreshes many orders. The process with the permit makes
+//! List checks: one list call refreshes many orders. A recheck always plans its calls, a tick above a third of the budget. The process with the permit makes
 //! the most valuable call for all orders that await a check, and takes each order shown down the rest of the path.
 
 mod best;

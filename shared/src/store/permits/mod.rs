@@ -112,7 +112,7 @@ impl Store {
         turn: i64,
     ) -> Result<KeyUpdate, StoreError> {
         let change = with_pages(Change::default(), Some((pages, turn)));
-        self.change_key(key, "take a page off the record", change).await
+        self.change_key(key, "remove a page from the record", change).await
     }
 
     async fn key_item(&self, key: &Fingerprint) -> Result<Option<Item>, StoreError> {

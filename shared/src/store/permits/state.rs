@@ -236,7 +236,7 @@ impl Store {
             .only_if(is("event_seq", "=", number(seq)))
             .set_or_remove("due_at", due_at)
             .set_or_remove("due_shard", is_suspended.then(|| text(SHARD)));
-        self.change_key(key, "mark events about the key", change).await.map(drop)
+        self.change_key(key, "mark events about a key as published", change).await.map(drop)
     }
 
     /// Changes the key's state and adds the event, in one update. False if a condition did not hold.

@@ -52,7 +52,7 @@ fn moved(now: i64, by: i64) -> i64 {
 
 /// A history: checks, each with the clock step before it, the milliseconds since it was requested, and the jitter.
 fn any_history() -> impl Strategy<Value = (Product, Vec<(i64, i64, Observation, f64)>)> {
-    let product = prop_oneof![Just(Product::Mobile), Just(Product::Internet)];
+    let product = proptest::sample::select(Product::ALL.to_vec());
     let checks = proptest::collection::vec((any_step(), 0i64..30_000, any_observation(), -1.0..1.0), 1..20);
     (product, checks)
 }
