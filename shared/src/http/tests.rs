@@ -385,14 +385,18 @@ async fn a_connection_is_new_for_one_call_only() {
     let to: Uri = format!("https://localhost:{}/", listener.local_addr().unwrap().port()).parse().unwrap();
     let requests = Arc::new(Mutex::new(Vec::new()));
     let (signal, ready) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    // The first answer waits for the second connection: else the repeated call could be the second to connect.
+    let both_connected = Arc::new(Notify::new());
     let (request_log, release, is_ready) = (requests.clone(), signal.clone(), ready.clone());
     tokio::spawn(async move {
         for number in 0.. {
             let (stream, _) = listener.accept().await.unwrap();
             let (acceptor, request_log, signal, ready) =
                 (acceptor.clone(), request_log.clone(), signal.clone(), ready.clone());
+            let both_connected = both_connected.clone();
             tokio::spawn(async move {
                 if number == 1 {
+                    both_connected.notify_one();
                     signal.notified().await;
                 }
                 let mut stream = acceptor.accept(stream).await.unwrap();
@@ -411,6 +415,9 @@ async fn a_connection_is_new_for_one_call_only() {
                     if number + served == 2 && number < 2 {
                         stream.get_ref().0.set_zero_linger().unwrap();
                         return;
+                    }
+                    if number == 0 {
+                        both_connected.notified().await;
                     }
                     stream.write_all(OK.as_bytes()).await.unwrap();
                 }
