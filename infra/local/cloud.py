@@ -96,7 +96,7 @@ class Cloud:
 
     stack_name: str = os.environ.get("STACK_NAME") or STACK_NAME
     endpoint: str | None = None
-    region: str | None = os.environ.get("AWS_REGION")
+    region: str | None = os.environ.get("AWS_REGION") or None
     access_key_id: str | None = None
     secret_access_key: str | None = None
 

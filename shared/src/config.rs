@@ -16,7 +16,7 @@ use crate::{
 };
 
 pub use settings::{Group, SETTINGS, Setting};
-use value::Values;
+use value::{Value, Values};
 
 /// Settings of the functions. What each does, its default and what is allowed: [`SETTINGS`] and `docs/configuration.md`.
 #[derive(Clone, Debug)]
@@ -125,9 +125,12 @@ impl Reader {
             match self.optional(name) {
                 None if setting.is_required() => self.problems.push(format!("{name} is missing")),
                 None => {}
-                // No secret is printed: of a secret, any text is allowed.
+                // This prints no secret: any text is allowed for one, so reading it never fails.
                 Some(text) if setting.value.read(&text, &mut values).is_none() => {
-                    self.problems.push(format!("{name} is {text:?}; it must be {}", setting.allowed()));
+                    // A URL can hold a password, or be the key in the wrong place.
+                    let is_url = matches!(setting.value, Value::Url(_));
+                    let found = if is_url { "not allowed".to_owned() } else { format!("{text:?}") };
+                    self.problems.push(format!("{name} is {found}; it must be {}", setting.allowed()));
                 }
                 Some(_) => {}
             }
@@ -278,11 +281,17 @@ mod tests {
             ("LIST_RECHECK_INTERVAL", "0", "a duration from 1ms to 366days"),
             ("REVIEW_FAILURES", "0", "a whole number, at least 1"),
             ("OVERDUE_DELAYED", "-1h", "a duration from 1ms to 366days"),
-            ("ONECLICKDZ_BASE_URL", "http://example.com", "an https URL"),
             ("RUST_LOG", "debug", "error, warn or info"),
         ];
         let changes = wrong.map(|(name, value, _)| (name, value));
-        let error = read(&[&changes[..], &[("ORDERS_TABLE", " "), ("SECRET_ID", "")]].concat()).unwrap_err();
+        let more = [
+            ("ORDERS_TABLE", " "),
+            ("SECRET_ID", ""),
+            ("ONECLICKDZ_BASE_URL", "http://me:key-7@example.com"),
+        ];
+        let error = read(&[&changes[..], &more].concat()).unwrap_err();
+        assert!(error.contains("ONECLICKDZ_BASE_URL is not allowed; it must be an https URL"), "{error}");
+        assert!(!error.contains("key-7"), "{error}");
         for (name, value, allowed) in wrong {
             let expected = format!("{name} is {value:?}; it must be {allowed}");
             assert!(error.contains(&expected), "{expected}: {error}");
