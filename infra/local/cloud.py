@@ -29,6 +29,8 @@ STATE_MACHINE = tools.ROOT / "infra" / "poll.asl.json"
 FUNCTIONS = ("status", "poller", "recheck")
 LOCAL_PACKAGES = (*FUNCTIONS, "sandbox", "one-build")
 STACK_NAME = "topup-tracker"
+CHANGE_SET = "deploy"
+NOTHING_TO_CHANGE = ("didn't contain changes", "No updates are to be performed")  # CloudFormation's words
 LAMBDA_DIR = tools.ROOT / "target" / "lambda"  # the template names this folder
 
 
@@ -112,16 +114,34 @@ class Cloud:
         values: list[dict[str, Any]] = [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
         values += [{"ParameterKey": name, "UsePreviousValue": True} for name in kept]
         change = "create" if known is None else "update"
-        try:
-            getattr(cloudformation, f"{change}_stack")(StackName=self.stack_name, TemplateBody=self._packaged_template(), Parameters=values,
-                                                       Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"])
-            cloudformation.get_waiter(f"stack_{change}_complete").wait(StackName=self.stack_name, WaiterConfig={"Delay": 1, "MaxAttempts": 3600})
-        except WaiterError as error:
-            raise Failure("\n".join([f"CloudFormation could not {change} {self.stack_name}: {error}", *self._reasons()])) from None
-        except ClientError as error:
-            if "No updates are to be performed" not in str(error):
-                raise
+        if self._make_change_set(change, values):
+            cloudformation.execute_change_set(StackName=self.stack_name, ChangeSetName=CHANGE_SET)
+            try:
+                cloudformation.get_waiter(f"stack_{change}_complete").wait(StackName=self.stack_name, WaiterConfig=self._pace())
+            except WaiterError as error:
+                raise Failure("\n".join([f"CloudFormation could not {change} {self.stack_name}: {error}", *self._reasons()])) from None
         return self.outputs() or {}
+
+    def _make_change_set(self, change: str, values: list[dict[str, Any]]) -> bool:
+        """Makes a change set; returns whether it changes anything. Without one, AWS accepts an update that changes nothing, and no waiter would end."""
+        cloudformation, names = self.client("cloudformation"), {"StackName": self.stack_name, "ChangeSetName": CHANGE_SET}
+        with contextlib.suppress(ClientError):  # of a deployment that was interrupted
+            cloudformation.delete_change_set(**names)
+        cloudformation.create_change_set(**names, ChangeSetType=change.upper(), TemplateBody=self._packaged_template(), Parameters=values,
+                                         Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"])
+        try:
+            cloudformation.get_waiter("change_set_create_complete").wait(**names, WaiterConfig=self._pace())
+        except WaiterError:
+            reason = cloudformation.describe_change_set(**names).get("StatusReason", "")
+            cloudformation.delete_change_set(**names)
+            if any(text in reason for text in NOTHING_TO_CHANGE):
+                return False
+            raise Failure(f"CloudFormation refuses the change: {reason}") from None
+        return True
+
+    def _pace(self) -> dict[str, int]:
+        """How often a waiter asks, for an hour: AWS limits the rate of such calls, the local AWS does not."""
+        return {"Delay": 1, "MaxAttempts": 3600} if self.endpoint else {"Delay": 5, "MaxAttempts": 720}
 
     def outputs(self) -> dict[str, str] | None:
         """The outputs of the deployed stack; None if there is no stack."""
@@ -154,7 +174,7 @@ class Cloud:
         deployed = (client.get_function_configuration(FunctionName=outputs[f"{function.capitalize()}Function"]) for function in FUNCTIONS)
         return {name: value for function in deployed for name, value in function["Environment"]["Variables"].items()}
 
-    def hear_every_event(self, outputs: Mapping[str, str]) -> str:
+    def receive_every_event(self, outputs: Mapping[str, str]) -> str:
         """Creates a queue that receives every event of the bus (local stacks only); returns the queue's URL."""
         sqs, events = self.client("sqs"), self.client("events")
         name = f"{self.stack_name}-every-event"
@@ -175,7 +195,8 @@ class Cloud:
             if "does not exist" not in str(error):
                 raise
             return None
-        return stacks[0]
+        # A stack of which only a change set was ever made is empty, and is still to be created.
+        return None if stacks[0]["StackStatus"] == "REVIEW_IN_PROGRESS" else stacks[0]
 
     def _packaged_template(self) -> str:
         """Uploads what the template names by path, and returns the template with S3 addresses in place of the paths."""
@@ -201,7 +222,10 @@ class Cloud:
         return name
 
     def _reasons(self) -> list[str]:
-        """CloudFormation's reasons for failed resources."""
-        events = self.client("cloudformation").describe_stack_events(StackName=self.stack_name)["StackEvents"]
+        """CloudFormation's reasons for failed resources; empty if it does not answer, so that the failure itself is shown."""
+        try:
+            events = self.client("cloudformation").describe_stack_events(StackName=self.stack_name)["StackEvents"]
+        except (BotoCoreError, ClientError):
+            return []
         failed = [event for event in events[:50] if event["ResourceStatus"].endswith("_FAILED")]
         return [f"    {event['LogicalResourceId']}: {event.get('ResourceStatusReason')}" for event in failed]

@@ -101,7 +101,7 @@ class Stack:
             lines = self.sandbox.log.read_text().splitlines()
             return next((json.loads(line)["listening"] for line in lines if line.startswith('{"listening"')), None)
 
-        self.sandbox.wait_for("address", lambda: address() is not None, 15)
+        self.sandbox.wait_for("address", lambda: address() is not None, 60)
         self._say(f"sandbox at {address()}")
         return str(address())
 
@@ -115,7 +115,7 @@ class Stack:
             "MINISTACK_REGION": REGION, "BIND_HOST": "127.0.0.1", "IOT_MTLS_ENABLED": "0", "SFTP_ENABLED": "0", "AUTH": "true",
             **self.aws_environment,
         })
-        self.aws.wait_for("health", lambda: status_of(f"{endpoint}/_ministack/health") == 200, 30)
+        self.aws.wait_for("health", lambda: status_of(f"{endpoint}/_ministack/health") == 200, 120)
         self._say(f"local AWS at {endpoint}, IAM enforced")
         return endpoint
 
@@ -131,7 +131,7 @@ class Stack:
             "API_URL": f"{endpoint}/_aws/execute-api/{outputs['ApiId']}/$default",
             "API_TOKEN": target.put_first_secret(outputs, servers["ONECLICKDZ_API_KEY"])["api_tokens"][0]["token"],
             "AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION, "AWS_ACCESS_KEY_ID": ADMINISTRATOR, "AWS_SECRET_ACCESS_KEY": ADMINISTRATOR,
-            "EVENTS_QUEUE_URL": target.hear_every_event(outputs), "LOG_DIR": str(self.logs),
+            "EVENTS_QUEUE_URL": target.receive_every_event(outputs), "LOG_DIR": str(self.logs),
             # One JSON value, because single variables would become the settings of the next stack once stack.env is exported.
             "FUNCTION_SETTINGS": json.dumps(target.function_settings(outputs), sort_keys=True),
         }
@@ -140,7 +140,21 @@ class Stack:
             groups = [f"{function}={outputs[f'{function.capitalize()}Logs']}" for function in cloud.FUNCTIONS]
             command = [sys.executable, "-m", "infra.local.follow_logs", "--endpoint", endpoint, "--into", str(self.logs), *groups]
             self.follower.start(command, os.environ)
-        self.aws.wait_for("API", lambda: status_of(f"{values['API_URL']}/health") == 200, 30, every=0.5)
+        self._await_api(f"{values['API_URL']}/health")
+
+    def _await_api(self, url: str) -> None:
+        """Waits until the status function answers. Fails at the third error of the function: it does not start, for example because of a setting."""
+        errors = 0
+
+        def ready() -> bool:
+            nonlocal errors
+            status = status_of(url)
+            errors += status >= 500
+            if errors == 3:
+                raise Failure(f"the status function does not start: GET {url} answered {status}")
+            return status == 200
+
+        self.aws.wait_for("API", ready, 120, every=0.5)
 
     def down(self) -> None:
         """Stops every server and keeps the logs. It is no error if nothing runs."""

@@ -61,10 +61,10 @@ def deploy(environment: Mapping[str, str]) -> None:
     outputs = target.deploy(parameters)
     target.put_first_secret(outputs, api_key)
     if has_value and api_key:
-        say("the secret keeps its value; to change it: aws secretsmanager put-secret-value")
+        say('the secret keeps its value; to change it: docs/operations.md, "The secret"')
     for name, value in sorted(outputs.items()):
         print(f"{name:20} {value}")
-    say(f"read the token with: aws secretsmanager get-secret-value --secret-id {outputs['SecretId']} --query SecretString --output text")
+    say('the token is in the secret SecretId; how to read it: docs/operations.md, "The secret"')
 
 
 def watch(stack: Stack) -> None:
