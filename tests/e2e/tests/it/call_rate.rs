@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::AttributeValue;
 use e2e::{IsolatedTable, Sandbox, Stack};
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -56,11 +55,6 @@ impl OneOrder {
     async fn calls(&self) -> usize {
         self.vendor.calls(self.key.id.as_str()).await.len()
     }
-
-    async fn set(&self, name: &str, at: Timestamp) {
-        let value = AttributeValue::N(at.as_millisecond().to_string());
-        self.table.set(&self.stack, &self.key, name, value).await;
-    }
 }
 
 #[tokio::test]
@@ -89,9 +83,6 @@ async fn status_requests_about_a_parked_order_call_once_in_ten_minutes() {
     order.trackers[0].poll(&order.key).await.unwrap().unwrap();
     let before = order.calls().await;
     assert_eq!(before, 1, "parked by this call");
-    for name in ["next_look_at", "due_at"] {
-        order.set(name, order.now().checked_add(Duration::from_secs(36_000)).unwrap()).await;
-    }
     for (seconds, calls) in [(0, 0), (30, 0), (540, 0), (29, 0), (2, 1), (0, 1), (599, 1), (2, 2)] {
         order.pass(seconds);
         order.ten_status_requests().await;
