@@ -49,7 +49,8 @@ from tests.scenarios.shop import PROGRESS_SECONDS, Logs, Shop, busy, card, concl
 
 DIRECTORY = DEFAULT_DIRECTORY / "backlog"
 CALLS_GATE, FIRST_CALLS = 1.3, 5  # for each hundred orders (1 is the best that pages of 100 rows allow), and until it is known how many rows a page covers
-GATES = {"still due": 0, "longest tick, s": 55.0, "ticks without an end": 0, "recheck, MB": 64.0}  # 55 s: the timeout of `recheck`
+GATES = {"still due": 0, "changes without an event": 0, "longest tick, s": 55.0, "ticks without an end": 0,
+         "recheck, MB": 64.0}  # 55 s: the timeout of `recheck`
 LINE = ("checked", "seconds until all were checked", "wait of a due order, s", "outcomes", "outcomes published", "calls for the backlog", "highest minute",
         "429s", "ticks", "longest tick, s", "recheck, MB", "notice before, s", "notice during, s", "seed")
 SHOP_PER_MINUTE, CREATED_PER_MINUTE, ENDED_SHARE = 20, 139, 0.1  # ordinary orders; parked orders, and the part of them that has ended
@@ -126,10 +127,10 @@ class Backlog(Shop):
                 self.wait("until the backlog is due", self.due_at)
                 self.follow()
             deadline = time.time() + SETTLE_SECONDS
-            while time.time() < deadline and (self.unheard() or (not self.left and len(self.published) < self.ended)):
-                self.hear(0.5)
+            while time.time() < deadline and (self.unreceived() or (not self.left and len(self.published) < self.ended)):
+                self.receive(0.5)
 
-    def hear_other(self, kind: str, key: str, detail: Mapping[str, Any]) -> None:
+    def receive_other(self, kind: str, key: str, detail: Mapping[str, Any]) -> None:
         """Takes in an event about an order of the backlog, one of the two templates, or the key."""
         if key in self.parked:
             self.published[key].add(str(detail["event_id"]))
@@ -180,7 +181,7 @@ class Backlog(Shop):
         while (now := time.time()) < until:
             self.tell(what)
             while time.time() < min(until, now + PROGRESS_SECONDS):
-                self.hear(0.2)
+                self.receive(0.2)
 
     def tell(self, what: str) -> None:
         """One line of progress. Also reads the memory of `recheck`, where there is a /proc."""
@@ -192,11 +193,12 @@ class Backlog(Shop):
         minute = self.sandbox("/calls/windows?seconds=60&endpoint_kind=check,list")
         self.console.print(
             f"{time.monotonic() - self.began:5.0f} s  {what}; {minute['total']} calls, highest minute {minute['highest']} of {self.options.budget}; "
-            f"shop: {sum(order.is_sold for order in self.orders)} sent, {self.unheard()} without news; recheck {max(self.memory.values(), default=0):.1f} MB")
+            f"shop: {sum(order.is_sold for order in self.orders)} sent, {self.unreceived()} without an event; "
+            f"recheck {max(self.memory.values(), default=0):.1f} MB")
 
-    def unheard(self) -> int:
-        """The shop's orders without news."""
-        return sum(order.is_sold and order.first_news() is None for order in self.orders)
+    def unreceived(self) -> int:
+        """The shop's orders that have no event about a change."""
+        return sum(order.is_sold and order.first_change() is None for order in self.orders)
 
     def follow(self) -> None:
         """Shows the progress; ends when nothing is due any more, or after the given minutes."""
@@ -237,7 +239,7 @@ class Backlog(Shop):
         """The figures that need the stack."""
         (calls, failures), ids = self.calls(), {order.id for order in self.parked.values()}
         lately = [call for call in calls if seconds_of(call["at"]) >= self.due_at - 1]
-        before, during = self.notices(lambda news: news < self.written_from), self.notices(lambda news: self.worked_from <= news < self.done_at)
+        before, during = self.notices(lambda change: change < self.written_from), self.notices(lambda change: self.worked_from <= change < self.done_at)
         alone, beside = spread(before["in_flight"]), spread(during["in_flight"])
         return {
             **self.judge(), **failures, "single checks of due orders": sum(call["order"] in ids for call in lately),
@@ -246,7 +248,7 @@ class Backlog(Shop):
             "highest minute": self.sandbox("/calls/windows?seconds=60&endpoint_kind=check,list,validate")["highest"],
             "highest minute with sends": self.sandbox(f"/calls/windows?seconds=60&since={moment(self.due_at)}")["highest"],
             "recheck, MB": max(self.memory.values(), default=0.0), "notice before, s": alone, "notice during, s": beside,
-            "mean notice, s longer than before": beside["mean"] - alone["mean"], "news that was never heard": len(before["unheard"] + during["unheard"]),
+            "mean notice, s longer than before": beside["mean"] - alone["mean"], "changes without an event": len(before["unreceived"] + during["unreceived"]),
         }
 
     def read_logs(self, singles: int) -> dict[str, Any]:

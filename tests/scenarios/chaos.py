@@ -207,11 +207,11 @@ class Chaos(StackClient):
     def judge(self, truth: Mapping[str, Mapping[str, Any]], items: list[dict[str, Any]]) -> None:
         """Compares events and items with the sandbox's timelines, and the committed events with those that arrived."""
         by_key, records = {order.key(): order for order in self.all_orders if order.id}, self.records()
-        while not self.heard.empty():
-            event, heard_at = self.heard.get()
+        while not self.received.empty():
+            event, received_at = self.received.get()
             key = str(event["detail"].get("event_id", "")).partition("#")[0]
             if key in by_key:
-                by_key[key].hear(event["detail-type"], event["detail"], heard_at)
+                by_key[key].receive(event["detail-type"], event["detail"], received_at)
             elif event["detail-type"] != "Top-up Sent" and not key.startswith("vendor/"):
                 self.wrong["events of unknown orders"].add(f"{event['detail-type']} {key}")
         for key, order in by_key.items():

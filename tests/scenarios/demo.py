@@ -119,7 +119,7 @@ class Demo(StackClient):
         while time.monotonic() < began + 120 and not self.listener_error:
             missing = [order for order in orders if order.expected[-1] not in order.kinds()]
             try:
-                event, heard_at = self.heard.get(timeout=3)
+                event, received_at = self.received.get(timeout=3)
             except queue.Empty:
                 only_parked = missing and all({QUEUED, UNCERTAIN} & set(order.kinds()) for order in missing)
                 self.console.print(f"{time.monotonic() - began:5.1f} s  {len(orders) - len(missing)} of {len(orders)} orders are complete"
@@ -130,7 +130,7 @@ class Demo(StackClient):
                     self.start_recheck()
                 continue
             kind, order = event["detail-type"], by_key.get(str(event["detail"].get("event_id", "")).partition("#")[0])
-            if order and order.hear(kind, event["detail"], heard_at):
+            if order and order.receive(kind, event["detail"], received_at):
                 if orders is PART_1:
                     self.console.print(f"{time.monotonic() - began:5.1f} s  {order.name:28} {kind}", style=MEANINGS.get(kind, ("",))[0])
                 if kind == FULFILLED and CARD_REVEALED in order.expected:
@@ -151,7 +151,7 @@ class Demo(StackClient):
             order.check(self.vendor("GET", f"/{order.product}/check-id/{order.id}"))
             self.problems += [f"{order.name}: {problem}" for problem in order.problems]
             outcome = order.outcome()
-            delays[order.id] = outcome.heard_at - datetime.fromisoformat(ended[order.id]["ended_at"]).timestamp() if outcome else math.nan
+            delays[order.id] = outcome.received_at - datetime.fromisoformat(ended[order.id]["ended_at"]).timestamp() if outcome else math.nan
         return calls, delays
 
     def part_1(self) -> int:

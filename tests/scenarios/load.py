@@ -11,7 +11,7 @@ logs by the functions' logs; executions by the local AWS; events as they are rec
 functions are those of this machine: on AWS, at 128 MB, they differ.
 
 `--single` sets LIST_CHECKS=off, a call for each order. 20 calls a minute are far too few for 100 orders, so there are no gates, and orders may be unfinished;
-news that was never heard counts with its age at the end. `--compare` runs both, one after the other, with the same orders.
+a change without an event counts with its age at the end. `--compare` runs both, one after the other, with the same orders.
 
 Exit status 1 for any 429, an order that did not end as scripted, or a missed gate.
 """
@@ -77,18 +77,19 @@ class Load(Shop):
 
     def follow(self, began: float, sales: Iterable[Future[None]]) -> None:
         """Shows the progress; ends when the outcome of each order was received, or at the deadline."""
-        deadline, told = self.orders[-1].at + SETTLE_SECONDS[self.mode], 0.0
+        deadline, shown_at = self.orders[-1].at + SETTLE_SECONDS[self.mode], 0.0
         while (now := time.monotonic() - began) < deadline:
-            self.hear(0.25)
+            self.receive(0.25)
             settled = sum(order.outcome() is not None for order in self.orders)
             is_done = all(sale.done() for sale in sales) and settled == sum(order.is_sold for order in self.orders)
-            if is_done or now - told >= PROGRESS_SECONDS:
-                told, minute, notices = now, self.sandbox("/calls/windows?seconds=60"), self.notices()
-                notice, unheard = spread(notices["in_flight"]), spread(notices["unheard"])
+            if is_done or now - shown_at >= PROGRESS_SECONDS:
+                shown_at, minute, notices = now, self.sandbox("/calls/windows?seconds=60"), self.notices()
+                notice, unreceived = spread(notices["in_flight"]), spread(notices["unreceived"])
                 self.console.print(
                     f"{now:5.0f} s  {sum(order.is_sold for order in self.orders)} of {len(self.orders)} sent, {settled} ended; {minute['total']} calls, "
-                    f"highest minute {minute['highest']} of {LIMIT}; notice {notice['mean']:.1f} s, p95 {notice['p95']:.1f} s, {unheard['count']} not heard "
-                    f"yet (the oldest for {unheard['max']:.0f} s)")
+                    f"highest minute {minute['highest']} of {LIMIT}; notice {notice['mean']:.1f} s, p95 {notice['p95']:.1f} s, "
+                    f"{unreceived['count']} changes without an event "
+                    f"(the oldest for {unreceived['max']:.0f} s)")
             if is_done:
                 return
 
@@ -105,6 +106,8 @@ class Load(Shop):
         items, notices, executions, (calls, failures) = self.items(), self.notices(), self.executions(), self.calls()
         truth = {order["id"]: order for order in self.sandbox("/orders")["orders"]}
         records = {f"{item['product']['S']}/{item['id']['S']}": item for item in items if item["sk"]["S"] == "ORDER"}
+        if unsent := [order.name for order in self.orders if not order.is_sold]:
+            self.wrong["orders that were not sent"] += unsent
         for order in [order for order in self.orders if order.is_sold]:
             order.check(truth[order.id], records.get(order.key(), {}))
             if order.problems:
@@ -115,7 +118,8 @@ class Load(Shop):
         figures = {
             "orders": len(self.orders), "unfinished": sum(order.outcome() is None for order in self.orders), "delayed": self.bus[DELAYED],
             "notice, s: mean / p95 / max": notice, "mean notice, s": notice["mean"], "p95 of the notice, s": notice["p95"],
-            "  by the event's own time": spread(notices["dated"]), "  with unheard news, at least": spread(notices["in_flight"] + notices["unheard"]),
+            "  by the event's own time": spread(notices["dated"]),
+            "  with changes without an event, at least": spread(notices["in_flight"] + notices["unreceived"]),
             "  mobile": spread(notices["mobile"]), "  internet": spread(notices["internet"]), "  outcome of a parked order": spread(notices["parked"]),
             "single checks per order": endpoints["check"] / len(self.orders), "list checks per order": endpoints["list"] / len(self.orders),
             "rows per list check": sum(rows) / max(len(rows), 1), "highest minute on the key": self.sandbox("/calls/windows?seconds=60")["highest"],

@@ -16,7 +16,7 @@ class Event:
 
     kind: str
     detail: dict[str, Any]
-    heard_at: float
+    received_at: float
     repeats: int = 0
 
 
@@ -34,11 +34,11 @@ class OrderLog:
         """The start of the order's event ids."""
         return f"{self.product}/{self.id}"
 
-    def hear(self, kind: str, detail: dict[str, Any], heard_at: float) -> bool:
+    def receive(self, kind: str, detail: dict[str, Any], received_at: float) -> bool:
         """Adds an event; returns whether it is new. A repeat must equal the first delivery."""
         known = self.events.get(detail["event_id"])
         if known is None:
-            self.events[detail["event_id"]] = Event(kind, detail, heard_at)
+            self.events[detail["event_id"]] = Event(kind, detail, received_at)
             return True
         known.repeats += 1
         if (known.kind, known.detail) != (kind, detail):

@@ -7,7 +7,7 @@ Three of five orders are mobile. They take as long as the vendor documents, spre
 3 to 8 s; internet `HANDLING` 3 to 45 s. 92 % end `FULFILLED` (internet with a card), 5 % `REFUNDED`. 3 % become `UNKNOWN_ERROR` (mobile) or `QUEUED`
 (internet), and are fulfilled or refunded 20 to 40 s later.
 
-The notice is the time from the vendor's news (the end, or the entry into `UNKNOWN_ERROR` or `QUEUED`) until the event is on the bus, by the timestamp
+The notice is the time from the vendor's change (the end, or the entry into `UNKNOWN_ERROR` or `QUEUED`) until the event is on the bus, by the timestamp
 of the queue that receives every event.
 """
 
@@ -62,8 +62,8 @@ class Order(OrderLog):
     late: float = 0.0  # seconds after its planned time
     is_sold: bool = False
 
-    def first_news(self) -> Event | None:
-        """The first event that says what the vendor said: parked, or an outcome."""
+    def first_change(self) -> Event | None:
+        """The first event about a change that the vendor made: parked, or an outcome."""
         return next((event for event in self.events_in_order() if event.kind in (*PARKED.values(), *OUTCOMES)), None)
 
     def check(self, truth: Mapping[str, Any], record: Mapping[str, Any]) -> None:
@@ -133,7 +133,7 @@ class Shop(StackClient):
         self.console, self.orders, self.closed = console, orders, threading.Event()
         self.by_key = {order.key(): order for order in orders}
         self.wrong: dict[str, list[str]] = defaultdict(list)  # what fails the run, with examples
-        self.bus: Counter[str] = Counter()  # events heard, by kind
+        self.bus: Counter[str] = Counter()  # events received, by kind
 
     def sell(self, order: Order, began: float) -> None:
         """Sends one order when its time has come, and has it tracked."""
@@ -162,7 +162,7 @@ class Shop(StackClient):
         finally:
             self.over.set()
             listener.join(timeout=30)
-        self.hear(0.01)
+        self.receive(0.01)
 
     @contextmanager
     def selling(self, began: float) -> Iterator[list[Future[None]]]:
@@ -178,23 +178,23 @@ class Shop(StackClient):
             if not sale.cancelled() and sale.exception() is not None:
                 self.wrong["orders that could not be sent"].append(f"{order.name}: {sale.exception()}")
 
-    def hear(self, seconds: float) -> None:
+    def receive(self, seconds: float) -> None:
         """Takes in the events that were received; waits up to so many seconds for the first."""
         if self.listener_error:
             raise Failure(self.listener_error)
         with suppress(queue.Empty):
-            event, heard_at = self.heard.get(timeout=seconds)
+            event, received_at = self.received.get(timeout=seconds)
             while True:
                 kind, detail = event["detail-type"], event["detail"]
                 key = str(detail.get("event_id", "")).partition("#")[0]
                 self.bus[kind] += 1
                 if key in self.by_key:
-                    self.by_key[key].hear(kind, detail, heard_at)
+                    self.by_key[key].receive(kind, detail, received_at)
                 else:
-                    self.hear_other(kind, key, detail)
-                event, heard_at = self.heard.get_nowait()
+                    self.receive_other(kind, key, detail)
+                event, received_at = self.received.get_nowait()
 
-    def hear_other(self, kind: str, key: str, detail: Mapping[str, Any]) -> None:
+    def receive_other(self, kind: str, key: str, detail: Mapping[str, Any]) -> None:
         """Takes in an event that is about no order of the shop."""
         if not key.startswith("vendor/"):
             self.wrong["events about unknown orders"].append(f"{kind} {key}: {json.dumps(detail, ensure_ascii=False)}")
@@ -204,27 +204,27 @@ class Shop(StackClient):
         calls = self.sandbox("/calls")["calls"]
         return calls, {"429s": sum(call["http"] == 429 for call in calls), "dead letters": sum(self.dead_letters().values())}
 
-    def notices(self, is_wanted: Callable[[float], bool] = lambda news: True) -> dict[str, list[float]]:
-        """Notices, for the news at the times that are wanted: `in_flight` (also by product, and `dated`: by the event's own time), of outcomes after
-        parking (`parked`), and the age of the news that was not heard yet (`unheard`)."""
+    def notices(self, is_wanted: Callable[[float], bool] = lambda change: True) -> dict[str, list[float]]:
+        """Notices, for the changes at the times that are wanted: `in_flight` (also by product, and `dated`: by the event's own time), of outcomes after
+        parking (`parked`), and the age of the changes without an event (`unreceived`)."""
         truth = {order["id"]: order for order in self.sandbox("/orders")["orders"]}
         found: dict[str, list[float]] = defaultdict(list)
         now = time.time()
         for order in [order for order in self.orders if order.id in truth]:
             said = truth[order.id]
             ended = seconds_of(said["ended_at"])
-            news = next((seconds_of(moment["at"]) for moment in said["timeline"] if moment["status"] in PARKED), ended)
-            first, outcome = order.first_news(), order.outcome()
-            if not is_wanted(news):
+            change = next((seconds_of(moment["at"]) for moment in said["timeline"] if moment["status"] in PARKED), ended)
+            first, outcome = order.first_change(), order.outcome()
+            if not is_wanted(change):
                 continue
             if first is None:
-                found["unheard"] += [now - news] if news < now else []
+                found["unreceived"] += [now - change] if change < now else []
                 continue
-            found["in_flight"].append(first.heard_at - news)
-            found[order.product].append(first.heard_at - news)
-            found["dated"].append(seconds_of(first.detail["occurred_at"]) - news)
+            found["in_flight"].append(first.received_at - change)
+            found[order.product].append(first.received_at - change)
+            found["dated"].append(seconds_of(first.detail["occurred_at"]) - change)
             if outcome is not None and outcome is not first:
-                found["parked"].append(outcome.heard_at - ended)
+                found["parked"].append(outcome.received_at - ended)
         return found
 
 

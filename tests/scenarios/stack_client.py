@@ -33,7 +33,7 @@ class StackClient:
         self.env = env
         self.cloud = local_cloud(env["AWS_ENDPOINT_URL"])
         self.events, self.sqs, self.dynamodb, self.functions = map(self.cloud.client, ("events", "sqs", "dynamodb", "lambda"))
-        self.heard: queue.Queue[tuple[dict[str, Any], float]] = queue.Queue()
+        self.received: queue.Queue[tuple[dict[str, Any], float]] = queue.Queue()
         self.everything: list[str] = []  # each event as text, for the search for secrets
         self.over = threading.Event()
         self.listener_error = ""
@@ -90,7 +90,7 @@ class StackClient:
                 for message in messages:
                     event = json.loads(message["Body"])
                     self.everything.append(json.dumps(event, ensure_ascii=False))
-                    self.heard.put((event, int(message["Attributes"]["SentTimestamp"]) / 1000))
+                    self.received.put((event, int(message["Attributes"]["SentTimestamp"]) / 1000))
                 if messages:
                     self.sqs.delete_message_batch(QueueUrl=url, Entries=[
                         {"Id": str(index), "ReceiptHandle": message["ReceiptHandle"]} for index, message in enumerate(messages)])

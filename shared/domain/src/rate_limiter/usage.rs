@@ -122,7 +122,7 @@ impl ListTrouble {
     }
 }
 
-/// What an answer tells about the key.
+/// What an answer shows about the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The vendor accepted the key.
