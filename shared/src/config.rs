@@ -232,7 +232,7 @@ mod tests {
         let settings = SETTINGS.iter().flat_map(|group| group.settings);
         let defaults: Vec<_> =
             settings.filter_map(|setting| Some((setting.name, setting.default()?))).collect();
-        assert_eq!(defaults.len(), 25);
+        assert!(defaults.len() > 20, "{defaults:?}");
         let defaults: Vec<_> = defaults.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let config = read(&[]).unwrap();
         assert_eq!(format!("{:?}", read(&defaults).unwrap()), format!("{config:?}"));

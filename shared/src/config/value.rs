@@ -4,9 +4,12 @@ use std::{net::IpAddr, ops::RangeInclusive, str::FromStr, time::Duration};
 
 use http::{Uri, uri::Scheme};
 
-use crate::order::{RetrySchedule, Schedule, parse_duration};
+use crate::{
+    order::{RetrySchedule, Schedule, parse_duration},
+    rate_limiter::Budget,
+};
 
-/// One value for each setting. `Default` is the one place in Rust where a default is written (those of `schedule` are the domain's).
+/// One value for each setting. `Default` is the one place in Rust where a default is written (those of `schedule` and of the rate are the domain's).
 pub(super) struct Values {
     pub(super) orders_table: String,
     pub(super) event_bus: String,
@@ -35,8 +38,8 @@ impl Default for Values {
             api_key: String::new(),
             api_tokens: String::new(),
             base_url: Uri::from_static("https://api.oneclickdz.com/v3"),
-            calls_per_minute: 60,
-            calls_burst: 5,
+            calls_per_minute: Budget::DEFAULT_PER_MINUTE,
+            calls_burst: Budget::DEFAULT_BURST,
             list_checks: true,
             list_recheck_interval: Duration::from_secs(3600),
             schedule: Schedule::default(),

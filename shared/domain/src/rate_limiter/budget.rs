@@ -27,11 +27,16 @@ pub enum InvalidBudget {
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { per_minute: 60, burst: 5 }
+        Self { per_minute: Self::DEFAULT_PER_MINUTE, burst: Self::DEFAULT_BURST }
     }
 }
 
 impl Budget {
+    /// Calls in any 60 s. The vendor's SDKs name 60 for a sandbox key and 120 for a production key, sends included.
+    pub const DEFAULT_PER_MINUTE: u32 = 60;
+    /// Calls at once.
+    pub const DEFAULT_BURST: u32 = 5;
+
     /// `per_minute`: calls in any 60 s, bursts included. `burst`: calls at once.
     ///
     /// # Errors
