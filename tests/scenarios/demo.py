@@ -188,7 +188,8 @@ class Demo(StackClient):
 
 def run(console: Console, with_build: bool) -> tuple[str, list[str]]:
     """Both parts on a stack of their own."""
-    console.print("Starting a local stack. The demo takes about 90 s; the first time some five minutes more on 2 cores, to install tools and to compile.", style="bold")
+    console.print("Starting a local stack. The demo takes about 90 s; the first time some five minutes more on 2 cores, to install tools and\n"
+                  "to compile.", style="bold")
     with own_stack(DIRECTORY, SETTINGS, with_build) as own:
         demo = Demo(own.read_env(), console)
         demo.part_2(demo.part_1())

@@ -82,7 +82,7 @@ struct Input {
 
 /// The parsed input of a tick. With an invalid reference, the order is tracked without one.
 #[derive(Debug)]
-pub struct Told {
+pub struct TickInput {
     /// The order.
     pub key: OrderKey,
     /// The merchant's reference, if it is valid.
@@ -95,7 +95,7 @@ pub struct Told {
 ///
 /// # Errors
 /// [`PollerError::InvalidInput`] if product or id is missing or invalid.
-pub fn parse(input: &Value) -> Result<Told, PollerError> {
+pub fn parse(input: &Value) -> Result<TickInput, PollerError> {
     let invalid = |field: &str, why: &str| PollerError::InvalidInput { field: field.into(), why: why.into() };
     let input: Input =
         Input::deserialize(input).map_err(|_| invalid("input", "must be an object with product and id"))?;
@@ -118,7 +118,7 @@ pub fn parse(input: &Value) -> Result<Told, PollerError> {
         }
         _ => (None, Some("neither text nor a whole number")),
     };
-    Ok(Told { key: OrderKey { product, id }, reference, ref_ignored })
+    Ok(TickInput { key: OrderKey { product, id }, reference, ref_ignored })
 }
 
 /// Checks the order if a poll is due; starts to track it if it is not tracked.
@@ -130,7 +130,7 @@ pub async fn handle(tracker: &Tracker, input: &Value) -> Result<Tick, PollerErro
 }
 
 async fn tick(tracker: &Tracker, input: &Value) -> Result<Tick, PollerError> {
-    let Told { key, reference, ref_ignored } = parse(input)?;
+    let TickInput { key, reference, ref_ignored } = parse(input)?;
     if let Some(why) = ref_ignored {
         tracing::warn!(order = %key, field = "ref", why, "the order is tracked without the ref that came with it");
     }

@@ -58,7 +58,7 @@ fn accepts_ticks_top_up_sent_events_and_tracker_orders() {
         (&tracked["detail"]["order"], "mobile/6901616fe9e88196b4eb64b0"),
         (&resumed["detail"]["order"], "internet/6901616fe9e88196b4eb64b2"),
     ] {
-        let Told { key, reference, .. } = parse(input).unwrap();
+        let TickInput { key, reference, .. } = parse(input).unwrap();
         assert_eq!(key.to_string(), order);
         assert_eq!(reference.unwrap().as_str(), "order-12345");
     }

@@ -164,7 +164,7 @@ async fn process_unchecked(
                 (NoCall::CoveredByPage { retry_at: None }, Report::remaining())
             }
         };
-        let mut one = tracker.let_time_pass(order, now, why).await;
+        let mut one = tracker.decide_without_check(order, now, why).await;
         if let (Ended::Done, Ok(one)) = (ended, &mut one) {
             // List checks fail: no page covers the order, so the reason is not counted.
             one.counters.no_call = Default::default();

@@ -37,7 +37,7 @@ impl Permits {
         let usage = self.usage(key).await?;
         let reason = trouble.as_str();
         tracing::warn!(%key, %product, trouble = reason, %until, "the vendor's list is turned off");
-        let is_new = usage.list(product).said.as_deref() != Some(reason);
+        let is_new = usage.list(product).published_trouble.as_deref() != Some(reason);
         let event = is_new.then(|| {
             let kind = VendorEventKind::ListDegraded { reason, product: product.as_str() };
             VendorEvent::new(key, usage.event_seq.saturating_add(1), kind, now)
@@ -88,7 +88,7 @@ impl Permits {
     pub async fn trust_list(&self, key: &Fingerprint, product: Product) -> Result<(), StoreError> {
         let known = self.last_known(key);
         let known = known.list(product);
-        if known.said.is_some() || known.failures > 0 {
+        if known.published_trouble.is_some() || known.failures > 0 {
             self.store.trust_list(key, product, self.clock.now()).await?;
             self.refresh_memory(key).await?;
         }

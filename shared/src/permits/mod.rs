@@ -124,15 +124,12 @@ impl Permits {
         let mut usage = self.last_known(key);
         for _ in 0..MAX_TRIES {
             let now = self.clock.now();
-            let step = next_step(&usage, class, now, self.budget);
-            if let Step::Deny(denied) = step {
-                return Ok(Err(denied));
-            }
-            if list_check.is_some_and(|check| check.is_outdated(&usage, now)) {
-                return Ok(Err(Denied { reason: DenyReason::PlanOutdated, retry_at: now }));
-            }
-            let taken = match step {
+            let is_outdated = list_check.is_some_and(|check| check.is_outdated(&usage, now));
+            let taken = match next_step(&usage, class, now, self.budget) {
                 Step::Deny(denied) => return Ok(Err(denied)),
+                _ if is_outdated => {
+                    return Ok(Err(Denied { reason: DenyReason::PlanOutdated, retry_at: now }));
+                }
                 Step::Take(take) => self.take((key, class), &take, list_check, &usage, now).await?,
                 Step::Probe { armed, next } => self.probe(key, armed, next, now).await?,
                 Step::Suspend => {

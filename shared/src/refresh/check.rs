@@ -32,7 +32,7 @@ impl Checked {
     }
 
     /// No call was made, but poll deadline and overdue reviews are decided all the same.
-    pub(super) fn time_passed(order: Order, now: Timestamp, why: NoCall) -> Self {
+    pub(super) fn without_call(order: Order, now: Timestamp, why: NoCall) -> Self {
         let check_result = Some(CheckResult { asked_at: now, observation: Observation::NotAsked });
         Self { check_result, ..Self::not_made(order, why) }
     }
@@ -64,7 +64,7 @@ impl Tracker {
         let key = self.vault.secrets().vendor_key.clone();
         if let Some(denied) = self.permits.denied(key.fingerprint(), trigger.into()) {
             let why = NoCall::Denied(self.denied(&key, denied).await);
-            return Ok(Checked::time_passed(order, now, why));
+            return Ok(Checked::without_call(order, now, why));
         }
         if !self.claim(&order, trigger, now).await? {
             // With `asked_at` set, the poller waits until the order's next attempt.
@@ -76,7 +76,7 @@ impl Tracker {
             Ok(Err(denied)) => {
                 self.unclaim(&order, trigger, now).await?;
                 let why = NoCall::Denied(self.denied(&key, denied).await);
-                return Ok(Checked::time_passed(order, now, why));
+                return Ok(Checked::without_call(order, now, why));
             }
             Err(error) => {
                 self.unclaim(&order, trigger, now).await?;
@@ -115,7 +115,7 @@ impl Tracker {
         let Permitted { key, permit } = permitted;
         if let Some(denied) = self.permits.give_back_if_old(permit).await {
             self.unclaim(&order, trigger, now).await?;
-            return Ok(Checked::time_passed(order, now, NoCall::Denied(denied)));
+            return Ok(Checked::without_call(order, now, NoCall::Denied(denied)));
         }
         let claimed = Order { asked_at: Some(now), ..order };
         let answer = self.vendor.check_id(key, &claimed.key).await;

@@ -11,7 +11,7 @@ use aws_lambda_events::{
     http::{HeaderValue, StatusCode, header},
 };
 use jiff::Timestamp;
-use poller::{PollerError, Told};
+use poller::{PollerError, TickInput};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use shared::{
@@ -185,7 +185,7 @@ fn problem_text(problem: &ApiGatewayV2httpResponse) -> String {
 pub fn poller_input(input: &[u8]) {
     let Ok(input) = serde_json::from_slice::<Value>(input) else { return };
     match poller::parse(&input) {
-        Ok(Told { key, reference, .. }) => {
+        Ok(TickInput { key, reference, .. }) => {
             let again = json!({"product": key.product, "id": key.id, "ref": reference});
             let same = poller::parse(&again).expect("a parsed input must parse again");
             assert_eq!((same.key, same.reference, same.ref_ignored), (key, reference, None));

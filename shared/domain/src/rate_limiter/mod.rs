@@ -145,13 +145,18 @@ fn take(usage: &Usage, class: Class, now: i64, budget: Budget) -> Result<Take, i
     let unreserved = budget.unreserved_tolerance(class, usage, now);
     let is_covered = reservation_tat.is_none_or(|tat| tat <= now + reservation.tolerance);
     let tolerance = if is_covered { all.tolerance } else { unreserved };
-    let Some(tat) = tat.filter(|tat| *tat > now + tolerance) else {
-        let reservation =
-            is_covered.then(|| advance(reservation, reservation_tat, now, reservation.tolerance));
-        return Ok(Take { all: advance(all, tat, now, tolerance), reservation });
-    };
-    let covered_at = reservation_tat.map_or(now, |tat| tat - reservation.tolerance);
-    Err((tat - unreserved).min(covered_at.max(tat - all.tolerance)))
+    match tat {
+        Some(tat) if tat > now + tolerance => {
+            // Permitted once the unreserved part or the reservation covers the call, whichever is first.
+            let covered_at = reservation_tat.map_or(now, |tat| tat - reservation.tolerance);
+            Err((tat - unreserved).min(covered_at.max(tat - all.tolerance)))
+        }
+        _ => {
+            let reservation =
+                is_covered.then(|| advance(reservation, reservation_tat, now, reservation.tolerance));
+            Ok(Take { all: advance(all, tat, now, tolerance), reservation })
+        }
+    }
 }
 
 fn advance(bucket: Bucket, tat: Option<i64>, now: i64, tolerance: i64) -> Move {

@@ -90,7 +90,8 @@ pub struct ListTrust {
     #[serde(with = "jiff::fmt::serde::timestamp::millisecond::optional")]
     pub off_until: Option<Timestamp>,
     /// The trouble that was published; cleared when the list works again, so each is published once.
-    pub said: Option<String>,
+    #[serde(rename = "said")]
+    pub published_trouble: Option<String>,
     /// Consecutive failures, over all processes; 0 after a good answer.
     pub failures: u32,
 }

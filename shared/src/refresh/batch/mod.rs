@@ -113,7 +113,7 @@ impl Tracker {
             BatchOutcome::Denied(denied) => {
                 let key = self.vault.secrets().vendor_key.clone();
                 let why = NoCall::Denied(self.denied(&key, denied).await);
-                (self.finish(Checked::time_passed(order, now, why)).await?, Counters::default())
+                (self.finish(Checked::without_call(order, now, why)).await?, Counters::default())
             }
             // Another process is requesting a page with this order: the poller comes back at its next attempt.
             BatchOutcome::NotWorthIt => {
@@ -157,20 +157,20 @@ impl Tracker {
         let key = self.vault.secrets().vendor_key.fingerprint().clone();
         let denied = self.permits.denied(&key, Class::Poller);
         let retry_at = Some(denied.map_or_else(|| self.clock.now(), |denied| denied.retry_at));
-        self.finish(Checked::time_passed(order, now, NoCall::CoveredByPage { retry_at })).await
+        self.finish(Checked::without_call(order, now, NoCall::CoveredByPage { retry_at })).await
     }
 
     /// Decides poll deadline and overdue review of an order for which no call was made.
     ///
     /// # Errors
     /// If the table fails.
-    pub async fn let_time_pass(
+    pub async fn decide_without_check(
         &self,
         order: Order,
         now: Timestamp,
         why: NoCall,
     ) -> Result<Refreshed, StoreError> {
-        self.finish(Checked::time_passed(order, now, why)).await
+        self.finish(Checked::without_call(order, now, why)).await
     }
 
     /// Reschedules an order that was due only for a list check. With `worth_it`, for the next list recheck; else for

@@ -161,7 +161,8 @@ mod tests {
         }
         item.insert("pages".to_owned(), AttributeValue::S(format!("nonsense;{}", write_pages(&[page]))));
         item.insert("list_internet_said".to_owned(), AttributeValue::S("x".to_owned()));
-        let internet = ListTrust { off_until: Some(at(2000)), said: Some("x".to_owned()), failures: 3 };
+        let internet =
+            ListTrust { off_until: Some(at(2000)), published_trouble: Some("x".to_owned()), failures: 3 };
         let expected = Usage {
             tat: Some(1_760_000_000_000_001),
             reservation_tats: [None, Some(7), None],

@@ -215,8 +215,8 @@ async fn a_list_that_ignores_its_time_filter_is_reported_once_and_not_used() {
         assert!(lists == 1 && checks >= 1, "{compares}: {checks} by id, {lists} pages");
         let fingerprint = own.tracker.vault.secrets().vendor_key.fingerprint().clone();
         let usage = own.tracker.usage().await.unwrap();
-        assert_eq!(usage.list(Product::Mobile).said.as_deref(), Some("list_filter_ignored"));
-        assert_eq!(usage.list(Product::Internet).said, None, "the other list is not degraded");
+        assert_eq!(usage.list(Product::Mobile).published_trouble.as_deref(), Some("list_filter_ignored"));
+        assert_eq!(usage.list(Product::Internet).published_trouble, None, "the other list is not degraded");
         assert_eq!(usage.event_seq, 1, "published once");
         assert!(
             own.tracker.store.vendor_events(&fingerprint).await.unwrap().is_empty(),
@@ -248,7 +248,7 @@ async fn a_list_that_keeps_failing_is_turned_off_for_a_while() {
     let (checks, lists) = vendor_calls(&own).await;
     assert!(lists == 3 && checks >= 5, "{checks} by id, {lists} pages");
     let usage = own.tracker.usage().await.unwrap();
-    assert_eq!(usage.list(Product::Mobile).said.as_deref(), Some("list_unavailable"));
+    assert_eq!(usage.list(Product::Mobile).published_trouble.as_deref(), Some("list_unavailable"));
     for key in &keys {
         assert!(!own.stored(key).await.unlisted, "a failed page changes no order");
     }
@@ -260,7 +260,7 @@ async fn a_list_that_keeps_failing_is_turned_off_for_a_while() {
         poll(&own, key).await;
         next_permit(&own);
     }
-    assert_eq!(own.tracker.usage().await.unwrap().list(Product::Mobile).said, None);
+    assert_eq!(own.tracker.usage().await.unwrap().list(Product::Mobile).published_trouble, None);
     own.delete().await;
 }
 
@@ -486,7 +486,7 @@ async fn a_list_that_refuses_the_key_does_not_stop_status_checks() {
         }
         let usage = own.tracker.usage().await.unwrap();
         let off = usage.list(Product::Mobile);
-        assert_eq!(off.said.as_deref(), Some("list_unavailable"), "{refusal}");
+        assert_eq!(off.published_trouble.as_deref(), Some("list_unavailable"), "{refusal}");
         assert_eq!(off.off_until.unwrap().duration_since(own.tracker.clock.now()).as_secs(), 300);
         assert_eq!(usage.event_seq, 1, "published once");
         let fingerprint = own.tracker.vault.secrets().vendor_key.fingerprint().clone();
