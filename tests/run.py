@@ -1,7 +1,5 @@
 """Runs steps of this project's checks, and says how long each step took."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import signal

@@ -1,7 +1,5 @@
 """The functions' build, and the deployment of the template to the local AWS or to the real AWS."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import io

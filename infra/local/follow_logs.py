@@ -1,7 +1,5 @@
 """Copies the functions' log groups of a local stack to files, one file per function, until TERM."""
 
-from __future__ import annotations
-
 import argparse
 import signal
 import sys

@@ -1,7 +1,5 @@
 """A local stack: the vendor's sandbox, the local AWS and the deployed template, with all files in one directory."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """Servers in the background, on Linux. A pid and a start time identify a process, so a reused pid is never mistaken for a server."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

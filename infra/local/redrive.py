@@ -4,8 +4,6 @@ A letter about an order starts the wait loop again; any other letter starts a re
 be understood stays in its queue and is named. The target is the AWS of the environment (credentials, region, STACK_NAME) or a local stack (`--dir`).
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import re

@@ -1,7 +1,5 @@
 """Settings in the environment of the caller, as parameters of the template: `POLL_DEADLINE` is the parameter `PollDeadline`."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The local stack (sandbox, local AWS, deployed template), and the deployment to AWS."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import shlex

@@ -1,7 +1,4 @@
-#!/usr/bin/env python3
 """Draws the benchmark's picture: `plot.py results.json results.svg`. Runs under the Python that has matplotlib."""
-
-from __future__ import annotations
 
 import json
 import sys

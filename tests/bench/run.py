@@ -1,7 +1,4 @@
-#!/usr/bin/env python3
 """Measures the functions beside hello world, Rust with all defaults, Python and Node; prints tables; fails where a gate is missed. `make bench`."""
-
-from __future__ import annotations
 
 import argparse
 import datetime

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Parked orders that are all due at once, on a local stack of its own, while a shop sends on: the time and calls until all are rechecked, and the delay of
 ordinary orders. `make backlog`, `make backlog ORDERS=3000 SEED=7`. (`make simulate` has 100,000 parked orders, in a model.)
 
@@ -14,8 +13,6 @@ orders wait longer: the gate of their notice allows 0.2 s more for each 1,000 or
 
 Exit status 1 for an order that was not checked, an outcome that was not published once, any 429, or a missed gate.
 """
-
-from __future__ import annotations
 
 import argparse
 import json

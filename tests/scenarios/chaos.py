@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Sends orders of every kind through a local stack while the vendor fails and function processes are killed. Checks that no order and no event
 is lost, wrong, or published under two ids. `make chaos`, `make chaos ORDERS=100 MINUTES=1 SEED=7`.
 
@@ -11,8 +10,6 @@ take longer than asked for (the figures say so), and executions whose poller cou
 
 Exit status 1 if a check failed. Random choices come from the seed; process timing does not.
 """
-
-from __future__ import annotations
 
 import argparse
 import json

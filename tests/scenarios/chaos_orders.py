@@ -1,7 +1,5 @@
 """The orders of a chaos run: the kinds, the share of each, and what must hold for every order at the end."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,7 +21,7 @@ class Order(OrderLog):
     direct: dict[str, Any] = field(default_factory=dict)  # … or made in the sandbox by this body, with a timeline of its own
     start: str = ""  # how the tracker learns of the order, and what starts its pollers
     at: float = 0.0  # seconds after the start of the run
-    linked: list[Order] = field(default_factory=list)  # orders that the tracker learns of by a link only
+    linked: list["Order"] = field(default_factory=list)  # orders that the tracker learns of by a link only
     is_known: bool = False  # the tracker has accepted the order
 
     def check(self, truth: Mapping[str, Any], record: Mapping[str, Any]) -> None:

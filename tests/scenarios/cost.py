@@ -1,12 +1,9 @@
-#!/usr/bin/env python3
 """The cost of a million orders on AWS, by what `make load` counted and the list prices in prices.json. `python3 -m tests.scenarios.cost` prints it again.
 
 Included: everything that each order causes. Not included: what runs without orders (a recheck a minute, alarms, the key, the secret), what is kept (the table,
 its backups, logs), what leaves AWS, and free tiers. The functions' time was measured on this machine; on AWS, at 128 MB, a function gets a fourteenth of a
 processor. Each state that Step Functions enters is one transition: for each tick Poll, Done? and Wait (or Settled). Custom events are smaller than 64 KB.
 """
-
-from __future__ import annotations
 
 import argparse
 import json

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Shows on a local stack how orders are tracked, and checks what it shows. `make demo`.
 
 The stack is the deployed template on a local AWS, with a sandbox in the vendor's place. In part 1, orders of every kind are checked one by one.
@@ -6,8 +5,6 @@ In part 2, twenty mobile orders at once are checked with list checks, each of wh
 
 Exit status 1 if anything is not as expected, or if a card code, the vendor's key or the API token is readable in a log, an event or a table item.
 """
-
-from __future__ import annotations
 
 import argparse
 import json

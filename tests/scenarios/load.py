@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Orders on one key, evenly sent, through a local stack of its own: the delay of each outcome's event, and what the orders cost.
 `make load`, `make load ORDERS_PER_MINUTE=100 MINUTES=10 SEED=7`, `make load SINGLE=1`, `make load COMPARE=1`.
 
@@ -15,8 +14,6 @@ a change without an event counts with its age at the end. `--compare` runs both,
 
 Exit status 1 for any 429, an order that did not end as scripted, or a missed gate.
 """
-
-from __future__ import annotations
 
 import argparse
 import json

@@ -16,8 +16,6 @@ a refused write costs what the item in its answer costs, or its own item, or 1 K
 conflict, since the local AWS has neither.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 import math
@@ -148,7 +146,7 @@ class Account:
 class Handler(BaseHTTPRequestHandler):
     """A connection of a function."""
 
-    server: Meter
+    server: "Meter"
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 

@@ -1,7 +1,5 @@
 """The events that arrived for one order, and the rules that hold for every order's events."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 

@@ -11,8 +11,6 @@ The notice is the time from the vendor's change (the end, or the entry into `UNK
 of the queue that receives every event.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import math

@@ -1,8 +1,5 @@
-#!/usr/bin/env python3
 """Runs the checks that find more the longer they run: each fuzz target of `tests/fuzz/libfuzzer` for a minute, then 50,000 race schedules
 (or RACE_SCHEDULES) on a local stack, about an hour. `make soak`."""
-
-from __future__ import annotations
 
 import argparse
 import os

@@ -1,7 +1,5 @@
 """A local stack from its user's side: the vendor, the tracker's API and the event bus; the search for secrets; how a scenario starts and ends."""
 
-from __future__ import annotations
-
 import json
 import os
 import queue

@@ -1,7 +1,4 @@
-#!/usr/bin/env python3
 """Draws the model's pictures: results.json in, two SVGs out. Runs under the Python that has matplotlib."""
-
-from __future__ import annotations
 
 import json
 import sys

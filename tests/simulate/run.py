@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Calls, delay and cost of ways to check orders: the model in this folder, in tables and pictures. `make simulate`.
 
 The model uses the production retry schedules, rate limiter and planner. Everything that it assumes is a parameter (`cargo run -p simulate -- --help`);
@@ -7,8 +6,6 @@ parameters after a `--` are passed on to it. Dollars: the operations of the mode
 
 Ends with one line of figures, and with status 1 for a missed gate.
 """
-
-from __future__ import annotations
 
 import argparse
 import json
