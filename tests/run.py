@@ -9,12 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from infra.local import tools
-
-if __name__ == "__main__":
-    tools.enter("asl")
-
-from infra.local import cloud, settings, stack
+from infra.local import cloud, settings, stack, tools
 from infra.local.cloud import FUNCTIONS, LOCAL_PACKAGES, errors_shown
 from infra.local.local_stack import DEFAULT_DIRECTORY, Stack, status_of
 from infra.local.processes import Failure, Server
@@ -191,6 +186,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("steps", nargs="+", choices=[*GROUPS, *STEPS], metavar="STEP", help=f"a group ({', '.join(GROUPS)}) or one of {', '.join(STEPS)}")
+    tools.ensure("asl")
     steps = [step for name in parser.parse_args().steps for step in GROUPS.get(name, [name])]
     try:
         with errors_shown():

@@ -15,16 +15,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from infra.local import tools
-
-if __name__ == "__main__":
-    tools.enter(*(("bench-python", "bench-node") if "run" in sys.argv else ()))
-
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from infra.local import cloud
+from infra.local import cloud, tools
 from infra.local.processes import Failure
 
 BENCH = tools.ROOT / "tests" / "bench"
@@ -65,6 +60,7 @@ def build_driver() -> Path:
 
 def build_all() -> list[Subject]:
     """Builds everything as it would be deployed; returns the subjects."""
+    tools.ensure("bench-python", "bench-node")
     architecture, node = cloud.machine_architecture(), tools.TOOLS / "bench-node"
     cloud.build_release(architecture, PACKAGES)
     for peer in ("hello", "rust-defaults"):

@@ -31,11 +31,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from infra.local import tools
-
-if __name__ == "__main__":
-    tools.enter()
-
 from rich.console import Console
 
 from infra.local import settings, stack

@@ -26,11 +26,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from infra.local import tools
-
-if __name__ == "__main__":
-    tools.enter()
-
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 

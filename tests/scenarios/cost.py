@@ -11,13 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from infra.local import tools
-
-if __name__ == "__main__":
-    tools.enter()
-
 from rich.console import Console
 
+from infra.local import tools
 from tests.scenarios.shop import show
 
 PRICES = json.loads(Path(__file__).with_name("prices.json").read_text())

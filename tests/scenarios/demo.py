@@ -20,11 +20,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from infra.local import tools
-
-if __name__ == "__main__":
-    tools.enter()
-
 from rich.console import Console
 from rich.table import Table
 

@@ -29,11 +29,6 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from infra.local import tools
-
-if __name__ == "__main__":
-    tools.enter()
-
 from rich.console import Console
 
 from infra.local import cloud, settings, stack

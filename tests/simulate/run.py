@@ -18,10 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from infra.local import tools
-
-if __name__ == "__main__":
-    tools.enter()
-
 from infra.local.processes import Failure
 from tests.scenarios import cost
 
