@@ -8,6 +8,7 @@ import os
 import platform
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -80,12 +81,14 @@ def zipped(program: Path) -> bytes:
 
 
 @contextlib.contextmanager
-def errors_shown() -> Iterator[None]:
-    """Ends the program with a message instead of a traceback if an expected failure or an error of AWS occurs."""
+def errors_shown(logs: Path | None = None) -> Iterator[None]:
+    """Ends the program with a message instead of a traceback if an expected failure or an error of AWS occurs; the message names the folder of the logs.
+    A TERM ends it as an error does, so that what was started is stopped."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         yield
     except (Failure, BotoCoreError, ClientError) as error:
-        tools.fail(str(error) if isinstance(error, Failure) else f"AWS: {error}")
+        tools.fail((str(error) if isinstance(error, Failure) else f"AWS: {error}") + (f"\nlogs: {logs}" if logs else ""))
     except KeyboardInterrupt:
         sys.exit(130)
 

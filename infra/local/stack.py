@@ -3,8 +3,6 @@
 import argparse
 import os
 import shlex
-import signal
-import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -121,5 +119,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # TERM cleans up as an error does
     main()
