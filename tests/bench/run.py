@@ -7,9 +7,7 @@ import math
 import os
 import platform
 import shutil
-import signal
 import subprocess
-import sys
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -129,6 +127,8 @@ def markdown(columns: str, rows: list[list[str]]) -> str:
 
 def report(figures: Figures) -> bool:
     """Prints the tables, writes them as a page with a picture; returns whether all gates hold."""
+    from tests.bench import plot  # here, because matplotlib takes a second to load
+
     models = [line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     held = rows_of_gates(figures)
     times = [[name, call, f"{found['init_cpu']:.1f}", f"{of_call['first_cpu']:.2f}", "–" if figures["without_quota"] else f"{of_call['cold_wall']:.1f}",
@@ -144,7 +144,7 @@ def report(figures: Figures) -> bool:
         "Instructions, millions:", markdown("|call|first|warm", counts), markdown("measure|figure|gate|aim|reached", held)])
     print(page)
     (FOLDER / "results.md").write_text(page + "\n")
-    subprocess.run([str(tools.program("python", "python")), str(BENCH / "plot.py"), str(FOLDER / "results.json"), str(FOLDER / "results.svg")], check=True)
+    plot.draw(figures["times"], FOLDER / "results.svg")
     missed = sum(row[-1] == "MISSED" for row in held)
     print(f"\ntables: {os.path.relpath(FOLDER / 'results.md')}; picture: {os.path.relpath(FOLDER / 'results.svg')}\n"
           f"bench: {len(held) - missed} of {len(held)} gates held; " + "; ".join(f"{row[0]} {row[1]}" for row in held))
@@ -217,20 +217,14 @@ def main() -> None:
     whole = commands.add_parser("run", help="the whole benchmark")
     whole.add_argument("--rounds", type=int, default=9, help="how often each program is started (default: 9)")
     whole.add_argument("--calls", type=int, default=100, help="warm calls of each kind in a round (default: 100)")
-    commands.add_parser("report", help="show the last run's figures again")
     checked = commands.add_parser("check", help="compare the instruction counts of the built functions with tests/bench/baseline.json")
     checked.add_argument("--update", action="store_true", help="write the baseline instead")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
+    with cloud.errors_shown():
         if options.command == "check":
             check(options.update)
-        elif not (bench(options.rounds, options.calls) if options.command == "run" else report(json.loads((FOLDER / "results.json").read_text()))):
-            tools.fail("a gate is missed, see above")
-    except (Failure, FileNotFoundError) as failure:
-        tools.fail(str(failure))
-    except KeyboardInterrupt:
-        sys.exit(130)
+        elif not bench(options.rounds, options.calls):
+            raise Failure("a gate is missed, see above")
 
 
 if __name__ == "__main__":

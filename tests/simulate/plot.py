@@ -1,23 +1,20 @@
-"""Draws the model's pictures: results.json in, two SVGs out. Runs under the Python that has matplotlib."""
+"""Draws the model's pictures."""
 
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import matplotlib
-
-matplotlib.use("svg")
-import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 
 OURS, OTHERS = "#1b7f5a", "#8a949c"
 # The same figures give the same file.
-plt.rcParams.update({"svg.hashsalt": "simulate", "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "legend.fontsize": 9})
+matplotlib.rcParams.update({"svg.hashsalt": "simulate", "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "legend.fontsize": 9})
 
 
 def delay_against_calls(runs: list[dict[str, Any]], file: Path) -> None:
     """The delay of an outcome by the calls of the key that it costs."""
-    figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.subplots()
     listed = [run for run in runs if run["table"] == "key" and run["list_checks"] and run["orders_per_minute"] < 500]
     scheduled = [run for run in runs if run["table"] == "retry_schedules"]
     axes.plot([run["calls"] for run in listed], [run["mean"] for run in listed], "s-", color=OURS, label="list checks on one key, by orders a minute")
@@ -42,17 +39,11 @@ def growth(runs: list[dict[str, Any]], file: Path) -> None:
         "DynamoDB units per order:\nwrites and reads": [[unit["write_units"] for unit in units], [unit["read_units"] for unit in units]],
         "EXPRESS, $ per million orders": [[run["dollars"]["EXPRESS"] for run in grown]],
     }
-    figure, panels = plt.subplots(1, len(shown), figsize=(12, 2.8), layout="constrained")
-    for panel, (title, lines) in zip(panels, shown.items(), strict=True):
+    figure = Figure(figsize=(12, 2.8), layout="constrained")
+    for panel, (title, lines) in zip(figure.subplots(1, len(shown)), shown.items(), strict=True):
         for line, style in zip(lines, ("o-", "o--"), strict=False):
             panel.plot([run["orders_per_minute"] for run in grown], line, style, color=OURS)
         panel.set(xscale="log", ylim=(0, None))
         panel.set_title(title, fontsize=10, loc="left")
         panel.set_xlabel("orders a minute", fontsize=9)
     figure.savefig(file, metadata={"Date": None})
-
-
-if __name__ == "__main__":
-    results = json.loads(Path(sys.argv[1]).read_text())["runs"]
-    delay_against_calls(results, Path(sys.argv[2]) / "calls.svg")
-    growth(results, Path(sys.argv[2]) / "growth.svg")

@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from infra.local import tools
+from infra.local.cloud import errors_shown
 from infra.local.processes import Failure
 from tests.scenarios import cost
+from tests.simulate import plot
 
 FOLDER = tools.ROOT / ".local" / "simulate"
 COUNTED = Path(__file__).with_name("counted.json")
@@ -145,17 +147,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, metavar="N", help="only list checks on one production key, the mean of N seeds")
     options = parser.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
-    try:
+    with errors_shown():
         if options.seeds:
             gates(options.seeds, options.assumptions)
             return
         result = simulate(options.assumptions)
-    except Failure as failure:
-        tools.fail(str(failure))
     line, missed = report(result, json.loads(COUNTED.read_text())["list"]["per_order"])
-    results, pictures = FOLDER / "results.json", FOLDER if options.assumptions else PICTURES  # the project's pictures have the default assumptions
-    results.write_text(json.dumps(result, indent=1))
-    subprocess.run([str(tools.program("python", "python")), str(Path(__file__).with_name("plot.py")), str(results), str(pictures)], check=True)
+    (FOLDER / "results.json").write_text(json.dumps(result, indent=1))
+    pictures = FOLDER if options.assumptions else PICTURES  # the project's pictures have the default assumptions
+    plot.delay_against_calls(result["runs"], pictures / "calls.svg")
+    plot.growth(result["runs"], pictures / "growth.svg")
     for what in missed:
         print(f"missed: {what}")
     print(f"\n{'MISSED' if missed else 'held'}: {line}; {date.today()}")
