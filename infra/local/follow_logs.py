@@ -1,8 +1,6 @@
-"""Copies the functions' log groups of a local stack to files, one file per function, until TERM."""
+"""Copies the functions' log groups of a local stack to files, one file per function."""
 
-import argparse
 import signal
-import sys
 import threading
 import time
 from collections import Counter
@@ -11,10 +9,12 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from infra.local.local_stack import local_cloud
+from infra.local.cloud import FUNCTIONS
+from infra.local.local_stack import Stack, local_cloud
 
 OVERLAP_MILLISECONDS = 5_000  # read again each time, because a line can be filed late
 GIVE_UP_SECONDS = 30.0  # without an answer of the local AWS
+
 
 class Group:
     """One log group and its file."""
@@ -39,18 +39,13 @@ class Group:
         self.copied = found
 
 
-def main() -> None:
-    """The command line, used by `make up`."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--endpoint", required=True, help="address of the local AWS")
-    parser.add_argument("--into", type=Path, required=True, help="folder of the files")
-    parser.add_argument("groups", nargs="+", metavar="FILE=GROUP")
-    options = parser.parse_args()
-
+def follow(stack: Stack) -> None:
+    """Copies new lines every second until TERM, and once more then. Ends with an error if the local AWS does not answer any more."""
     ending = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ending.set())
-    client = local_cloud(options.endpoint).client("logs")
-    groups = [Group(client, group, options.into / f"{file}.log") for file, _, group in (pair.partition("=") for pair in options.groups)]
+    known = stack.read_env()
+    client = local_cloud(known["AWS_ENDPOINT_URL"]).client("logs")
+    groups = [Group(client, known[f"{function.upper()}_LOGS"], stack.logs / f"{function}.log") for function in FUNCTIONS]
     answered = time.monotonic()
     while True:
         last_round = ending.is_set()
@@ -58,13 +53,9 @@ def main() -> None:
             for group in groups:
                 group.copy()
             answered = time.monotonic()
-        except (BotoCoreError, ClientError) as error:
+        except (BotoCoreError, ClientError):
             if last_round or time.monotonic() - answered > GIVE_UP_SECONDS:
-                sys.exit(f"cannot read the log groups: {error}")
+                raise
         if last_round:
             return
         ending.wait(1.0)
-
-
-if __name__ == "__main__":
-    main()

@@ -135,9 +135,7 @@ class Stack:
         }
         write_private(self.env_file, "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items()))
         if not self.follower.pid():
-            groups = [f"{function}={outputs[f'{function.capitalize()}Logs']}" for function in cloud.FUNCTIONS]
-            command = [sys.executable, "-m", "infra.local.follow_logs", "--endpoint", endpoint, "--into", str(self.logs), *groups]
-            self.follower.start(command, os.environ)
+            self.follower.start([sys.executable, "-m", "infra.local.stack", "follow-logs", "--dir", str(self.directory)], os.environ)
         self._await_api(f"{values['API_URL']}/health")
 
     def _await_api(self, url: str) -> None:

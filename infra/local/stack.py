@@ -12,7 +12,7 @@ from infra.local import tools
 if __name__ == "__main__":
     tools.enter()
 
-from infra.local import cloud, settings
+from infra.local import cloud, follow_logs, settings
 from infra.local.cloud import Cloud
 from infra.local.local_stack import DEFAULT_DIRECTORY, Stack, Vendor, local_cloud, short, write_private
 from infra.local.processes import Failure
@@ -98,6 +98,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], object]]] = {
     "down": ("stop the stack", lambda options: Stack(options.dir).down()),
     "watch": ("serve the functions from source against the running stack", lambda options: watch(Stack(options.dir))),
     "logs": ("show the logs as they grow", lambda options: show_logs(Stack(options.dir))),
+    "follow-logs": ("copy the functions' log groups to files until TERM (`up` starts this)", lambda options: follow_logs.follow(Stack(options.dir))),
     "deploy": ("build for AWS and deploy, with the credentials and region of the environment", lambda options: deploy(os.environ)),
 }
 
