@@ -100,7 +100,7 @@ def all_tests() -> None:
         finally:
             load.terminate()  # no effect if it has ended
             load.wait()
-    print("\n".join(line for line in log.read_text().splitlines() if line.startswith(("held", "FAILED", "wrong", "error"))), flush=True)
+    print("\n".join(line for line in log.read_text().splitlines() if line.startswith(("Everything", "FAILED", "wrong", "error"))), flush=True)
     if code != 0:
         raise Failure(f"the load scenario ended with status {code}, see {os.path.relpath(log)}")
 

@@ -17,7 +17,6 @@ Exit status 1 for an order that was not checked, an outcome that was not publish
 import argparse
 import json
 import math
-import os
 import random
 import re
 import sys
@@ -31,13 +30,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from infra.local import settings, stack
+from infra.local.cloud import errors_shown
 from infra.local.local_stack import DEFAULT_DIRECTORY, Stack
 from infra.local.processes import programs_in, wait_until
-from tests.scenarios.order_log import FULFILLED
-from tests.scenarios.shop import PROGRESS_SECONDS, Logs, Shop, busy, card, conclude, explained, make_orders, parse, seconds_of, show, spread, step
+from tests.scenarios.order_log import FULFILLED, card, for_sandbox, seconds_of, step
+from tests.scenarios.shop import PROGRESS_SECONDS, Logs, Shop, busy, make_orders, show, spread
+from tests.scenarios.stack_client import command_line, console, own_stack
 
 DIRECTORY = DEFAULT_DIRECTORY / "backlog"
 CALLS_GATE, FIRST_CALLS = 1.3, 5  # for each hundred orders (1 is the best that pages of 100 rows allow), and until it is known how many rows a page covers
@@ -52,7 +50,7 @@ WRITTEN_PER_SECOND = 600  # by the local AWS on a busy machine; the orders are d
 PARTS = ("0", "1", "2", "3")  # of the index `due`, for parked orders
 DONE = '"message":"done"'  # in the last log line of a tick
 SETTLE_SECONDS = 90.0  # bound of the wait for the last events
-KINDS = {"mobile": ("UNKNOWN_ERROR", {"number": "0665983439", "plan_code": "PREPAID_DJEZZY"}), "internet": ("QUEUED", {"number": "036123456", "type": "ADSL"})}
+KINDS = {"mobile": ("UNKNOWN_ERROR", "0665983439"), "internet": ("QUEUED", "036123456")}  # status and number of the parked orders
 
 
 @dataclass(frozen=True)
@@ -63,11 +61,6 @@ class Parked:
     ended_at: float | None  # when the vendor fulfilled it, after the last check
     at_vendor: dict[str, Any]  # for the sandbox
     times: dict[str, Any]  # attributes in which its item differs from the template's
-
-
-def for_sandbox(product: str, order_id: str, *timeline: Mapping[str, Any]) -> dict[str, Any]:
-    """An order for the sandbox. All of a product have one number and one ref, as their copied items have."""
-    return {"product": product, "id": order_id, "amount": 500, "ref": f"backlog-{product}", "timeline": timeline, **KINDS[product][1]}
 
 
 def make_parked(product: str, created: float, now: float, rng: random.Random) -> Parked:
@@ -81,7 +74,8 @@ def make_parked(product: str, created: float, now: float, rng: random.Random) ->
     times = {"pk": {"S": f"{product}#{order_id}"}, "id": {"S": order_id}, "created_at": {"S": moment(created)}, "tracked_at": milliseconds(created + 1),
              "first_seen_at": milliseconds(created + 9), "due_shard": {"S": rng.choice(PARTS)},
              **dict.fromkeys(("asked_at", "checked_at", "changed_at", "parked_since"), milliseconds(checked))}
-    return Parked(product, order_id, ended, {**for_sandbox(product, order_id, *timeline), "sent_at": moment(created)}, times)
+    at_vendor = for_sandbox(product, order_id, KINDS[product][1], f"backlog-{product}", timeline)
+    return Parked(product, order_id, ended, {**at_vendor, "sent_at": moment(created)}, times)
 
 
 def moment(seconds: float) -> str:
@@ -97,10 +91,10 @@ def milliseconds(seconds: float) -> dict[str, str]:
 class Backlog(Shop):
     """The run: the backlog, and the shop beside it."""
 
-    def __init__(self, own: Stack, console: Console, options: argparse.Namespace) -> None:
+    def __init__(self, own: Stack, options: argparse.Namespace) -> None:
         self.options, self.rng = options, random.Random(options.seed)
         longest = options.before / 60 + options.minutes + 5
-        super().__init__(own.read_env(), console, make_orders(round(longest * SHOP_PER_MINUTE), SHOP_PER_MINUTE, self.rng))
+        super().__init__(own.read_env(), make_orders(round(longest * SHOP_PER_MINUTE), SHOP_PER_MINUTE, self.rng))
         self.log, self.programs = Logs(own.logs), own.temporary
         self.parked: dict[str, Parked] = {}
         self.published: dict[str, set[str]] = defaultdict(set)  # event ids of the backlog's orders, by order
@@ -128,14 +122,14 @@ class Backlog(Shop):
             self.published[key].add(str(detail["event_id"]))
             has_card = key.startswith("mobile/") or kind != FULFILLED or detail["order"]["card"]["available"]
             if kind != FULFILLED or self.parked[key].ended_at is None or not has_card:
-                self.wrong["unexpected events, or cards that are missing"].append(f"{kind} {detail['event_id']}")
+                self.wrong["unexpected events, or cards that are missing"].add(f"{kind} {detail['event_id']}")
         elif key.startswith("vendor/"):
-            self.wrong["events about the key"].append(f"{kind} {json.dumps(detail)}")
+            self.wrong["events about the key"].add(f"{kind} {json.dumps(detail)}")
 
     def park(self, product: str) -> dict[str, Any]:
         """Has one order tracked until it is parked; answers its item."""
-        (status, _), order_id = KINDS[product], f"{int(time.time()):08x}{self.rng.getrandbits(64):016x}"
-        self.sandbox("/orders", for_sandbox(product, order_id, step(0, "HANDLING"), step(1, status)))
+        (status, number), order_id = KINDS[product], f"{int(time.time()):08x}{self.rng.getrandbits(64):016x}"
+        self.sandbox("/orders", for_sandbox(product, order_id, number, f"backlog-{product}", [step(0, "HANDLING"), step(1, status)]))
         self.tracker("PUT", f"/orders/{product}/{order_id}", {"ref": f"backlog-{product}"})
         key = {"pk": {"S": f"{product}#{order_id}"}, "sk": {"S": "ORDER"}}
 
@@ -165,7 +159,7 @@ class Backlog(Shop):
             self.dynamodb.batch_write_item(RequestItems={self.env["ORDERS_TABLE"]: puts[start:start + WRITE_BATCH]})
         with ThreadPoolExecutor(WRITERS) as writers:
             list(writers.map(write, range(0, count, WRITE_BATCH)))
-        self.console.print(f"{count} parked orders written in {time.time() - self.written_from:.0f} s, {self.ended} of them ended at the vendor"
+        console.print(f"{count} parked orders written in {time.time() - self.written_from:.0f} s, {self.ended} of them ended at the vendor"
                            + ("; some were due before the last was written" if time.time() > self.due_at else ""))
 
     def wait(self, what: str, until: float) -> None:
@@ -183,7 +177,7 @@ class Backlog(Shop):
                 if peak and f"AWS_LAMBDA_FUNCTION_NAME={self.env['RECHECK_FUNCTION']}".encode() in (process / "environ").read_bytes().split(b"\0"):
                     self.memory[int(process.name)] = int(peak[1]) * 1024 / 1e6
         minute = self.sandbox("/calls/windows?seconds=60&endpoint_kind=check,list")
-        self.console.print(
+        console.print(
             f"{time.monotonic() - self.began:5.0f} s  {what}; {minute['total']} calls, highest minute {minute['highest']} of {self.options.budget}; "
             f"shop: {sum(order.is_sold for order in self.orders)} sent, {self.unreceived()} without an event; "
             f"recheck {max(self.memory.values(), default=0):.1f} MB")
@@ -208,21 +202,20 @@ class Backlog(Shop):
     def judge(self) -> dict[str, Any]:
         """Whether all orders were checked, how long they waited, and whether each outcome was stored and published."""
         left, waits, unlisted = dict(self.parked), [], 0
-        for item in self.items(FilterExpression="sk = :order", ExpressionAttributeValues={":order": {"S": "ORDER"}}):
-            key = item["pk"]["S"].replace("#", "/")
+        for key, item in self.records().items():
             order = left.pop(key, None)
             if order is None:
                 continue
             checked, ends_as = int(item["checked_at"]["N"]) / 1000, item.get("outcome", {}).get("S")
             if checked < self.written_from - 1:
-                self.wrong["orders that were not checked"].append(f"{key}, for {time.time() - self.due_at:.0f} s")
+                self.wrong["orders that were not checked"].add(f"{key}, for {time.time() - self.due_at:.0f} s")
                 continue
             waits.append(checked - self.due_at)
             unlisted += "unlisted" in item
             if ends_as != (None if order.ended_at is None else "fulfilled") or (order.ended_at is not None and len(self.published[key]) != 1):
-                self.wrong["orders that were not stored as they ended, or not published under one id"].append(f"{key}: {ends_as} {sorted(self.published[key])}")
+                self.wrong["orders that were not stored as they ended, or not published under one id"].add(f"{key}: {ends_as} {sorted(self.published[key])}")
         for key in left:
-            self.wrong["orders that the table does not have"].append(key)
+            self.wrong["orders that the table does not have"].add(key)
         return {"checked": len(waits), "still due": self.left, "seconds until all were checked": self.done_at - self.due_at,
                 "wait of a due order, s": spread(waits), "not shown by a list": unlisted,
                 "outcomes": self.ended, "outcomes published": sum(map(bool, self.published.values()))}
@@ -248,7 +241,7 @@ class Backlog(Shop):
         done, seconds = self.log.entries("recheck", DONE), [duration / 1000 for duration in self.log.milliseconds("recheck")]
         ticks = [(tick, took) for tick, took in zip(done, seconds, strict=False) if seconds_of(tick["timestamp"]) >= self.due_at]
         names = ("due", "published", "vendor_calls", "checks", "became_final", "still_parked", "failed", "not_permitted", "remaining", "oldest_due_seconds")
-        show(self.console, "Ticks of the recheck, by the second after the orders were due", {
+        show("Ticks of the recheck, by the second after the orders were due", {
             f"{seconds_of(tick['timestamp']) - took - self.due_at:.0f}": {"seconds": took, **{name: tick.get(name, 0) for name in names}}
             for tick, took in ticks})
         pages = [page for page in self.log.entries("recheck", '"message":"checked a page"') if page["trigger"] == "Recheck"]
@@ -267,35 +260,28 @@ class Backlog(Shop):
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line(__doc__)
     parser.add_argument("--orders", type=int, default=10_000, help="parked orders that are due at once (default: 10000)")
     parser.add_argument("--budget", type=int, default=120, help="calls a minute for the tracker (default: 120)")
     parser.add_argument("--before", type=float, default=120, help="seconds of the shop alone (default: 120)")
     parser.add_argument("--minutes", type=float, default=60, help="minutes until the run gives up (default: 60)")
-    options, console = parse(parser)
+    options = parser.parse_args()
     if options.orders < len(KINDS) or options.budget < 2:
         parser.error("two orders and two calls a minute at least")
     about = f"{options.orders} parked orders"
     console.print(f"{about}, {options.budget} calls a minute for the tracker, {SHOP_PER_MINUTE} ordinary orders a minute, seed {options.seed}")
     chosen = {"STATE_MACHINE_TYPE": "EXPRESS", "VENDOR_CALLS_PER_MINUTE": str(options.budget),
               "SANDBOX_FLAGS": f"--keys-per-minute {options.budget + SHOP_PER_MINUTE}"}
-    own = Stack(DIRECTORY)
-    with explained(DIRECTORY):
-        own.down()
-        try:
-            own = stack.up(DIRECTORY, {**settings.without(os.environ), **chosen}, not options.no_build)
-            run = Backlog(own, console, options)
+    with errors_shown(DIRECTORY / "logs"):
+        with own_stack(DIRECTORY, chosen, not options.no_build) as own:
+            run = Backlog(own, options)
             run.run()
             figures = {**run.measure(), **busy(own)}
-        finally:
-            own.down()
-    figures |= run.read_logs(figures["single checks of due orders"])
-    show(console, "Parked orders that are due at once", {about: figures})
-    print(f"logs: {os.path.relpath(DIRECTORY / 'logs')}")
+        figures |= run.read_logs(figures["single checks of due orders"])
+    show("Parked orders that are due at once", {about: figures})
     gates = {"calls for the backlog": math.ceil(options.orders / 100 * CALLS_GATE) + FIRST_CALLS, "highest minute": options.budget,
              "mean notice, s longer than before": 1 + options.orders / 5000, **GATES}
-    conclude(run, about, figures, gates, LINE)
-    sys.exit(1 if run.wrong else 0)
+    sys.exit(0 if run.conclude(f"{about}: {run.hold(figures, gates, LINE)}") else 1)
 
 
 if __name__ == "__main__":

@@ -17,23 +17,23 @@ import os
 import random
 import re
 import signal
+import sys
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
-from rich.console import Console
 
 from infra.local import processes
+from infra.local.cloud import errors_shown
 from infra.local.local_stack import DEFAULT_DIRECTORY
 from infra.local.processes import Failure
 from tests.scenarios.chaos_orders import Order, make_orders
-from tests.scenarios.stack_client import DEAD_LETTERS, StackClient, own_stack, run_scenario
+from tests.scenarios.stack_client import DEAD_LETTERS, StackClient, command_line, console, own_stack
 
 DIRECTORY = DEFAULT_DIRECTORY / "chaos"
 BUDGET = 3000  # calls a minute
@@ -51,10 +51,10 @@ PERIOD_SECONDS = 20.0  # between rechecks, and between reads of the table, each 
 class Chaos(StackClient):
     """One run: the orders, the disturbances and the checks at the end."""
 
-    def __init__(self, env: Mapping[str, str], console: Console, options: argparse.Namespace, programs: Path) -> None:
-        super().__init__(env)
-        self.console, self.seed, self.programs = console, options.seed, programs
+    def __init__(self, env: Mapping[str, str], options: argparse.Namespace, programs: Path) -> None:
         self.orders = make_orders(options.orders, options.minutes * 60, random.Random(options.seed))
+        super().__init__(env, self.orders)
+        self.seed, self.programs = options.seed, programs
         self.all_orders = [one for order in self.orders for one in (order, *order.linked)]
         self.machine = self.cloud.client("stepfunctions")
         self.calm = threading.Event()  # kills and stops have ended
@@ -63,17 +63,16 @@ class Chaos(StackClient):
         self.first_seen: dict[int, float] = {}  # by process
         self.executions: set[str] = set()
         self.stop_at: dict[str, float] = {}  # by execution
-        self.wrong: dict[str, set[str]] = defaultdict(set)  # examples by problem
 
-    def send_order(self, order: Order) -> None:
-        """Sends one order at its time, makes it known to the tracker, and starts a second poller."""
-        time.sleep(max(self.began + order.at - time.monotonic(), 0))
+    def place(self, order: Order) -> None:
+        """Sends one order, makes it known to the tracker, and starts a second poller."""
         ref = f"chaos-{self.seed}-{self.orders.index(order)}"
         if order.service:
             order.id = self.send(order.service, order.number, ref)
-        else:
-            for one in (order, *order.linked):
+        for one in (order, *order.linked):
+            if one.direct:
                 one.id = self.sandbox("/orders", {**one.direct, "ref": f"{ref}-{one.direct['id'][:4]}"})["id"]
+            self.by_key[one.key()] = one
         known = {"product": order.product, "id": order.id, "ref": ref}
         for step in order.start.split(", "):
             if step == "PUT":
@@ -87,8 +86,8 @@ class Chaos(StackClient):
         """Whether the tracker accepts the order now; a function may be killed while it answers."""
         with suppress(Failure):
             self.tracker("PUT", f"/orders/{order.key()}", {"ref": ref})
-            order.is_known = True
-        return order.is_known
+            return True
+        return False
 
     def kill(self, rng: random.Random) -> None:
         """Kills one function process, while it works if it starts work within 0.8 s, and none while one is young."""
@@ -126,7 +125,7 @@ class Chaos(StackClient):
 
     def request(self, rng: random.Random) -> None:
         """Requests the status of one order."""
-        if known := [order for order in self.orders if order.is_known]:
+        if known := [order for order in self.orders if order.is_sold]:
             order = rng.choice(known)
             with suppress(Failure):  # a function may be killed while it answers
                 answer = self.tracker("GET", f"/orders/{order.key()}")
@@ -148,35 +147,32 @@ class Chaos(StackClient):
     def run(self) -> None:
         """Sends all orders with disturbances, then waits until no order is due."""
         actions = [(self.kill, self.calm), (self.stop, self.calm), (self.request, self.calm), (self.recheck, self.over)]
-        threads = [threading.Thread(target=self.listen, daemon=True), *(threading.Thread(target=self.repeat, args=action, daemon=True) for action in actions)]
-        for thread in threads:
-            thread.start()
-        try:
-            with ThreadPoolExecutor(12) as pool:  # a send with its two or three calls takes about a second under this load
-                sends = {pool.submit(self.send_order, order): order for order in self.orders}
-                self.watch(lambda _: all(send.done() for send in sends), self.orders[-1].at + 300, wanted=1)
-                for send, order in sends.items():
-                    if send.cancel() or send.exception() is not None:
-                        self.wrong["orders that could not be sent"].add(f"{order.name}: {'no time' if send.cancelled() else send.exception()}")
-            self.sent_minutes = (time.monotonic() - self.began) / 60
-            self.watch(lambda due: not due, 60)  # until the poll deadline of the last order
-            self.calm.set()
-            self.wrong["orders that are still due"] |= set(self.watch(lambda due: not due, 600))  # two minutes are usual
-        finally:
-            self.calm.set()
-            self.over.set()
-            for thread in threads:
-                thread.join(timeout=30)
+        threads = [threading.Thread(target=self.repeat, args=action, daemon=True) for action in actions]
+        with self.listening():
+            try:
+                for thread in threads:
+                    thread.start()
+                with self.selling(self.began) as sales:
+                    self.watch(lambda _: all(sale.done() for sale in sales), self.orders[-1].at + 300, wanted=1)
+                self.sent_minutes = (time.monotonic() - self.began) / 60
+                self.watch(lambda due: not due, 60)  # until the poll deadline of the last order
+                self.calm.set()
+                self.wrong["orders that are still due"] |= set(self.watch(lambda due: not due, 600))  # two minutes are usual
+            finally:
+                self.calm.set()
+                self.over.set()
+                for thread in threads:
+                    thread.join(timeout=30)
 
     def watch(self, reached: Callable[[list[str]], bool], seconds: float, wanted: int = 2) -> list[str]:
         """Reads and checks the table and prints a line, until a condition on the due orders holds `wanted` times in a row. Returns those orders."""
         deadline, times = time.monotonic() + seconds, 0
         while True:
-            records = self.records()
+            records = self.order_items()
             due = [key for key, record in records.items() if "due_at" in record]
             phases = Counter(record["phase"]["S"] for record in records.values())
-            self.console.print(
-                f"{time.monotonic() - self.began:5.0f} s  {sum(bool(order.id) for order in self.orders)} of {len(self.orders)} sent; "
+            console.print(
+                f"{time.monotonic() - self.began:5.0f} s  {sum(order.is_sold for order in self.orders)} of {len(self.orders)} sent; "
                 f"in flight {phases['in_flight']}, parked {phases['parked']}, final {phases['final']}, due {len(due)}; {len(self.everything)} events, "
                 f"{len(processes.programs_in(self.programs))} processes, {self.killed} killed, {self.stopped} of {len(self.executions)} executions stopped")
             times = times + 1 if reached(due) else 0
@@ -184,11 +180,9 @@ class Chaos(StackClient):
                 return due
             self.over.wait(PERIOD_SECONDS)
 
-    def records(self) -> dict[str, dict[str, Any]]:
+    def order_items(self) -> dict[str, dict[str, Any]]:
         """The order items by key. Checks that each order with something left to do is in the due index."""
-        found = self.items(FilterExpression="sk = :order", ExpressionAttributeValues={":order": {"S": "ORDER"}},
-                           ProjectionExpression="id, product, phase, outcome, card_ciphertext, announced, seq, due_at, due_shard")
-        records = {f"{item['product']['S']}/{item['id']['S']}": item for item in found}
+        records = self.records(ProjectionExpression="pk, phase, outcome, card_ciphertext, announced, seq, due_at, due_shard")
         for key, record in records.items():
             awaits_card = key.startswith("internet/") and record.get("outcome", {}).get("S") == "fulfilled" and "card_ciphertext" not in record
             unpublished = int(record["announced"]["N"]) < int(record["seq"]["N"])
@@ -198,21 +192,8 @@ class Chaos(StackClient):
 
     def judge(self, truth: Mapping[str, Mapping[str, Any]], items: list[dict[str, Any]]) -> None:
         """Compares events and items with the sandbox's timelines, and the committed events with those that arrived."""
-        by_key, records = {order.key(): order for order in self.all_orders if order.id}, self.records()
-        while not self.received.empty():
-            event, received_at = self.received.get()
-            key = str(event["detail"].get("event_id", "")).partition("#")[0]
-            if key in by_key:
-                by_key[key].receive(event["detail-type"], event["detail"], received_at)
-            elif event["detail-type"] != "Top-up Sent" and not key.startswith("vendor/"):
-                self.wrong["events of unknown orders"].add(f"{event['detail-type']} {key}")
-        for key, order in by_key.items():
-            if key in records:
-                order.check(truth[order.id], records[key])
-            else:
-                order.problems.append("not tracked")
-            self.wrong["orders that did not end as expected"] |= {f"{order.name}: {key}: {problem}" for problem in order.problems}
-        arrived = {event_id: event.detail for order in by_key.values() for event_id, event in order.events.items()}
+        self.check_orders(truth, self.order_items())
+        arrived = {event_id: event.detail for order in self.by_key.values() for event_id, event in order.events.items()}
         committed = {item["event_id"]["S"]: json.loads(item["detail"]["S"]) for item in items if item["sk"]["S"].startswith("EVENT#")}
         self.wrong["committed events that did not arrive"] |= committed.keys() - arrived.keys()
         self.wrong["events that differ from the committed ones"] |= {key for key in committed.keys() & arrived.keys() if committed[key] != arrived[key]}
@@ -239,33 +220,30 @@ class Chaos(StackClient):
                 f"{self.stopped} of {len(self.executions)} executions stopped, {self.requests} status requests")
 
 
-def run(console: Console, options: argparse.Namespace) -> tuple[str, list[str]]:
-    """The whole run on a stack of its own."""
+def run(options: argparse.Namespace) -> bool:
+    """The whole run on a stack of its own; returns whether all was as expected."""
     console.print(f"{options.orders} orders in {options.minutes:g} minutes, seed {options.seed}")
     with own_stack(DIRECTORY, {**SETTINGS, "SANDBOX_FLAGS": f"{SANDBOX_FLAGS}{options.seed}"}, not options.no_build) as stack:
-        chaos = Chaos(stack.read_env(), console, options, stack.temporary)
+        chaos = Chaos(stack.read_env(), options, stack.temporary)
         chaos.run()
         truth, items = chaos.vendor_orders(), chaos.items()
         chaos.judge(truth, items)
         letters = chaos.read_dead_letters()
         figures = f"{chaos.figures()}, {len(letters)} dead letters, seed {options.seed}"
-    chaos.wrong["failures of the listener"] |= {chaos.listener_error} - {""}
-    chaos.wrong["secrets"] |= set(chaos.search_for_secrets(console, truth, items, **{"dead letters": "\n".join(letters)}))
+    chaos.search_for_secrets(truth, items, **{"dead letters": "\n".join(letters)})
     numbers = {form for order in chaos.all_orders for form in (order.number, order.number[1:], f"213{order.number[1:]}")}
     chaos.wrong["phone numbers in logs"] |= {
         name for name, text in chaos.logs().items() if numbers & set(re.findall(r"(?<![0-9A-Za-z])\d{8,13}(?![0-9A-Za-z])", text))}
-    return figures, [f"{len(examples)} {what}, such as\n  " + "\n  ".join(sorted(examples)[:5]) for what, examples in chaos.wrong.items() if examples]
+    return chaos.conclude(figures)
 
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--orders", type=int, default=2000, help="how many orders to send (default: 2000)")
     parser.add_argument("--minutes", type=float, default=5.0, help="within how many minutes (default: 5)")
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000), help="of all random choices (default: random)")
-    parser.add_argument("--no-build", action="store_true", help="use what is built")
-    options = parser.parse_args()
-    run_scenario(DIRECTORY, lambda console: run(console, options))
+    with errors_shown(DIRECTORY / "logs"):
+        sys.exit(0 if run(parser.parse_args()) else 1)
 
 
 if __name__ == "__main__":

@@ -5,13 +5,10 @@ its backups, logs), what leaves AWS, and free tiers. The functions' time was mea
 processor. Each state that Step Functions enters is one transition: for each tick Poll, Done? and Wait (or Settled). Custom events are smaller than 64 KB.
 """
 
-import argparse
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
 
 from infra.local import tools
 from tests.scenarios.shop import show
@@ -58,12 +55,9 @@ def table(counted: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("counted", nargs="?", type=Path, default=COUNTED, help="what `make load` has counted (default: .local/load/counted.json)")
-    file = parser.parse_args().counted
-    if not file.is_file():
-        tools.fail(f"there is no {file}: run `make load` first")
-    show(Console(), TITLE, table(json.loads(file.read_text())))
+    if not COUNTED.is_file():
+        tools.fail(f"there is no {COUNTED}: run `make load` first")
+    show(TITLE, table(json.loads(COUNTED.read_text())))
 
 
 if __name__ == "__main__":

@@ -10,9 +10,8 @@ import argparse
 import json
 import math
 import os
-import queue
 import statistics
-import threading
+import sys
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,13 +19,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from infra.local import settings, stack
+from infra.local.cloud import errors_shown
 from infra.local.local_stack import DEFAULT_DIRECTORY
-from tests.scenarios.order_log import CARD_REVEALED, FULFILLED, OUTCOMES, QUEUED, REFUNDED, TRACKED, UNCERTAIN, OrderLog
-from tests.scenarios.stack_client import StackClient, own_stack, run_scenario
+from tests.scenarios.order_log import CARD_REVEALED, FULFILLED, OUTCOMES, QUEUED, REFUNDED, TRACKED, UNCERTAIN, OrderLog, seconds_of
+from tests.scenarios.stack_client import StackClient, console, own_stack
 
 DIRECTORY = DEFAULT_DIRECTORY / "demo"
 # A production key has 120 calls a minute; the sends take the rest. Queued and uncertain orders take seconds here instead of hours.
@@ -63,7 +62,7 @@ class Order(OrderLog):
     expected: tuple[str, ...]
     by_event: bool = False  # made known to the tracker by a `Top-up Sent` event instead of PUT
 
-    def check(self, vendor: Mapping[str, Any]) -> None:
+    def compare(self, vendor: Mapping[str, Any]) -> None:
         """Compares the events with the expected ones and with the vendor's answer at the end."""
         self.check_numbering()
         if self.kinds() != self.expected:
@@ -71,7 +70,7 @@ class Order(OrderLog):
         for event in self.events_in_order():
             if event.kind == TRACKED and event.detail.get("by") != ("poller" if self.by_event else "put"):
                 self.problems.append(f"tracked by {event.detail.get('by')}")
-            if event.kind in OUTCOMES:  # compared as text, because the order of members counts too
+            if event.kind in OUTCOMES:  # as text, because the order of members counts too
                 self.problems += [f"{name} in the event differs from the vendor's" for name in ("status", "refund_message", "suggested_offers")
                                   if json.dumps(event.detail["order"].get(name)) != json.dumps(vendor.get(name))]
 
@@ -91,59 +90,56 @@ PART_2 = tuple(Order(f"mobile {number}", "mobile", "mobile", f"07780373{number}"
 class Demo(StackClient):
     """Sends the orders of a part, follows their events, and checks them."""
 
-    def __init__(self, env: Mapping[str, str], console: Console) -> None:
-        super().__init__(env)
-        self.console, self.problems = console, list[str]()
-        threading.Thread(target=self.listen, daemon=True).start()
+    began = 0.0  # when the orders of a part were tracked
 
     def place(self, order: Order) -> None:
         """Sends an order to the vendor and makes it known to the tracker."""
         ref = f"demo-{order.number}"
         order.id = self.send(order.service, order.number, ref)
+        self.by_key[order.key()] = order
         if order.by_event:
             self.publish_sent({"product": order.product, "id": order.id, "ref": ref})
         else:
             self.tracker("PUT", f"/orders/{order.key()}", {"ref": ref})
 
     def follow(self, orders: tuple[Order, ...]) -> None:
-        """Prints the progress of the orders until all have their last event, and none has arrived for 3 s more. Reads the cards."""
-        began, by_key = time.monotonic(), {order.key(): order for order in orders}
-        while time.monotonic() < began + 120 and not self.listener_error:
-            missing = [order for order in orders if order.expected[-1] not in order.kinds()]
-            try:
-                event, received_at = self.received.get(timeout=3)
-            except queue.Empty:
-                only_parked = missing and all({QUEUED, UNCERTAIN} & set(order.kinds()) for order in missing)
-                self.console.print(f"{time.monotonic() - began:5.1f} s  {len(orders) - len(missing)} of {len(orders)} orders are complete"
-                                   f"{'; a recheck of the queued and uncertain ones starts' if only_parked else ''}")
-                if not missing:
-                    return
-                if only_parked:
-                    self.start_recheck()
+        """Prints the progress of the orders until all have their last event, and none has arrived for 3 s more."""
+        self.began = time.monotonic()
+        while time.monotonic() < self.began + 120:
+            if self.receive(3):
                 continue
-            kind, order = event["detail-type"], by_key.get(str(event["detail"].get("event_id", "")).partition("#")[0])
-            if order and order.receive(kind, event["detail"], received_at):
-                if orders is PART_1:
-                    self.console.print(f"{time.monotonic() - began:5.1f} s  {order.name:28} {kind}", style=MEANINGS.get(kind, ("",))[0])
-                if kind == FULFILLED and CARD_REVEALED in order.expected:
-                    card = self.tracker("GET", f"/orders/{order.key()}/card")  # compared, and not shown
-                    if card["card_code"] != self.vendor_orders()[order.id]["card_code"]:
-                        order.problems.append("the card from the tracker is not the vendor's")
+            missing = [order for order in orders if order.expected[-1] not in order.kinds()]
+            only_parked = missing and all({QUEUED, UNCERTAIN} & set(order.kinds()) for order in missing)
+            console.print(f"{time.monotonic() - self.began:5.1f} s  {len(orders) - len(missing)} of {len(orders)} orders are complete"
+                          f"{'; a recheck of the queued and uncertain ones starts' if only_parked else ''}")
+            if not missing:
+                return
+            if only_parked:
+                self.start_recheck()
+
+    def receive_new(self, order: OrderLog, kind: str) -> None:
+        """Prints an event of the first part. Reads the card of a fulfilled order."""
+        if order in PART_1:
+            console.print(f"{time.monotonic() - self.began:5.1f} s  {order.name:28} {kind}", style=MEANINGS.get(kind, ("",))[0])
+        if kind == FULFILLED and order.product == "internet":
+            card = self.tracker("GET", f"/orders/{order.key()}/card")  # compared, and not shown
+            if card["card_code"] != self.vendor_orders()[order.id]["card_code"]:
+                order.problems.append("the card from the tracker is not the vendor's")
 
     def part(self, title: str, orders: tuple[Order, ...]) -> tuple[dict[str, Any], dict[str, float]]:
         """Sends, follows and checks orders; returns the tracker's calls to the vendor, as counted by the sandbox, and the delay of each order."""
-        self.console.print(f"\n{title}", style="bold")
+        console.print(f"\n{title}", style="bold")
         since = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         with ThreadPoolExecutor(len(orders)) as pool:
             list(pool.map(self.place, orders))
-        self.console.print(f"{len(orders)} orders are sent and tracked. The vendor settles them in 10 to 25 s.")
+        console.print(f"{len(orders)} orders are sent and tracked. The vendor settles them in 10 to 25 s.")
         self.follow(orders)
         calls, ended, delays = self.sandbox(f"/calls?endpoint_kind=check,list&since={since}"), self.vendor_orders(), {}
         for order in orders:
-            order.check(self.vendor("GET", f"/{order.product}/check-id/{order.id}"))
-            self.problems += [f"{order.name}: {problem}" for problem in order.problems]
+            order.compare(self.vendor("GET", f"/{order.product}/check-id/{order.id}"))
+            self.wrong["orders that are not as expected"] |= {f"{order.name}: {problem}" for problem in order.problems}
             outcome = order.outcome()
-            delays[order.id] = outcome.received_at - datetime.fromisoformat(ended[order.id]["ended_at"]).timestamp() if outcome else math.nan
+            delays[order.id] = outcome.received_at - seconds_of(ended[order.id]["ended_at"]) if outcome else math.nan
         return calls, delays
 
     def part_1(self) -> int:
@@ -157,41 +153,40 @@ class Demo(StackClient):
                           " → ".join(kind.removeprefix("Order ") for kind in order.kinds()), "NO" if order.problems else "yes")
         table.add_section()
         table.add_row("total", str(calls["total"]))
-        self.console.print("\nPart 1: the result", style="bold")
-        self.console.print(table, soft_wrap=False)
-        self.console.print("Delay: from the vendor's outcome to the event. An order in flight is checked every few seconds; a queued\n"
-                           "or uncertain one by the recheck, which runs every minute, and which this demo started too.\n\nWhat the events mean:")
+        console.print("\nPart 1: the result", style="bold")
+        console.print(table, soft_wrap=False)
+        console.print("Delay: from the vendor's outcome to the event. An order in flight is checked every few seconds; a queued\n"
+                      "or uncertain one by the recheck, which runs every minute, and which this demo started too.\n\nWhat the events mean:")
         for kind, (colour, meaning) in MEANINGS.items():
-            self.console.print(f"  {kind:16} {meaning}", style=colour)
+            console.print(f"  {kind:16} {meaning}", style=colour)
         return int(calls["by_order"].get(PART_1[0].id, 0))
 
     def part_2(self, single: int) -> None:
         """Twenty mobile orders at once, with list checks, compared with `single` calls an order."""
-        self.console.print("\nSwitching list checks on: one call then shows many orders.", style="bold")
+        console.print("\nSwitching list checks on: one call then shows many orders.", style="bold")
         stack.up(DIRECTORY, {**settings.without(os.environ), **SETTINGS, "LIST_CHECKS": "on"}, with_build=False)
         calls, delays = self.part("Part 2: twenty mobile orders at once, with list checks", PART_2)
         lists, alone = calls["by_endpoint"].get("mobile/list", 0), single * len(PART_2)
         if not 0 < lists <= calls["total"] < alone:
-            self.problems.append(f"{calls['total']} calls, of which {lists} list checks; expected list checks, and less than {alone} calls")
-        self.console.print("\nPart 2: the result", style="bold")
-        self.console.print(f"{len(PART_2)} orders, {calls['total']} calls, of which {lists} list checks; mean delay {statistics.mean(delays.values()):.1f} s, "
-                           f"longest {max(delays.values()):.1f} s.\nWithout list checks, with {single} calls for each order as in part 1: {alone} calls.\n")
+            self.wrong["calls of part 2"].add(f"{calls['total']} calls, of which {lists} list checks; expected list checks, and less than {alone} calls")
+        console.print("\nPart 2: the result", style="bold")
+        console.print(f"{len(PART_2)} orders, {calls['total']} calls, of which {lists} list checks; mean delay {statistics.mean(delays.values()):.1f} s, "
+                      f"longest {max(delays.values()):.1f} s.\nWithout list checks, with {single} calls for each order as in part 1: {alone} calls.\n")
 
 
-def run(console: Console, with_build: bool) -> tuple[str, list[str]]:
-    """Both parts on a stack of their own."""
+def run(with_build: bool) -> bool:
+    """Both parts on a stack of their own; returns whether all was as expected."""
     console.print("Starting a local stack. The demo takes about 90 s; the first time some five minutes more on 2 cores, to install tools and\n"
                   "to compile.", style="bold")
     with own_stack(DIRECTORY, SETTINGS, with_build) as own:
-        demo = Demo(own.read_env(), console)
-        demo.part_2(demo.part_1())
-        demo.problems += [f"messages in {name}: {count}" for name, count in demo.dead_letters().items()]
+        demo = Demo(own.read_env())
+        with demo.listening():
+            demo.part_2(demo.part_1())
+        demo.wrong["dead letters"] |= {f"{count} in {name}" for name, count in demo.dead_letters().items()}
         orders, items = demo.vendor_orders(), demo.items()
-        demo.over.set()
-    demo.problems += [demo.listener_error] if demo.listener_error else []
-    demo.problems += demo.search_for_secrets(console, orders, items)
+    demo.search_for_secrets(orders, items)
     console.print(NEXT)
-    return f"{len(PART_1) + len(PART_2)} orders", demo.problems
+    return demo.conclude(f"{len(PART_1) + len(PART_2)} orders")
 
 
 def main() -> None:
@@ -199,7 +194,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--no-build", action="store_true", help="use what is built")
     options = parser.parse_args()
-    run_scenario(DIRECTORY, lambda console: run(console, not options.no_build))
+    with errors_shown(DIRECTORY / "logs"):
+        sys.exit(0 if run(not options.no_build) else 1)
 
 
 if __name__ == "__main__":

@@ -29,14 +29,14 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from rich.console import Console
-
-from infra.local import cloud, settings, stack
+from infra.local import cloud
 from infra.local.local_stack import DEFAULT_DIRECTORY, Stack
 from infra.local.processes import Failure, wait_until
 from tests.scenarios import cost
 from tests.scenarios.meter import Account, Meter
-from tests.scenarios.shop import DELAYED, PROGRESS_SECONDS, Logs, Shop, busy, conclude, explained, make_orders, parse, show, spread, text_of
+from tests.scenarios.order_log import DELAYED
+from tests.scenarios.shop import PROGRESS_SECONDS, Logs, Shop, busy, make_orders, show, spread, text_of
+from tests.scenarios.stack_client import command_line, console, own_stack
 
 DIRECTORY = DEFAULT_DIRECTORY / "load"
 LIMIT = 120  # calls a minute on the key
@@ -53,9 +53,9 @@ SETTLE_SECONDS = {"list": 300.0, "single": 60.0}  # bound of the wait after the 
 class Load(Shop):
     """One run."""
 
-    def __init__(self, env: Mapping[str, str], console: Console, options: argparse.Namespace, mode: str) -> None:
-        count, rng = round(options.orders_per_minute * options.minutes), random.Random(options.seed)
-        super().__init__(env, console, make_orders(count, options.orders_per_minute, rng, options.shape))
+    def __init__(self, env: Mapping[str, str], options: argparse.Namespace, mode: str) -> None:
+        count = round(options.orders_per_minute * options.minutes)
+        super().__init__(env, make_orders(count, options.orders_per_minute, random.Random(options.seed)))
         self.mode = mode
 
     def run(self) -> None:
@@ -77,7 +77,7 @@ class Load(Shop):
             if is_done or now - shown_at >= PROGRESS_SECONDS:
                 shown_at, minute, notices = now, self.sandbox("/calls/windows?seconds=60"), self.notices()
                 notice, unreceived = spread(notices["in_flight"]), spread(notices["unreceived"])
-                self.console.print(
+                console.print(
                     f"{now:5.0f} s  {sum(order.is_sold for order in self.orders)} of {len(self.orders)} sent, {settled} ended; {minute['total']} calls, "
                     f"highest minute {minute['highest']} of {LIMIT}; notice {notice['mean']:.1f} s, p95 {notice['p95']:.1f} s, "
                     f"{unreceived['count']} changes without an event "
@@ -95,15 +95,8 @@ class Load(Shop):
 
     def measure(self) -> tuple[dict[str, Any], dict[str, float]]:
         """Compares what was received and stored with the vendor's truth; answers the figures that need the stack, and the totals of what costs."""
-        items, notices, executions, (calls, failures) = self.items(), self.notices(), self.executions(), self.calls()
-        truth = {order["id"]: order for order in self.sandbox("/orders")["orders"]}
-        records = {f"{item['product']['S']}/{item['id']['S']}": item for item in items if item["sk"]["S"] == "ORDER"}
-        if unsent := [order.name for order in self.orders if not order.is_sold]:
-            self.wrong["orders that were not sent"] += unsent
-        for order in [order for order in self.orders if order.is_sold]:
-            order.check(truth[order.id], records.get(order.key(), {}))
-            if order.problems:
-                self.wrong["orders that did not end as scripted"].append(f"{order.name}: {order.key()}: {'; '.join(order.problems)}")
+        records, notices, executions, (calls, failures) = self.records(), self.notices(), self.executions(), self.calls()
+        self.check_orders(self.vendor_orders(), records)
         endpoints = Counter(call["endpoint"].rpartition("/")[2].partition("-")[0] for call in calls)  # check-id and check-ref are one
         rows = [call["rows"] for call in calls if call.get("rows") is not None]
         notice = spread(notices["in_flight"])
@@ -118,7 +111,7 @@ class Load(Shop):
             **failures, "sent later than planned, s": spread(order.late for order in self.orders),
         }
         return figures, {"executions": executions["count"], "seconds": executions["seconds"], "events": sum(self.bus.values()),
-                         "kms": sum("card_ciphertext" in item for item in items), "api": sum(order.is_sold for order in self.orders)}
+                         "kms": sum("card_ciphertext" in item for item in records.values()), "api": sum(order.is_sold for order in self.orders)}
 
 
 def per_order(totals: Mapping[str, float], units: Mapping[str, Mapping[str, float]], logs: Logs, orders: int) -> dict[str, Any]:
@@ -137,23 +130,15 @@ def per_order(totals: Mapping[str, float], units: Mapping[str, Mapping[str, floa
     }
 
 
-def run_mode(console: Console, options: argparse.Namespace, mode: str) -> tuple[dict[str, Any], Load]:
+def run_mode(options: argparse.Namespace, mode: str) -> tuple[dict[str, Any], Load]:
     """One run on a new stack; answers what is kept of it."""
-    own = Stack(DIRECTORY)
-    own.down()
-    meter = Meter(own)
     chosen = {**SETTINGS, "VENDOR_CALLS_PER_MINUTE": str(options.budget), "LIST_CHECKS": "on" if mode == "list" else "off"}
-    try:
-        own = stack.up(DIRECTORY, settings.without(os.environ) | chosen, not options.no_build, {"AWS_ENDPOINT_URL_DYNAMODB": f"http://127.0.0.1:{meter.server_port}"})
-        logs, load, meter.account = Logs(own.logs), Load(own.read_env(), console, options, mode), Account()
+    with Meter(Stack(DIRECTORY)) as meter, own_stack(DIRECTORY, chosen, not options.no_build, meter.environment()) as own:
+        logs, load, meter.account = Logs(own.logs), Load(own.read_env(), options, mode), Account()
         load.run()
         counted = meter.account
         figures, totals = load.measure()
         figures |= busy(own)
-    finally:
-        own.down()
-        meter.shutdown()
-        meter.server_close()
     each = per_order(totals, counted.kinds, logs, len(load.orders))
     figures |= {
         "ticks per order": each["functions"]["poller"]["invocations"], "ticks later than asked, s": logs.tick_delays(),
@@ -162,22 +147,21 @@ def run_mode(console: Console, options: argparse.Namespace, mode: str) -> tuple[
         "requests through the meter": counted.requests, "  ms added to each": counted.added_seconds * 1000 / max(counted.requests, 1),
     }
     if counted.uncounted:
-        load.wrong["requests that the meter could not count"].append(str(dict(counted.uncounted)))
+        load.wrong["requests that the meter could not count"].add(str(dict(counted.uncounted)))
     return {"mode": mode, "at": datetime.now(UTC).isoformat(timespec="seconds"), "minutes": options.minutes, "orders_per_minute": options.orders_per_minute,
             "seed": options.seed, "figures": figures, "per_order": each}, load
 
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line(__doc__)
     parser.add_argument("--orders-per-minute", type=float, default=100, help="orders that the shop sends in a minute (default: 100)")
     parser.add_argument("--minutes", type=float, default=10, help="minutes of sending (default: 10)")
-    parser.add_argument("--shape", choices=("log-uniform", "uniform"), default="log-uniform", help="spread of the vendor's times (default: log-uniform)")
     parser.add_argument("--untimed", action="store_true", help="for a busy machine: gates for the outcomes and the number of calls, none for times")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--single", action="store_true", help="without list checks, and without gates for delays")
     which.add_argument("--compare", action="store_true", help="with list checks and without, one after the other")
-    options, console = parse(parser)
+    options = parser.parse_args()
     options.budget = LIMIT - math.ceil(options.orders_per_minute) - (SPARE if options.untimed else 0)
     if options.budget <= BURST or options.orders_per_minute <= 0 or round(options.orders_per_minute * options.minutes) < 1:
         parser.error(f"orders a minute: at most {LIMIT - BURST - 1}; the tracker has the rest of {LIMIT} calls, and needs more than its burst of {BURST}")
@@ -185,21 +169,23 @@ def main() -> None:
     for mode in ("list", "single") if options.compare else ("single",) if options.single else ("list",):
         console.print(f"{mode} checks, {options.orders_per_minute:g} orders a minute for {options.minutes:g} minutes, "
                       f"{options.budget} calls a minute for the tracker, seed {options.seed}")
-        with explained(DIRECTORY):
-            runs.append(run_mode(console, options, mode))
+        with cloud.errors_shown(DIRECTORY / "logs"):
+            runs.append(run_mode(options, mode))
         if not options.untimed:
             known = json.loads(cost.COUNTED.read_text()) if cost.COUNTED.is_file() else {}
             cost.COUNTED.write_text(json.dumps({**known, mode: runs[-1][0]}, indent=1) + "\n")
         options.no_build = True
-    show(console, "Orders under load", {f"{load.mode} checks": run["figures"] for run, load in runs})
-    show(console, "DynamoDB, per order: requests, write units, read units", {
+    show("Orders under load", {f"{load.mode} checks": run["figures"] for run, load in runs})
+    show("DynamoDB, per order: requests, write units, read units", {
         load.mode: {kind: ", ".join(map(text_of, units.values())) for kind, units in run["per_order"]["dynamodb"]["kinds"].items()} for run, load in runs})
-    show(console, cost.TITLE, cost.table({load.mode: run for run, load in runs}))
+    show(cost.TITLE, cost.table({load.mode: run for run, load in runs}))
+    print(f"counted: {os.path.relpath(cost.COUNTED)}")
+    good = True
     for run, load in runs:  # single checks have no gates; an untimed run must prefer list checks, which show many orders
         most = {"single checks per order": run["figures"]["list checks per order"]} if options.untimed else GATES
-        conclude(load, f"{load.mode} checks", run["figures"], {"unfinished": 0, **most} if load.mode == "list" else {}, LINE)
-    print(f"counted: {os.path.relpath(cost.COUNTED)}; logs: {os.path.relpath(DIRECTORY / 'logs')}")
-    sys.exit(1 if any(load.wrong for _, load in runs) else 0)
+        line = load.hold(run["figures"], {"unfinished": 0, **most} if load.mode == "list" else {}, LINE)
+        good &= load.conclude(f"{load.mode} checks: {line}")
+    sys.exit(0 if good else 1)
 
 
 if __name__ == "__main__":

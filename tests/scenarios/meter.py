@@ -191,6 +191,15 @@ class Meter(ThreadingHTTPServer):
         self.pool: urllib3.HTTPConnectionPool | None = None
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
+    def environment(self) -> dict[str, str]:
+        """For the local AWS, and so for the functions."""
+        return {"AWS_ENDPOINT_URL_DYNAMODB": f"http://127.0.0.1:{self.server_port}"}
+
+    def server_close(self) -> None:
+        """Ends the proxy."""
+        self.shutdown()
+        super().server_close()
+
     def local_aws(self) -> urllib3.HTTPConnectionPool:
         """Connections to the local AWS."""
         if self.pool is None:  # the schedule may call a function before the stack is complete

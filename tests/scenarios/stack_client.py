@@ -1,15 +1,19 @@
-"""A local stack from its user's side: the vendor, the tracker's API and the event bus; the search for secrets; how a scenario starts and ends."""
+"""A local stack from its user's side: the vendor, the tracker's API and the event bus; orders that are sent at their times; the search for secrets;
+how a scenario starts and ends."""
 
+import argparse
 import json
 import os
 import queue
+import random
 import re
-import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +21,32 @@ import urllib3
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
-from infra.local import settings, stack, tools
+from infra.local import settings, stack
 from infra.local.local_stack import Stack, local_cloud
 from infra.local.processes import Failure
+from tests.scenarios.order_log import OrderLog, PlannedOrder
 
 DEAD_LETTERS = ("POLLER_DEAD_LETTERS", "RULE_DEAD_LETTERS", "RECHECK_FAILURES")
+SENDERS = 12  # threads; under load a send with its two or three calls takes about a second
+STARTED = time.monotonic()
+
+console = Console(width=None if sys.stdout.isatty() else 150, highlight=False, markup=False, soft_wrap=True)
 
 
 class StackClient:
-    """The addresses of one stack, and the events received from it."""
+    """The addresses of one stack, the orders that are sent through it, and the events received from it."""
 
-    def __init__(self, env: Mapping[str, str]) -> None:
-        self.env = env
+    def __init__(self, env: Mapping[str, str], orders: Sequence[PlannedOrder] = ()) -> None:
+        self.env, self.orders = env, orders
         self.cloud = local_cloud(env["AWS_ENDPOINT_URL"])
         self.events, self.sqs, self.dynamodb, self.functions = map(self.cloud.client, ("events", "sqs", "dynamodb", "lambda"))
         self.received: queue.Queue[tuple[dict[str, Any], float]] = queue.Queue()
         self.everything: list[str] = []  # each event as text, for the search for secrets
-        self.over = threading.Event()
+        self.over, self.closed = threading.Event(), threading.Event()  # nothing is received any more, nothing is sent any more
         self.listener_error = ""
+        self.by_key: dict[str, OrderLog] = {}  # the orders that were sent
+        self.bus: Counter[str] = Counter()  # events received, by kind
+        self.wrong: dict[str, set[str]] = defaultdict(set)  # what fails the run, with examples
 
     def http(self, method: str, url: str, headers: Mapping[str, str], body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """One HTTP call with JSON in and out. Not repeated, on a connection of its own: functions and servers are killed in between."""
@@ -95,6 +107,76 @@ class StackClient:
         except (BotoCoreError, ClientError, ValueError, KeyError) as error:
             self.listener_error = f"the events could not be read: {error}"
 
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Receives events within the block, and takes in the last ones after it."""
+        listener = threading.Thread(target=self.listen, daemon=True)
+        listener.start()
+        try:
+            yield
+        finally:
+            self.over.set()
+            listener.join(timeout=30)
+        self.receive(0.01)
+
+    def receive(self, seconds: float) -> bool:
+        """Takes in the events that were received; waits up to so many seconds for the first. Returns whether there was one."""
+        if self.listener_error:
+            raise Failure(self.listener_error)
+        count = self.bus.total()
+        with suppress(queue.Empty):
+            event, received_at = self.received.get(timeout=seconds)
+            while True:
+                kind, detail = event["detail-type"], event["detail"]
+                key = str(detail.get("event_id", "")).partition("#")[0]
+                self.bus[kind] += 1
+                if key not in self.by_key:
+                    self.receive_other(kind, key, detail)
+                elif self.by_key[key].receive(kind, detail, received_at):
+                    self.receive_new(self.by_key[key], kind)
+                event, received_at = self.received.get_nowait()
+        return self.bus.total() > count
+
+    def receive_new(self, order: OrderLog, kind: str) -> None:
+        """What a scenario does about the first delivery of an event of its orders."""
+
+    def receive_other(self, kind: str, key: str, detail: Mapping[str, Any]) -> None:
+        """Takes in an event that is about no order that was sent."""
+        if kind != "Top-up Sent" and not key.startswith("vendor/"):
+            self.wrong["events about unknown orders"].add(f"{kind} {key}: {json.dumps(detail, ensure_ascii=False)}")
+
+    @contextmanager
+    def selling(self, began: float) -> Iterator[list[Future[None]]]:
+        """Sends each order at its time, within the block."""
+        with ThreadPoolExecutor(SENDERS) as sellers:
+            sales = [sellers.submit(self.sell, order, began) for order in self.orders]
+            try:
+                yield sales
+            finally:
+                self.closed.set()
+                sellers.shutdown(wait=False, cancel_futures=True)
+        for sale, order in zip(sales, self.orders, strict=True):
+            if not sale.cancelled() and sale.exception() is not None:
+                self.wrong["orders that could not be sent"].add(f"{order.name}: {sale.exception()}")
+
+    def sell(self, order: PlannedOrder, began: float) -> None:
+        """Sends one order when its time has come, and has it tracked."""
+        if not self.closed.wait(max(began + order.at - time.monotonic(), 0)):
+            order.late = time.monotonic() - began - order.at
+            self.place(order)
+            order.is_sold = True
+
+    def place(self, order: Any) -> None:
+        """Sends an order and makes it known to the tracker."""
+        raise NotImplementedError
+
+    def check_orders(self, truth: Mapping[str, Mapping[str, Any]], records: Mapping[str, Mapping[str, Any]]) -> None:
+        """Checks that all orders were sent, and compares each with the sandbox's timeline."""
+        self.wrong["orders that were not sent"] |= {order.name for order in self.orders if not order.is_sold}
+        for key, order in self.by_key.items():
+            order.check(truth[order.id], records.get(key, {}))
+            self.wrong["orders that did not end as expected"] |= {f"{order.name}: {key}: {problem}" for problem in order.problems}
+
     def dead_letters(self) -> dict[str, int]:
         """The number of messages in each dead-letter queue that is not empty."""
         size = "ApproximateNumberOfMessages"
@@ -106,25 +188,38 @@ class StackClient:
         pages = self.dynamodb.get_paginator("scan").paginate(TableName=self.env["ORDERS_TABLE"], ConsistentRead=True, **chosen)
         return [item for page in pages for item in page["Items"]]
 
+    def records(self, **chosen: Any) -> dict[str, dict[str, Any]]:
+        """The items of the orders, by key."""
+        items = self.items(FilterExpression="sk = :order", ExpressionAttributeValues={":order": {"S": "ORDER"}}, **chosen)
+        return {item["pk"]["S"].replace("#", "/"): item for item in items}
+
     def logs(self) -> dict[str, str]:
         """All logs of the stack, by file name."""
         return {file.name: file.read_text(errors="replace") for file in sorted(Path(self.env["LOG_DIR"]).rglob("*")) if file.is_file()}
 
-    def search_for_secrets(self, console: Console, orders: Mapping[str, Mapping[str, Any]], items: list[dict[str, Any]], **more: str) -> list[str]:
-        """Searches logs, items, events and `more` for the orders' card codes, the key and the token; returns the problems. For after the stack's end,
-        when the last log lines are written."""
+    def search_for_secrets(self, orders: Mapping[str, Mapping[str, Any]], items: list[dict[str, Any]], **more: str) -> None:
+        """Searches logs, items, events and `more` for the orders' card codes, the key and the token. For after the stack's end, when the last log lines
+        are written."""
         cards = {order["card_code"] for order in orders.values() if order.get("card_code")}
         secrets = {"card code": cards, "API key": {self.env["ONECLICKDZ_API_KEY"]}, "API token": {self.env["API_TOKEN"]}}
         stored = json.dumps(items, ensure_ascii=False, default=lambda value: bytes(value).decode("latin-1")) if items else ""
         logs = {f"log {name}": text for name, text in self.logs().items()}
         places = {**logs, "DynamoDB": stored, "events": "\n".join(self.everything), **more}
-        problems = [f"a {kind} is readable in: {place}" for place, text in places.items() for kind, values in secrets.items() if contains(text, values)]
-        problems += [f"the search for secrets had no text: {place}" for place in ("log status.log", "log poller.log", "log recheck.log", "DynamoDB", "events")
-                     if not places.get(place)]
-        problems += [] if cards else ["the search for secrets had no card code"]
+        found = {f"a {kind} is readable in: {place}" for place, text in places.items() for kind, values in secrets.items() if contains(text, values)}
+        found |= {f"no text of: {place}" for place in ("log status.log", "log poller.log", "log recheck.log", "DynamoDB", "events") if not places.get(place)}
+        found |= set() if cards else {"no card code to search for"}
+        self.wrong["problems of the search for secrets"] |= found
         console.print(f"Searched {sum(map(len, places.values())) // 1024} KiB ({len(logs)} logs, {len(items)} DynamoDB items, {len(self.everything)} events) "
-                      f"for {len(cards)} card codes, the vendor's key and the API token: {'FAILED' if problems else 'none found'}.")
-        return problems
+                      f"for {len(cards)} card codes, the vendor's key and the API token: {'FAILED' if found else 'none found'}.")
+
+    def conclude(self, figures: str) -> bool:
+        """Prints what is wrong, and the figures in one line; returns whether all is as expected."""
+        wrong = {what: sorted(examples) for what, examples in self.wrong.items() if examples}
+        for what, examples in wrong.items():
+            console.print(f"wrong: {what}: {len(examples)}, such as\n  " + "\n  ".join(examples[:5]), style="red")
+        console.print(f"{'FAILED' if wrong else 'Everything is as expected'}: {figures}; {time.monotonic() - STARTED:.0f} s; "
+                      f"logs: {os.path.relpath(self.env['LOG_DIR'])}", style="red" if wrong else "green")
+        return not wrong
 
 
 def contains(text: str, secrets: set[str]) -> bool:
@@ -135,27 +230,18 @@ def contains(text: str, secrets: set[str]) -> bool:
 
 
 @contextmanager
-def own_stack(directory: Path, chosen: Mapping[str, str], with_build: bool) -> Iterator[Stack]:
+def own_stack(directory: Path, chosen: Mapping[str, str], with_build: bool, aws_environment: Mapping[str, str] | None = None) -> Iterator[Stack]:
     """A local stack for one scenario with these settings; stopped at the end, whatever happens."""
     Stack(directory).down()
     try:
-        yield stack.up(directory, {**settings.without(os.environ), **chosen}, with_build)
+        yield stack.up(directory, {**settings.without(os.environ), **chosen}, with_build, aws_environment)
     finally:
         Stack(directory).down()
 
 
-def run_scenario(directory: Path, scenario: Callable[[Console], tuple[str, list[str]]]) -> None:
-    """Runs a scenario, which returns its figures in one line and its problems. Ends the program: with status 1 if there is a problem."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a TERM stops the stack too
-    console, started = Console(width=None if sys.stdout.isatty() else 150, highlight=False, markup=False, soft_wrap=True), time.monotonic()
-    try:
-        figures, problems = scenario(console)
-    except (Failure, BotoCoreError, ClientError) as error:
-        tools.fail(f"{error}\nlogs: {directory / 'logs'}")
-    except KeyboardInterrupt:
-        sys.exit(130)
-    for problem in problems:
-        console.print(f"wrong: {problem}", style="red")
-    console.print(f"{'FAILED' if problems else 'Everything is as expected'}: {figures}; {time.monotonic() - started:.0f} s; "
-                  f"logs: {os.path.relpath(directory / 'logs')}", style="red" if problems else "green")
-    sys.exit(1 if problems else 0)
+def command_line(about: str | None) -> argparse.ArgumentParser:
+    """A command line with the options of the scenarios that choose at random."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000), help="of all random choices (default: a random one)")
+    parser.add_argument("--no-build", action="store_true", help="use what is built")
+    return parser
