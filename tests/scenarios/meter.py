@@ -9,25 +9,25 @@ Exact, by DynamoDB's documented rules:
 - The requests by operation and kind of item, and how many were refused by their condition.
 - Write units, of indexes too: the local AWS's `ConsumedCapacity`, which it computes from the items before and after the write. In a transaction items cost
   twice their units, index entries do not.
-- Read units: computed from the items in the answer, 1 unit for each started 4 KB, half of that for a read that need not be consistent. (The local AWS answers
-  0.5 or 1 whatever the size, and nothing for a batch.) Exact as long as there is no projection or filter; a request with one is `uncounted`.
+- Read units: computed from the items in the answer, whose bytes the local AWS's own function counts: 1 unit for each started 4 KB, half of that for a read
+  that need not be consistent. (The local AWS answers 0.5 or 1 whatever the size, and nothing for a batch.) Exact as long as there is no projection or filter;
+  a request with one is `uncounted`.
 Assumed: each `Put` of a transaction costs what its own item costs, since our `Put`s create items, and the other members share the rest (the sum is exact);
 a refused write costs what the item in its answer costs, or its own item, or 1 KB where there is neither; there is no throttling and no transaction
 conflict, since the local AWS has neither.
 """
 
-import base64
 import json
 import math
 import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import urllib3
+from ministack.services.dynamodb import _item_size_bytes as size_of  # type: ignore[import-untyped]  # bytes of an item; the package is pinned
 
 from infra.local.local_stack import ADMINISTRATOR, REGION, Stack
 from infra.local.processes import wait_until
@@ -38,27 +38,6 @@ Members = Sequence[tuple[str, Mapping[str, Any]]]  # the writes of a request: op
 KB = 1024
 REFUSED = ("ConditionalCheckFailedException", "TransactionCanceledException")
 AUTHORIZATION = f"AWS4-HMAC-SHA256 Credential={ADMINISTRATOR}/20260101/{REGION}/dynamodb/aws4_request, SignedHeaders=host, Signature=0"
-
-
-def size_of_value(value: Mapping[str, Any]) -> int:
-    """Bytes of an attribute value, by AWS's page "DynamoDB item sizes and formats"."""
-    (kind, content), = value.items()
-    if kind in ("S", "B"):
-        return len(content.encode() if kind == "S" else base64.b64decode(content))
-    if kind == "N":
-        number = Decimal(content)
-        digits = "".join(map(str, number.as_tuple().digits)).strip("0")
-        return math.ceil(len(digits) / 2) + 1 + (number < 0)
-    if kind == "L":
-        return 3 + sum(1 + size_of_value(element) for element in content)
-    if kind == "M":
-        return 3 + sum(1 + len(name.encode()) + size_of_value(element) for name, element in content.items())
-    return sum(size_of_value({kind[0]: element}) for element in content) if kind in ("SS", "NS", "BS") else 1  # BOOL, NULL
-
-
-def size_of(item: Item) -> int:
-    """Bytes of an item."""
-    return sum(len(name.encode()) + size_of_value(value) for name, value in item.items())
 
 
 def started(size: int, unit: int) -> int:
