@@ -63,7 +63,7 @@ lint: ## check formatting, Rust, Python, the template and the state machine
 	@$(RUN) tests.run lint
 
 soak: ## fuzz the parsers, then run 50,000 race schedules, ~1 hour; needs nightly Rust
-	@$(RUN) tests.scenarios.soak
+	@$(RUN) tests.run soak
 
 audit: ## check bans, licences and sources of the dependencies
 	@$(RUN) infra.local.tools cargo-deny

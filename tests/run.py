@@ -32,6 +32,7 @@ STACKS: dict[str, Mapping[str, str]] = {
 # Searches what all other tests left behind: a step of its own after them.
 LEFTOVERS = "no_card_code_key_or_token_is_left_behind"
 RACES = "race_schedules::invariants_hold_in_every_race_schedule"
+FUZZ, FUZZ_BUILT = tools.ROOT / "tests" / "fuzz", tools.ROOT / "target" / "fuzz"
 
 
 def command(*words: str, environment: Mapping[str, str] | None = None) -> None:
@@ -127,6 +128,29 @@ def watch_answers() -> None:
         watch.stop()
 
 
+def fuzz() -> None:
+    """Runs each fuzz target for a minute; libFuzzer prints its statistics and the input of a crash. docs/testing.md says which compilers this needs."""
+    tools.ensure("cargo-fuzz")
+    # No sanitizer, because the fuzzed code forbids `unsafe`.
+    command("cargo", "+nightly", "fuzz", "build", "--fuzz-dir", str(FUZZ / "libfuzzer"), "--sanitizer", "none", "--target-dir", str(FUZZ_BUILT),
+            environment={"PATH": tools.path_with("cargo-fuzz")})
+    failed = []
+    for target in sorted(source.stem for source in (FUZZ / "libfuzzer" / "targets").glob("*.rs")):
+        found, crashes = FUZZ_BUILT / "found" / target, FUZZ_BUILT / "crashes" / target
+        for directory in (found, crashes):
+            directory.mkdir(parents=True, exist_ok=True)
+        known = set(found.iterdir())
+        print(f"\n-- {target}, a minute", flush=True)
+        # libFuzzer writes new inputs to the first directory, and only reads the committed ones in the second.
+        program = next(FUZZ_BUILT.glob(f"*-*/release/{target}"))
+        ran = subprocess.run([str(program), str(found), str(FUZZ / "corpus" / target), "-max_total_time=60", "-max_len=4096", "-verbosity=0",
+                              "-timeout=10", "-print_final_stats=1", f"-artifact_prefix={crashes}{os.sep}"], cwd=tools.ROOT)
+        print(f"{len(set(found.iterdir()) - known)} new inputs in {os.path.relpath(found)}; docs/testing.md says how to keep the useful ones", flush=True)
+        failed += [f"{target}, input in {os.path.relpath(crashes)}"] if ran.returncode != 0 else []
+    if failed:
+        raise Failure("; ".join(failed))
+
+
 STEPS: dict[str, Callable[[], None]] = {
     "format": partial(command, "cargo", "fmt", "--all", "--check"),
     "clippy": partial(command, "cargo", "clippy", "--workspace", "--all-targets", "--", "-D", "warnings"),
@@ -146,13 +170,15 @@ STEPS: dict[str, Callable[[], None]] = {
     "secrets": lambda: command("cargo", "test", "--workspace", "--test", "secrets", environment=env_files()),
     "watch": watch_answers,
     "stack-fast": partial(stacks_up, ["fast"]),
-    "race-schedules": lambda: command("cargo", "test", "--workspace", "--test", "faults", "--", "--exact", RACES, environment=env_files()),
+    "race-schedules": lambda: command("cargo", "test", "--workspace", "--test", "faults", "--", "--exact", RACES,
+                                      environment={"RACE_SCHEDULES": "50000", **os.environ, **env_files()}),
+    "fuzz": fuzz,
 }
 GROUPS = {
     "lint": ["format", "clippy", "python", "types", "template", "state-machine", "features", "one-build"],
     "unit": ["rules", "no-stack"],
     "all": ["build", "build-tests", "stacks", "tests", "secrets", "watch"],
-    "races": ["build", "stack-fast", "race-schedules"],
+    "soak": ["fuzz", "build", "stack-fast", "race-schedules"],
 }
 # Steps that must run before a step, in the same command.
 BEFORE = {"tests": ["stacks"], "secrets": ["stacks", "tests"], "watch": ["stacks"], "race-schedules": ["stack-fast"]}
