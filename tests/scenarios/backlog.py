@@ -21,7 +21,7 @@ import random
 import re
 import sys
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -33,7 +33,7 @@ from typing import Any
 from infra.local.cloud import errors_shown
 from infra.local.local_stack import DEFAULT_DIRECTORY, Stack
 from infra.local.processes import programs_in, wait_until
-from tests.scenarios.order_log import FULFILLED, card, for_sandbox, seconds_of, step
+from tests.scenarios.order_log import FULFILLED, PlannedOrder, card, for_sandbox, seconds_of, step
 from tests.scenarios.shop import PROGRESS_SECONDS, Logs, Shop, busy, make_orders, show, spread
 from tests.scenarios.stack_client import command_line, console, own_stack
 
@@ -49,17 +49,15 @@ WRITERS, WRITE_BATCH, SANDBOX_BATCH = 8, 25, 5000
 WRITTEN_PER_SECOND = 600  # by the local AWS on a busy machine; the orders are due after so long
 PARTS = ("0", "1", "2", "3")  # of the index `due`, for parked orders
 DONE = '"message":"done"'  # in the last log line of a tick
-SETTLE_SECONDS = 90.0  # bound of the wait for the last events
+BEFORE_SECONDS, SETTLE_SECONDS = 120.0, 90.0  # of the shop alone; bound of the wait for the last events
 KINDS = {"mobile": ("UNKNOWN_ERROR", "0665983439"), "internet": ("QUEUED", "036123456")}  # status and number of the parked orders
 
 
-@dataclass(frozen=True)
-class Parked:
+@dataclass
+class Parked(PlannedOrder):
     """One order of the backlog."""
-    product: str
-    id: str
+
     ended_at: float | None  # when the vendor fulfilled it, after the last check
-    at_vendor: dict[str, Any]  # for the sandbox
     times: dict[str, Any]  # attributes in which its item differs from the template's
 
 
@@ -75,7 +73,7 @@ def make_parked(product: str, created: float, now: float, rng: random.Random) ->
              "first_seen_at": milliseconds(created + 9), "due_shard": {"S": rng.choice(PARTS)},
              **dict.fromkeys(("asked_at", "checked_at", "changed_at", "parked_since"), milliseconds(checked))}
     at_vendor = for_sandbox(product, order_id, KINDS[product][1], f"backlog-{product}", timeline)
-    return Parked(product, order_id, ended, {**at_vendor, "sent_at": moment(created)}, times)
+    return Parked("parked", product, ended, times, id=order_id, direct={**at_vendor, "sent_at": moment(created)})
 
 
 def moment(seconds: float) -> str:
@@ -93,11 +91,10 @@ class Backlog(Shop):
 
     def __init__(self, own: Stack, options: argparse.Namespace) -> None:
         self.options, self.rng = options, random.Random(options.seed)
-        longest = options.before / 60 + options.minutes + 5
+        longest = BEFORE_SECONDS / 60 + options.minutes + 5
         super().__init__(own.read_env(), make_orders(round(longest * SHOP_PER_MINUTE), SHOP_PER_MINUTE, self.rng))
         self.log, self.programs = Logs(own.logs), own.temporary
         self.parked: dict[str, Parked] = {}
-        self.published: dict[str, set[str]] = defaultdict(set)  # event ids of the backlog's orders, by order
         self.memory: dict[int, float] = {}  # MB at the peak, by process of `recheck`
         self.began = self.written_from = self.due_at = self.worked_from = self.done_at = 0.0
         self.left = self.ended = 0  # due orders, when last counted; orders that the vendor has ended
@@ -108,23 +105,22 @@ class Backlog(Shop):
             templates = {product: self.park(product) for product in KINDS}
             self.began = time.monotonic()
             with self.selling(self.began):
-                self.wait("the shop alone", time.time() + self.options.before)
+                self.wait("the shop alone", time.time() + BEFORE_SECONDS)
                 self.fill(templates)
                 self.wait("until the backlog is due", self.due_at)
                 self.follow()
             deadline = time.time() + SETTLE_SECONDS
-            while time.time() < deadline and (self.unreceived() or (not self.left and len(self.published) < self.ended)):
+            while time.time() < deadline and (self.unreceived() or (not self.left and self.published() < self.ended)):
                 self.receive(0.5)
 
     def receive_other(self, kind: str, key: str, detail: Mapping[str, Any]) -> None:
-        """Takes in an event about an order of the backlog, one of the two templates, or the key."""
-        if key in self.parked:
-            self.published[key].add(str(detail["event_id"]))
-            has_card = key.startswith("mobile/") or kind != FULFILLED or detail["order"]["card"]["available"]
-            if kind != FULFILLED or self.parked[key].ended_at is None or not has_card:
-                self.wrong["unexpected events, or cards that are missing"].add(f"{kind} {detail['event_id']}")
-        elif key.startswith("vendor/"):
+        """Takes in an event about one of the two templates, or the key."""
+        if key.startswith("vendor/"):
             self.wrong["events about the key"].add(f"{kind} {json.dumps(detail)}")
+
+    def published(self) -> int:
+        """The orders of the backlog with an event."""
+        return sum(bool(order.events) for order in self.parked.values())
 
     def park(self, product: str) -> dict[str, Any]:
         """Has one order tracked until it is parked; answers its item."""
@@ -147,10 +143,11 @@ class Backlog(Shop):
         self.written_from = time.time()
         count, newest, apart = self.options.orders, self.written_from - CREATED_BEFORE, 60 / CREATED_PER_MINUTE
         orders = [make_parked(list(KINDS)[index % 2], round(newest - (count - 1 - index) * apart, 3), self.written_from, self.rng) for index in range(count)]
-        self.parked = {f"{order.product}/{order.id}": order for order in orders}
+        self.parked = {order.key(): order for order in orders}
+        self.by_key |= self.parked
         self.ended = sum(order.ended_at is not None for order in orders)
         for start in range(0, count, SANDBOX_BATCH):
-            self.sandbox("/orders/many", {"orders": [order.at_vendor for order in orders[start:start + SANDBOX_BATCH]]})
+            self.sandbox("/orders/many", {"orders": [order.direct for order in orders[start:start + SANDBOX_BATCH]]})
         self.due_at = math.ceil(time.time() + 5 + count / WRITTEN_PER_SECOND)
         due = dict.fromkeys(("next_look_at", "due_at"), milliseconds(self.due_at))
         puts = [{"PutRequest": {"Item": {**templates[order.product], **order.times, **due}}} for order in orders]
@@ -160,7 +157,7 @@ class Backlog(Shop):
         with ThreadPoolExecutor(WRITERS) as writers:
             list(writers.map(write, range(0, count, WRITE_BATCH)))
         console.print(f"{count} parked orders written in {time.time() - self.written_from:.0f} s, {self.ended} of them ended at the vendor"
-                           + ("; some were due before the last was written" if time.time() > self.due_at else ""))
+                      + ("; some were due before the last was written" if time.time() > self.due_at else ""))
 
     def wait(self, what: str, until: float) -> None:
         """Waits, and shows the progress."""
@@ -191,7 +188,7 @@ class Backlog(Shop):
         self.worked_from, seen = time.time(), -1
         self.left = len(self.parked)
         while self.left and time.time() < self.worked_from + self.options.minutes * 60:
-            self.wait(f"{self.left} due after the last tick, {len(self.published)} outcomes published", time.time() + PROGRESS_SECONDS)
+            self.wait(f"{self.left} due after the last tick, {self.published()} outcomes published", time.time() + PROGRESS_SECONDS)
             if (ticks := len(self.log.entries("recheck", DONE))) > seen:  # counting takes the local AWS a second or two
                 pages = [page for part in PARTS for page in self.dynamodb.get_paginator("query").paginate(
                     TableName=self.env["ORDERS_TABLE"], IndexName="due", Select="COUNT", KeyConditionExpression="due_shard = :part AND due_at <= :now",
@@ -201,24 +198,22 @@ class Backlog(Shop):
 
     def judge(self) -> dict[str, Any]:
         """Whether all orders were checked, how long they waited, and whether each outcome was stored and published."""
-        left, waits, unlisted = dict(self.parked), [], 0
-        for key, item in self.records().items():
-            order = left.pop(key, None)
-            if order is None:
-                continue
-            checked, ends_as = int(item["checked_at"]["N"]) / 1000, item.get("outcome", {}).get("S")
+        records, waits, unlisted = self.records(), [], 0
+        for key, order in self.parked.items():
+            record = records.get(key, {"checked_at": {"N": "0"}})
+            checked, ends_as = int(record["checked_at"]["N"]) / 1000, record.get("outcome", {}).get("S")
             if checked < self.written_from - 1:
                 self.wrong["orders that were not checked"].add(f"{key}, for {time.time() - self.due_at:.0f} s")
                 continue
             waits.append(checked - self.due_at)
-            unlisted += "unlisted" in item
-            if ends_as != (None if order.ended_at is None else "fulfilled") or (order.ended_at is not None and len(self.published[key]) != 1):
-                self.wrong["orders that were not stored as they ended, or not published under one id"].add(f"{key}: {ends_as} {sorted(self.published[key])}")
-        for key in left:
-            self.wrong["orders that the table does not have"].add(key)
+            unlisted += "unlisted" in record
+            if ends_as != (None if order.ended_at is None else "fulfilled") or order.kinds() != (() if order.ended_at is None else (FULFILLED,)):
+                self.wrong["orders that were not stored as they ended, or not published under one id"].add(f"{key}: {ends_as} {sorted(order.events)}")
+            if order.lacks_card():
+                self.wrong["cards that are missing"].add(key)
         return {"checked": len(waits), "still due": self.left, "seconds until all were checked": self.done_at - self.due_at,
                 "wait of a due order, s": spread(waits), "not shown by a list": unlisted,
-                "outcomes": self.ended, "outcomes published": sum(map(bool, self.published.values()))}
+                "outcomes": self.ended, "outcomes published": self.published()}
 
     def measure(self) -> dict[str, Any]:
         """The figures that need the stack."""
@@ -263,7 +258,6 @@ def main() -> None:
     parser = command_line(__doc__)
     parser.add_argument("--orders", type=int, default=10_000, help="parked orders that are due at once (default: 10000)")
     parser.add_argument("--budget", type=int, default=120, help="calls a minute for the tracker (default: 120)")
-    parser.add_argument("--before", type=float, default=120, help="seconds of the shop alone (default: 120)")
     parser.add_argument("--minutes", type=float, default=60, help="minutes until the run gives up (default: 60)")
     options = parser.parse_args()
     if options.orders < len(KINDS) or options.budget < 2:

@@ -33,7 +33,7 @@ from infra.local.cloud import errors_shown
 from infra.local.local_stack import DEFAULT_DIRECTORY
 from infra.local.processes import Failure
 from tests.scenarios.chaos_orders import Order, make_orders
-from tests.scenarios.stack_client import DEAD_LETTERS, StackClient, command_line, console, own_stack
+from tests.scenarios.stack_client import StackClient, command_line, console, own_stack
 
 DIRECTORY = DEFAULT_DIRECTORY / "chaos"
 BUDGET = 3000  # calls a minute
@@ -198,14 +198,6 @@ class Chaos(StackClient):
         self.wrong["committed events that did not arrive"] |= committed.keys() - arrived.keys()
         self.wrong["events that differ from the committed ones"] |= {key for key in committed.keys() & arrived.keys() if committed[key] != arrived[key]}
 
-    def read_dead_letters(self) -> list[str]:
-        """The bodies of all dead letters."""
-        bodies: list[str] = []
-        for url in (self.env[name] for name in DEAD_LETTERS):
-            while messages := self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=600).get("Messages"):
-                bodies += [message["Body"] for message in messages]
-        return bodies
-
     def figures(self) -> str:
         """The run in one line. Checks the budget, against which only the tracker's calls count."""
         calls = self.sandbox("/calls?endpoint_kind=check,list")["calls"]
@@ -228,7 +220,7 @@ def run(options: argparse.Namespace) -> bool:
         chaos.run()
         truth, items = chaos.vendor_orders(), chaos.items()
         chaos.judge(truth, items)
-        letters = chaos.read_dead_letters()
+        letters = chaos.dead_letters()
         figures = f"{chaos.figures()}, {len(letters)} dead letters, seed {options.seed}"
     chaos.search_for_secrets(truth, items, **{"dead letters": "\n".join(letters)})
     numbers = {form for order in chaos.all_orders for form in (order.number, order.number[1:], f"213{order.number[1:]}")}

@@ -182,7 +182,7 @@ def run(with_build: bool) -> bool:
         demo = Demo(own.read_env())
         with demo.listening():
             demo.part_2(demo.part_1())
-        demo.wrong["dead letters"] |= {f"{count} in {name}" for name, count in demo.dead_letters().items()}
+        demo.wrong["dead letters"] |= set(demo.dead_letters())
         orders, items = demo.vendor_orders(), demo.items()
     demo.search_for_secrets(orders, items)
     console.print(NEXT)

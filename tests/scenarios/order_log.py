@@ -65,6 +65,11 @@ class OrderLog:
         """The first event about a change that the vendor made: parked, or an outcome."""
         return next((event for event in self.events_in_order() if event.kind in (*PARKED.values(), *OUTCOMES)), None)
 
+    def lacks_card(self) -> bool:
+        """Whether an internet order was published as fulfilled without its card."""
+        fulfilled = [event.detail["order"] for event in self.events.values() if event.kind == FULFILLED]
+        return self.product == "internet" and not all(order["card"]["available"] for order in fulfilled)
+
     def check_numbering(self) -> None:
         """Checks that the events are numbered from 1 without a gap, and that each id contains its number."""
         for seq, event in enumerate(self.events_in_order(), start=1):

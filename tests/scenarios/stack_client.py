@@ -177,11 +177,13 @@ class StackClient:
             order.check(truth[order.id], records.get(key, {}))
             self.wrong["orders that did not end as expected"] |= {f"{order.name}: {key}: {problem}" for problem in order.problems}
 
-    def dead_letters(self) -> dict[str, int]:
-        """The number of messages in each dead-letter queue that is not empty."""
-        size = "ApproximateNumberOfMessages"
-        counts = {name: int(self.sqs.get_queue_attributes(QueueUrl=self.env[name], AttributeNames=[size])["Attributes"][size]) for name in DEAD_LETTERS}
-        return {name: count for name, count in counts.items() if count}
+    def dead_letters(self) -> list[str]:
+        """The bodies of all dead letters."""
+        bodies: list[str] = []
+        for url in (self.env[name] for name in DEAD_LETTERS):
+            while messages := self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=600).get("Messages"):
+                bodies += [message["Body"] for message in messages]
+        return bodies
 
     def items(self, **chosen: Any) -> list[dict[str, Any]]:
         """All items of the table, or those chosen by parameters of `Scan`."""
