@@ -11,7 +11,7 @@ from functools import partial
 from infra.local import cloud, settings, stack, tools
 from infra.local.cloud import FUNCTIONS, LOCAL_PACKAGES, errors_shown
 from infra.local.local_stack import DEFAULT_DIRECTORY, Stack, status_of
-from infra.local.processes import Failure, Server
+from infra.local.processes import Failure, Server, run_command
 from tests.bench import run as bench
 
 # Many tests share each stack, and each test counts and scripts the calls about its own orders. The rate limit is therefore high, and list checks are off:
@@ -35,35 +35,30 @@ RACES = "race_schedules::invariants_hold_in_every_race_schedule"
 FUZZ, FUZZ_BUILT = tools.ROOT / "tests" / "fuzz", tools.ROOT / "target" / "fuzz"
 
 
-def command(*words: str, environment: Mapping[str, str] | None = None) -> None:
-    """Runs one command in the checkout; fails if the command fails."""
-    print(f"$ {' '.join(words).replace(f'{tools.ROOT}/', '')}", flush=True)
-    code = subprocess.run(words, cwd=tools.ROOT, env={**os.environ, **(environment or {})}).returncode
-    if code != 0:
-        raise Failure(f"status {code}: {' '.join(words)}")
+def dependencies(*words: str) -> list[str]:
+    """The lines of `cargo tree` with these options."""
+    tree = subprocess.run(["cargo", "tree", "--locked", "--prefix", "none", *words], cwd=tools.ROOT, stdout=subprocess.PIPE, text=True)
+    if tree.returncode != 0:
+        raise Failure("cargo cannot list the dependencies, see above")
+    return tree.stdout.splitlines()
 
 
 def lint_features() -> None:
     """Finds a second TLS library or HTTP stack, which the default feature of one dependency could bring in."""
     banned = ("aws-lc-rs ", "aws-lc-sys ", "hyper v0.", "native-tls ", "openssl ", "openssl-sys ", "rustls v0.21")
     for function in FUNCTIONS:
-        tree = subprocess.run(["cargo", "tree", "--package", function, "--edges", "normal", "--prefix", "none", "--target", "all", "--locked"],
-                              cwd=tools.ROOT, stdout=subprocess.PIPE, text=True)
-        found = sorted({line for line in tree.stdout.splitlines() if line.startswith(banned)})
-        if tree.returncode != 0 or found:
-            raise Failure(f"{function} depends on {', '.join(found) or 'a graph that cargo cannot list'}; find the reason: cargo tree -p {function} -i …")
+        if found := sorted({line for line in dependencies("--package", function, "--edges", "normal", "--target", "all") if line.startswith(banned)}):
+            raise Failure(f"{function} depends on {', '.join(found)}; find the reason: cargo tree -p {function} -i …")
 
 
 def lint_one_build() -> None:
     """Compares the features of the dependencies in each build of this checkout with those in the build of all tests. cargo compiles a dependency
     again for each other set of features; `tests/one-build` keeps the sets equal."""
     def features(*words: str) -> set[str]:
-        tree = subprocess.run(["cargo", "tree", "--locked", "--prefix", "none", "--no-dedupe", "--format", "{p} {f}", *words],
-                              cwd=tools.ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
-        return {line.removesuffix(" (*)") for line in tree.splitlines()}
+        return {line.removesuffix(" (*)") for line in dependencies("--no-dedupe", "--format", "{p} {f}", *words)}
 
     everything = features("--workspace", "--edges", "normal,build,dev")
-    local = [word for package in LOCAL_PACKAGES for word in ("--package", package)]
+    local = cloud.packages(*LOCAL_PACKAGES)
     for words in ([*local, "--edges", "normal,build"], ["--edges", "normal,build"], ["--edges", "normal,build,dev"]):
         if other := sorted(features(*words) - everything):
             raise Failure(f"compiled with other features than for `cargo test --workspace`; mend tests/one-build/Cargo.toml: {', '.join(other)}")
@@ -96,7 +91,7 @@ def all_tests() -> None:
     with log.open("w") as output:
         load = subprocess.Popen(load_command, cwd=tools.ROOT, stdout=output, stderr=subprocess.STDOUT)
         try:
-            command("cargo", "test", "--workspace", "--", "--test-threads=8", "--skip", LEFTOVERS, environment=env_files())
+            run_command("cargo", "test", "--workspace", "--", "--test-threads=8", "--skip", LEFTOVERS, environment=env_files())
             code = load.wait(timeout=600)
         finally:
             load.terminate()  # no effect if it has ended
@@ -132,8 +127,8 @@ def fuzz() -> None:
     """Runs each fuzz target for a minute; libFuzzer prints its statistics and the input of a crash. docs/testing.md says which compilers this needs."""
     tools.ensure("cargo-fuzz")
     # No sanitizer, because the fuzzed code forbids `unsafe`.
-    command("cargo", "+nightly", "fuzz", "build", "--fuzz-dir", str(FUZZ / "libfuzzer"), "--sanitizer", "none", "--target-dir", str(FUZZ_BUILT),
-            environment={"PATH": tools.path_with("cargo-fuzz")})
+    run_command("cargo", "+nightly", "fuzz", "build", "--fuzz-dir", str(FUZZ / "libfuzzer"), "--sanitizer", "none", "--target-dir", str(FUZZ_BUILT),
+                environment={"PATH": tools.path_with("cargo-fuzz")})
     failed = []
     for target in sorted(source.stem for source in (FUZZ / "libfuzzer" / "targets").glob("*.rs")):
         found, crashes = FUZZ_BUILT / "found" / target, FUZZ_BUILT / "crashes" / target
@@ -152,26 +147,26 @@ def fuzz() -> None:
 
 
 STEPS: dict[str, Callable[[], None]] = {
-    "format": partial(command, "cargo", "fmt", "--all", "--check"),
-    "clippy": partial(command, "cargo", "clippy", "--workspace", "--all-targets", "--", "-D", "warnings"),
-    "python": partial(command, str(tools.program("python", "ruff")), "check", "infra", "tests"),
-    "types": partial(command, str(tools.program("python", "mypy"))),
-    "template": partial(command, str(tools.program("python", "cfn-lint")), "infra/template.yaml"),
-    "state-machine": partial(command, str(tools.node()), ".tools/asl/node_modules/.bin/asl-validator", "--json-path", "infra/poll.asl.json"),
+    "format": partial(run_command, "cargo", "fmt", "--all", "--check"),
+    "clippy": partial(run_command, "cargo", "clippy", "--workspace", "--all-targets", "--", "-D", "warnings"),
+    "python": partial(run_command, str(tools.program("python", "ruff")), "check", "infra", "tests"),
+    "types": partial(run_command, str(tools.program("python", "mypy"))),
+    "template": partial(run_command, str(tools.program("python", "cfn-lint")), "infra/template.yaml"),
+    "state-machine": partial(run_command, str(tools.node()), ".tools/asl/node_modules/.bin/asl-validator", "--json-path", "infra/poll.asl.json"),
     "features": lint_features,
     "one-build": lint_one_build,
-    "rules": partial(command, "cargo", "test", "--package", "domain", "--package", "one-build"),
-    "no-stack": partial(command, "cargo", "test"),
+    "rules": partial(run_command, "cargo", "test", "--package", "domain", "--package", "one-build"),
+    "no-stack": partial(run_command, "cargo", "test"),
     "build": cloud.build_local,
     "instructions": partial(bench.check, update=False),
-    "build-tests": partial(command, "cargo", "test", "--workspace", "--no-run"),
+    "build-tests": partial(run_command, "cargo", "test", "--workspace", "--no-run"),
     "stacks": partial(stacks_up, list(STACKS)),
     "tests": all_tests,
-    "secrets": lambda: command("cargo", "test", "--workspace", "--test", "secrets", environment=env_files()),
+    "secrets": lambda: run_command("cargo", "test", "--workspace", "--test", "secrets", environment=env_files()),
     "watch": watch_answers,
     "stack-fast": partial(stacks_up, ["fast"]),
-    "race-schedules": lambda: command("cargo", "test", "--workspace", "--test", "faults", "--", "--exact", RACES,
-                                      environment={"RACE_SCHEDULES": "50000", **os.environ, **env_files()}),
+    "race-schedules": lambda: run_command("cargo", "test", "--workspace", "--test", "faults", "--", "--exact", RACES,
+                                          environment={"RACE_SCHEDULES": "50000", **os.environ, **env_files()}),
     "fuzz": fuzz,
 }
 GROUPS = {

@@ -9,7 +9,6 @@ import platform
 import secrets
 import shutil
 import signal
-import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -22,7 +21,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
 from infra.local import settings, tools
-from infra.local.processes import Failure
+from infra.local.processes import Failure, run_command
 
 STATE_MACHINE = tools.ROOT / "infra" / "poll.asl.json"
 FUNCTIONS = ("status", "poller", "recheck")
@@ -38,9 +37,14 @@ def machine_architecture() -> str:
     return "arm64" if platform.machine().lower() in ("arm64", "aarch64") else "x86_64"
 
 
+def packages(*names: str) -> list[str]:
+    """These packages, as cargo's options."""
+    return [word for name in names for word in ("--package", name)]
+
+
 def build_local() -> None:
     """Builds what a local stack runs, the sandbox among it, as the tests are built: with `one-build`, each dependency is compiled once for all."""
-    cargo(["cargo", "build", "--locked", *(word for package in LOCAL_PACKAGES for word in ("--package", package))])
+    run_command("cargo", "build", "--locked", *packages(*LOCAL_PACKAGES))
     for function in FUNCTIONS:
         program = LAMBDA_DIR / function / "bootstrap"
         program.parent.mkdir(parents=True, exist_ok=True)
@@ -49,24 +53,17 @@ def build_local() -> None:
         fresh.replace(program)  # in one step: a running stack may be reading the program
 
 
-def build_release(architecture: str, lambda_dir: Path = LAMBDA_DIR) -> None:
+def build_release(architecture: str, lambda_dir: Path, *chosen: str, environment: Mapping[str, str]) -> None:
+    """Builds with cargo lambda, as what goes to AWS is built."""
+    processor = "--arm64" if architecture == "arm64" else "--x86-64"
+    run_command("cargo", "lambda", "build", "--release", processor, "--lambda-dir", str(lambda_dir), *chosen, environment=environment)
+
+
+def build_functions(architecture: str, lambda_dir: Path = LAMBDA_DIR) -> None:
     """Builds what goes to AWS. Packages are named, so that they get no feature that only tests need."""
-    command = ["cargo", "lambda", "build", "--release", "--locked", "--arm64" if architecture == "arm64" else "--x86-64", "--lambda-dir", str(lambda_dir)]
-    for function in FUNCTIONS:
-        command += ["--package", function]
     # At a fixed address: a start need not relocate 12,000 addresses, which also take 0.3 MB (docs/decisions/2026-11-22-fast-and-small.md).
-    cargo(command, {"RUSTFLAGS": f"{os.environ.get('RUSTFLAGS', '')} -C relocation-model=static".strip()})
-
-
-def cargo(command: list[str], environment: Mapping[str, str] | None = None) -> None:
-    """Runs cargo in the checkout."""
-    print(f"$ {' '.join(command).replace(f'{tools.ROOT}/', '')}", flush=True)
-    try:
-        code = subprocess.run(command, cwd=tools.ROOT, env={**os.environ, "PATH": tools.path_with(), **(environment or {})}).returncode
-    except FileNotFoundError:
-        raise Failure("cargo is not installed: install Rust with rustup") from None
-    if code != 0:
-        raise Failure(f"the build ended with status {code}, see above")
+    build_release(architecture, lambda_dir, "--locked", *packages(*FUNCTIONS),
+                  environment={"RUSTFLAGS": f"{os.environ.get('RUSTFLAGS', '')} -C relocation-model=static".strip()})
 
 
 def zipped(program: Path) -> bytes:

@@ -27,15 +27,13 @@ class Group:
         """Appends the new lines to the file. The local AWS gives equal lines equal ids, so equal lines are counted."""
         since = max(max(self.copied, default=(0,))[0] - OVERLAP_MILLISECONDS, 0)
         found: Counter[tuple[int, str, str]] = Counter()
-        new = []
-        for page in self.pages.paginate(logGroupName=self.name, startTime=since):
-            for event in page["events"]:
+        events = list(self.pages.paginate(logGroupName=self.name, startTime=since).search("events"))
+        with self.file.open("a") as file:
+            for event in events:
                 line = (event["timestamp"], event["logStreamName"], event["message"])
                 found[line] += 1
                 if found[line] > self.copied[line]:
-                    new.append(f"{event['message'].rstrip()}\n")
-        with self.file.open("a") as file:
-            file.writelines(new)
+                    file.write(f"{event['message'].rstrip()}\n")
         self.copied = found
 
 

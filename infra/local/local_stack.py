@@ -9,10 +9,10 @@ import secrets
 import shlex
 import socket
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import urllib3
 
 from infra.local import cloud, processes, settings, tools
 from infra.local.cloud import STACK_NAME, Cloud
@@ -95,13 +95,13 @@ class Stack:
         """Starts the sandbox; returns its address, which the sandbox prints."""
         self.sandbox.start([str(SANDBOX), "--listen", "127.0.0.1:0", "--api-key", key, *flags], {})
 
-        def address() -> str | None:
+        def address() -> str:
             lines = self.sandbox.log.read_text().splitlines()
-            return next((json.loads(line)["listening"] for line in lines if line.startswith('{"listening"')), None)
+            return next((str(json.loads(line)["listening"]) for line in lines if line.startswith('{"listening"')), "")
 
-        self.sandbox.wait_for("address", lambda: address() is not None, 60)
+        self.sandbox.wait_for("address", lambda: address() != "", 60)
         self._say(f"sandbox at {address()}")
-        return str(address())
+        return address()
 
     def _start_aws(self) -> str:
         """Starts the local AWS; returns its address. The functions inherit its environment, which is therefore small."""
@@ -195,11 +195,8 @@ def free_port() -> int:
 def status_of(url: str, headers: Mapping[str, str] | None = None, timeout: float = 20) -> int:
     """The status of the answer to a GET; 0 without an answer."""
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=dict(headers or {})), timeout=timeout) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        return error.code
-    except OSError:
+        return urllib3.request("GET", url, headers=headers, timeout=timeout, retries=False).status
+    except urllib3.exceptions.HTTPError:
         return 0
 
 

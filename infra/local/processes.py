@@ -19,6 +19,17 @@ class Failure(Exception):
     """An expected failure. Its message is shown without a traceback."""
 
 
+def run_command(*command: str, environment: Mapping[str, str] | None = None) -> None:
+    """Runs a command in the checkout, with the programs of `.tools/python` in front; fails if the command fails."""
+    print(f"$ {' '.join(command).replace(f'{tools.ROOT}/', '')}", flush=True)
+    try:
+        code = subprocess.run(command, cwd=tools.ROOT, env={**os.environ, "PATH": tools.path_with(), **(environment or {})}).returncode
+    except FileNotFoundError:
+        raise Failure(f"{command[0]} is not installed") from None
+    if code != 0:
+        raise Failure(f"status {code}: {' '.join(command)}")
+
+
 def wait_until(what: str, condition: Callable[[], bool], seconds: float, every: float = 0.1) -> None:
     """Waits until the condition holds; fails after the given time."""
     deadline = time.monotonic() + seconds

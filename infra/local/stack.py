@@ -53,7 +53,7 @@ def deploy(environment: Mapping[str, str]) -> None:
     has_value = target.secret_value(target.outputs()) is not None
     if not has_value and not api_key:
         raise Failure("the stack's secret has no value: set ONECLICKDZ_API_KEY, which is stored in it once")
-    cloud.build_release(parameters["Architecture"])
+    cloud.build_functions(parameters["Architecture"])
     outputs = target.deploy(parameters)
     target.put_first_secret(outputs, api_key)
     if has_value and api_key:

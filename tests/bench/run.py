@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from infra.local import cloud, tools
-from infra.local.processes import Failure
+from infra.local.processes import Failure, run_command
 
 BENCH = tools.ROOT / "tests" / "bench"
 PEERS = BENCH / "peers"
@@ -52,7 +52,7 @@ def our_subjects(packages: Path) -> list[Subject]:
 
 def build_driver() -> Path:
     """The program that measures."""
-    cloud.cargo(["cargo", "build", "--workspace", "--bin", "bench"])
+    run_command("cargo", "build", "--workspace", "--bin", "bench")
     return tools.TARGET / "debug" / "bench"
 
 
@@ -60,10 +60,10 @@ def build_all() -> list[Subject]:
     """Builds everything as it would be deployed; returns the subjects."""
     tools.ensure("bench-python", "bench-node")
     architecture, node = cloud.machine_architecture(), tools.TOOLS / "bench-node"
-    cloud.build_release(architecture, PACKAGES)
+    cloud.build_functions(architecture, PACKAGES)
     for peer in ("hello", "rust-defaults"):
-        cloud.cargo(["cargo", "lambda", "build", "--release", "--arm64" if architecture == "arm64" else "--x86-64", "--manifest-path",
-                     str(PEERS / peer / "Cargo.toml"), "--lambda-dir", str(PACKAGES)], {"CARGO_TARGET_DIR": str(PACKAGES.with_name("peers"))})
+        cloud.build_release(architecture, PACKAGES, "--manifest-path", str(PEERS / peer / "Cargo.toml"),
+                            environment={"CARGO_TARGET_DIR": str(PACKAGES.with_name("peers"))})
     return [
         subject("hello world", "hello", PACKAGES / "hello" / "bootstrap", counted=True), *our_subjects(PACKAGES),
         subject("Rust, all defaults", "status", PACKAGES / "rust-defaults" / "bootstrap", counted=True),

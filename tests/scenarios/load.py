@@ -88,7 +88,7 @@ class Load(Shop):
     def executions(self) -> dict[str, float]:
         """How many there were, their seconds (each rounded up to 0.1 s, as billed), and how many are running."""
         pages = self.cloud.client("stepfunctions").get_paginator("list_executions").paginate(stateMachineArn=self.env["STATE_MACHINE_ARN"])
-        found = [execution for page in pages for execution in page["executions"]]
+        found = list(pages.search("executions"))
         lasted = [((execution.get("stopDate") or datetime.now(UTC)) - execution["startDate"]).total_seconds() for execution in found]
         return {"count": len(found), "seconds": sum(math.ceil(seconds * 10) / 10 for seconds in lasted),
                 "running": sum(execution["status"] == "RUNNING" for execution in found)}

@@ -187,8 +187,7 @@ class StackClient:
 
     def items(self, **chosen: Any) -> list[dict[str, Any]]:
         """All items of the table, or those chosen by parameters of `Scan`."""
-        pages = self.dynamodb.get_paginator("scan").paginate(TableName=self.env["ORDERS_TABLE"], ConsistentRead=True, **chosen)
-        return [item for page in pages for item in page["Items"]]
+        return list(self.dynamodb.get_paginator("scan").paginate(TableName=self.env["ORDERS_TABLE"], ConsistentRead=True, **chosen).search("Items"))
 
     def records(self, **chosen: Any) -> dict[str, dict[str, Any]]:
         """The items of the orders, by key."""

@@ -19,7 +19,7 @@ from typing import Any
 
 from infra.local import tools
 from infra.local.cloud import errors_shown
-from infra.local.processes import Failure
+from infra.local.processes import Failure, run_command
 from tests.scenarios import cost
 from tests.simulate import plot
 
@@ -72,8 +72,7 @@ def number(value: float, places: int = 2) -> str:
 
 def simulate(arguments: Sequence[str]) -> dict[str, Any]:
     """Builds and runs the model; its progress goes to the terminal."""
-    if subprocess.run(["cargo", "build", "--profile", "local", "--package", "simulate"], cwd=tools.ROOT).returncode != 0:
-        raise Failure("the model could not be built, see above")
+    run_command("cargo", "build", "--profile", "local", "--package", "simulate")
     ran = subprocess.run([str(tools.TARGET / "local" / "simulate"), *arguments], cwd=tools.ROOT, stdout=subprocess.PIPE, text=True)
     if ran.returncode != 0:
         raise Failure(f"the model ended with status {ran.returncode}, see above")
