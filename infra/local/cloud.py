@@ -70,10 +70,9 @@ def zipped(program: Path) -> bytes:
     """A function's package. Equal programs give equal bytes, so CloudFormation updates only the functions that have changed."""
     entry = zipfile.ZipInfo("bootstrap")
     entry.external_attr = 0o755 << 16
-    entry.compress_type = zipfile.ZIP_DEFLATED
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as package:
-        package.writestr(entry, program.read_bytes())
+        package.writestr(entry, program.read_bytes(), zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
 
 

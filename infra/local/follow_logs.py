@@ -44,16 +44,13 @@ def follow(stack: Stack) -> None:
     known = stack.read_env()
     client = local_cloud(known["AWS_ENDPOINT_URL"]).client("logs")
     groups = [Group(client, known[f"{function.upper()}_LOGS"], stack.logs / f"{function}.log") for function in FUNCTIONS]
-    answered = time.monotonic()
-    while True:
-        last_round = ending.is_set()
+    answered, is_ending = time.monotonic(), False
+    while not is_ending:
+        is_ending = ending.wait(1.0)
         try:
             for group in groups:
                 group.copy()
             answered = time.monotonic()
         except (BotoCoreError, ClientError):
-            if last_round or time.monotonic() - answered > GIVE_UP_SECONDS:
+            if is_ending or time.monotonic() - answered > GIVE_UP_SECONDS:
                 raise
-        if last_round:
-            return
-        ending.wait(1.0)

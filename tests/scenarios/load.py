@@ -133,7 +133,8 @@ def per_order(totals: Mapping[str, float], units: Mapping[str, Mapping[str, floa
 def run_mode(options: argparse.Namespace, mode: str) -> tuple[dict[str, Any], Load]:
     """One run on a new stack; answers what is kept of it."""
     chosen = {**SETTINGS, "VENDOR_CALLS_PER_MINUTE": str(options.budget), "LIST_CHECKS": "on" if mode == "list" else "off"}
-    with Meter(Stack(DIRECTORY)) as meter, own_stack(DIRECTORY, chosen, not options.no_build, meter.environment()) as own:
+    meter = Meter(Stack(DIRECTORY))
+    with own_stack(DIRECTORY, chosen, not options.no_build, {"AWS_ENDPOINT_URL_DYNAMODB": f"http://127.0.0.1:{meter.server_port}"}) as own:
         logs, load, meter.account = Logs(own.logs), Load(own.read_env(), options, mode), Account()
         load.run()
         counted = meter.account

@@ -162,22 +162,13 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Meter(ThreadingHTTPServer):
-    """The proxy, on `server_port`. `stack` says where the local AWS is, as soon as the template has been deployed."""
+    """The proxy, on `server_port`, until the program ends. `stack` says where the local AWS is, as soon as the template has been deployed."""
 
     def __init__(self, stack: Stack) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.stack, self.account, self.lock = stack, Account(), threading.Lock()
         self.pool: urllib3.HTTPConnectionPool | None = None
         threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    def environment(self) -> dict[str, str]:
-        """For the local AWS, and so for the functions."""
-        return {"AWS_ENDPOINT_URL_DYNAMODB": f"http://127.0.0.1:{self.server_port}"}
-
-    def server_close(self) -> None:
-        """Ends the proxy."""
-        self.shutdown()
-        super().server_close()
 
     def local_aws(self) -> urllib3.HTTPConnectionPool:
         """Connections to the local AWS."""

@@ -48,20 +48,21 @@ class StackClient:
         self.bus: Counter[str] = Counter()  # events received, by kind
         self.wrong: dict[str, set[str]] = defaultdict(set)  # what fails the run, with examples
 
-    def http(self, method: str, url: str, headers: Mapping[str, str], body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """One HTTP call with JSON in and out. Not repeated, on a connection of its own: functions and servers are killed in between."""
+    def http(self, method: str, url: str, headers: Mapping[str, str], body: Mapping[str, Any] | None, accepted: range = range(400)) -> dict[str, Any]:
+        """One HTTP call with JSON in and out. Fails for any other status than those that are accepted. Not repeated, on a connection of its own: functions
+        and servers are killed in between."""
         try:
             answer = urllib3.request(method, url, json=body, headers={**headers, "connection": "close"}, timeout=30, retries=False)
-            if answer.status >= 400:
+            if answer.status not in accepted:
                 raise Failure(f"{method} {url} answered {answer.status}: {answer.data[:300].decode(errors='replace')}")
             found: dict[str, Any] = answer.json()
             return found
         except (urllib3.exceptions.HTTPError, ValueError) as error:
             raise Failure(f"{method} {url}: {error}") from None
 
-    def vendor(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    def vendor(self, method: str, path: str, body: Mapping[str, Any] | None = None, accepted: range = range(400)) -> Any:
         """A call to the vendor with the merchant's key; returns `data` of the answer."""
-        return self.http(method, f"{self.env['ONECLICKDZ_BASE_URL']}{path}", {"X-Access-Token": self.env["ONECLICKDZ_API_KEY"]}, body)["data"]
+        return self.http(method, f"{self.env['ONECLICKDZ_BASE_URL']}{path}", {"X-Access-Token": self.env["ONECLICKDZ_API_KEY"]}, body, accepted).get("data")
 
     def tracker(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """A call to the tracker's API."""

@@ -17,11 +17,13 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import matplotlib
+from matplotlib.figure import Figure
+
 from infra.local import tools
 from infra.local.cloud import errors_shown
 from infra.local.processes import Failure, run_command
 from tests.scenarios import cost
-from tests.simulate import plot
 
 FOLDER = tools.ROOT / ".local" / "simulate"
 COUNTED = Path(__file__).with_name("counted.json")
@@ -32,6 +34,10 @@ DUE_QUERIES = 6  # of each plan, for other due orders, in all parts; mostly next
 KEY_RATE, KEY_LEFT = 100, 20  # the goal: orders a minute, and the calls that they leave of a production key
 GATES = {"schedule_calls": 3.2, "schedule_mean": 2.0, "dollars": 45.0, "list_mean": 3.5, "list_p95": 8.0, "backlog_calls_per_100": 1.3}
 Run = dict[str, Any]
+
+COLOUR, OTHERS = "#1b7f5a", "#8a949c"
+# The same figures give the same file.
+matplotlib.rcParams.update({"svg.hashsalt": "simulate", "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "legend.fontsize": 9})
 
 
 def per_order(run: Run, real: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,6 +137,44 @@ def report(result: Mapping[str, Any], counted: Mapping[str, Any]) -> tuple[str, 
     return line, missed
 
 
+def draw_delays(runs: Sequence[Run], file: Path) -> None:
+    """The delay of an outcome by the calls of the key that it costs."""
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.subplots()
+    listed = [run for run in runs if run["table"] == "key" and run["list_checks"] and run["orders_per_minute"] < 500]
+    scheduled = [run for run in runs if run["table"] == "retry_schedules"]
+    axes.plot([run["calls"] for run in listed], [run["mean"] for run in listed], "s-", color=COLOUR, label="list checks on one key, by orders a minute")
+    for run in listed:
+        axes.annotate(f"{run['orders_per_minute']:g}/min", (run["calls"], run["mean"]), xytext=(6, 5), textcoords="offset points", fontsize=9, color=COLOUR)
+    for run in scheduled:
+        axes.plot(run["calls"], run["mean"], "o", color=COLOUR if run["name"] == "ours" else OTHERS)
+        axes.annotate(run["name"], (run["calls"], run["mean"]), xytext=(6, 5), textcoords="offset points", fontsize=9)
+    axes.plot([], [], "o", color=OTHERS, label="retry schedules of single checks, calls enough")
+    axes.set(xlabel="vendor calls per order", ylabel="mean delay, s", xlim=(0, None), ylim=(0, None))
+    axes.legend()
+    figure.savefig(file, metadata={"Date": None})
+
+
+def draw_growth(runs: Sequence[Run], file: Path) -> None:
+    """Calls, delay, units and dollars by orders a minute."""
+    grown = [run for run in runs if run["table"] == "growth"]
+    units = [run["each"]["dynamodb"] for run in grown]
+    shown = {
+        "vendor calls per order": [[run["calls"] for run in grown]],
+        "delay, s: mean and p95": [[run["mean"] for run in grown], [run["p95"] for run in grown]],
+        "DynamoDB units per order:\nwrites and reads": [[unit["write_units"] for unit in units], [unit["read_units"] for unit in units]],
+        "EXPRESS, $ per million orders": [[run["dollars"]["EXPRESS"] for run in grown]],
+    }
+    figure = Figure(figsize=(12, 2.8), layout="constrained")
+    for panel, (title, lines) in zip(figure.subplots(1, len(shown)), shown.items(), strict=True):
+        for line, style in zip(lines, ("o-", "o--"), strict=False):
+            panel.plot([run["orders_per_minute"] for run in grown], line, style, color=COLOUR)
+        panel.set(xscale="log", ylim=(0, None))
+        panel.set_title(title, fontsize=10, loc="left")
+        panel.set_xlabel("orders a minute", fontsize=9)
+    figure.savefig(file, metadata={"Date": None})
+
+
 def gates(seeds: int, assumptions: Sequence[str]) -> None:
     """Prints list checks on one production key, each row the mean of so many seeds."""
     runs = [simulate(["--gates", "--seed", str(seed), *assumptions])["runs"] for seed in range(1, seeds + 1)]
@@ -154,8 +198,8 @@ def main() -> None:
     line, missed = report(result, json.loads(COUNTED.read_text())["list"]["per_order"])
     (FOLDER / "results.json").write_text(json.dumps(result, indent=1))
     pictures = FOLDER if options.assumptions else PICTURES  # the project's pictures have the default assumptions
-    plot.delay_against_calls(result["runs"], pictures / "calls.svg")
-    plot.growth(result["runs"], pictures / "growth.svg")
+    draw_delays(result["runs"], pictures / "calls.svg")
+    draw_growth(result["runs"], pictures / "growth.svg")
     for what in missed:
         print(f"missed: {what}")
     print(f"\n{'MISSED' if missed else 'held'}: {line}; {date.today()}")
