@@ -3,21 +3,31 @@
 import argparse
 import os
 import shlex
+import signal
+import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from infra.local import tools
 
 if __name__ == "__main__":
     tools.enter()
 
-from infra.local import cloud, follow_logs, settings
+from botocore.exceptions import BotoCoreError, ClientError
+
+from infra.local import cloud, settings
 from infra.local.cloud import Cloud
 from infra.local.local_stack import DEFAULT_DIRECTORY, Stack, Vendor, local_cloud, short, write_private
 from infra.local.processes import Failure
 
 WATCH_ADDRESS = ("127.0.0.1", 9000)
+OVERLAP_MILLISECONDS = 5_000  # read again each time, because a line can be filed late
+GIVE_UP_SECONDS = 30.0  # without an answer of the local AWS
+Lines = Counter[tuple[int, str, str]]  # time, stream and text
 say = partial(print, "stack:", flush=True)
 
 
@@ -92,13 +102,44 @@ def show_logs(stack: Stack) -> None:
     os.execvp("tail", ["tail", "-n", "20", "-F", *files])
 
 
+def copy_lines(pages: Any, group: str, file: Path, copied: Lines) -> Lines:
+    """Appends the new lines of a log group to a file. `copied` and the answer: the recent lines that the file has, with their counts, because the local AWS
+    gives equal lines equal ids."""
+    since = max(max(copied, default=(0,))[0] - OVERLAP_MILLISECONDS, 0)
+    events = list(pages.paginate(logGroupName=group, startTime=since).search("events"))
+    found: Lines = Counter((event["timestamp"], event["logStreamName"], event["message"].rstrip()) for event in events)
+    with file.open("a") as log:
+        for line, count in found.items():
+            log.write(f"{line[2]}\n" * (count - copied[line]))
+    return found
+
+
+def follow_logs(stack: Stack) -> None:
+    """Copies new lines of the functions' log groups every second until TERM, and once more then. Fails if the local AWS does not answer any more."""
+    ending = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ending.set())
+    known = stack.read_env()
+    pages = local_cloud(known["AWS_ENDPOINT_URL"]).client("logs").get_paginator("filter_log_events")
+    copied: dict[str, Lines] = {function: Counter() for function in cloud.FUNCTIONS}
+    answered, is_ending = time.monotonic(), False
+    while not is_ending:
+        is_ending = ending.wait(1.0)
+        try:
+            for function, lines in copied.items():
+                copied[function] = copy_lines(pages, known[f"{function.upper()}_LOGS"], stack.logs / f"{function}.log", lines)
+            answered = time.monotonic()
+        except (BotoCoreError, ClientError):
+            if is_ending or time.monotonic() - answered > GIVE_UP_SECONDS:
+                raise
+
+
 COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], object]]] = {
     "build": ("build the functions and the sandbox for a local stack", lambda options: cloud.build_local()),
     "up": ("build, start and deploy a local stack, and write stack.env", lambda options: up(options.dir, os.environ, not options.no_build)),
     "down": ("stop the stack", lambda options: Stack(options.dir).down()),
     "watch": ("serve the functions from source against the running stack", lambda options: watch(Stack(options.dir))),
     "logs": ("show the logs as they grow", lambda options: show_logs(Stack(options.dir))),
-    "follow-logs": ("copy the functions' log groups to files until TERM (`up` starts this)", lambda options: follow_logs.follow(Stack(options.dir))),
+    "follow-logs": ("copy the functions' log groups to files until TERM (`up` starts this)", lambda options: follow_logs(Stack(options.dir))),
     "deploy": ("build for AWS and deploy, with the credentials and region of the environment", lambda options: deploy(os.environ)),
 }
 
