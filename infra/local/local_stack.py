@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -140,13 +141,11 @@ class Stack:
 
     def _await_api(self, url: str) -> None:
         """Waits until the status function answers. Fails at the third error of the function: it does not start, for example because of a setting."""
-        errors = 0
+        errors = itertools.count(1)
 
         def ready() -> bool:
-            nonlocal errors
             status = status_of(url)
-            errors += status >= 500
-            if errors == 3:
+            if status >= 500 and next(errors) == 3:
                 raise Failure(f"the status function does not start: GET {url} answered {status}")
             return status == 200
 

@@ -1,7 +1,6 @@
 """Servers in the background, on Linux. A pid and a start time identify a process, so a reused pid is never mistaken for a server."""
 
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -84,16 +83,15 @@ class Server:
         with self.log.open("ab") as log:
             process = subprocess.Popen(command, env=dict(environment), cwd=tools.ROOT, stdin=subprocess.DEVNULL, stdout=log,
                                        stderr=subprocess.STDOUT, start_new_session=True)
-        self.pid_file.write_text(json.dumps({"pid": process.pid, "started": start_time(process.pid)}))
+        self.pid_file.write_text(f"{process.pid} {start_time(process.pid)}")
 
     def pid(self) -> int | None:
         """The server's pid; None if it does not run."""
         try:
-            known = json.loads(self.pid_file.read_text())
+            pid, started = self.pid_file.read_text().split()
         except (OSError, ValueError):
             return None
-        alive = known["started"] is not None and start_time(known["pid"]) == known["started"]
-        return int(known["pid"]) if alive else None
+        return int(pid) if start_time(int(pid)) == started else None
 
     def wait_for(self, what: str, condition: Callable[[], bool], seconds: float, every: float = 0.1) -> None:
         """Waits until the condition holds. Fails when the server ends or the time is over, and shows the end of the server's log."""

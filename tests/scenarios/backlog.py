@@ -1,15 +1,14 @@
 """Parked orders that are all due at once, on a local stack of its own, while a shop sends on: the time and calls until all are rechecked, and the delay of
 ordinary orders. `make backlog`, `make backlog ORDERS=3000 SEED=7`. (`make simulate` has 100,000 parked orders, in a model.)
 
-The orders are not sent one by one. One queued internet order and one uncertain mobile order are tracked until they are parked. Copies of their items, half
-and half, get creation times 24 hours ago and earlier (139 a minute) and a last check 23 hours ago. All are due at one moment, shortly after the last was
-written. The sandbox knows all of them: nine of ten are unchanged, one was fulfilled since (internet: with a card), which is to be published. From then on
-everything runs as deployed: the schedule calls `recheck` every minute, and all settings of rechecks have their defaults.
+One queued internet order and one uncertain mobile order are tracked until they are parked. Copies of their items, half and half, get creation times 24 hours
+ago and earlier (139 a minute) and a last check 23 hours ago. All are due at one moment, shortly after the last was written. The sandbox knows all of them:
+nine of ten are unchanged, one was fulfilled since, which is to be published. From then on everything runs as deployed, with the default settings of rechecks.
 
 The shop of `shop.py` sends 20 orders a minute, from 2 minutes before until the end. Its notices before and during the backlog are compared. Calls for the
 backlog are those of the recheck (list checks by its log, single checks by the sandbox) and the list checks of pollers over the backlog's creation times. The
-local AWS is one Python process that evaluates all entries of an index part for each query, of pollers too. So rechecks are slower than on AWS, and ordinary
-orders wait longer: the gate of their notice allows 0.2 s more for each 1,000 orders.
+local AWS is one Python process that evaluates all entries of an index part for each query, so ordinary orders wait longer than on AWS: the gate of their
+notice allows 0.2 s more for each 1,000 orders.
 
 Exit status 1 for an order that was not checked, an outcome that was not published once, any 429, or a missed gate.
 """

@@ -28,10 +28,9 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from infra.local import processes
 from infra.local.cloud import errors_shown
 from infra.local.local_stack import DEFAULT_DIRECTORY
-from infra.local.processes import Failure
+from infra.local.processes import Failure, processor_time, programs_in, wait_until
 from tests.scenarios.chaos_orders import Order, make_orders
 from tests.scenarios.stack_client import StackClient, command_line, console, own_stack
 
@@ -76,7 +75,7 @@ class Chaos(StackClient):
         known = {"product": order.product, "id": order.id, "ref": ref}
         for step in order.start.split(", "):
             if step == "PUT":
-                processes.wait_until(f"PUT of {order.key()}", lambda: self.is_accepted(order, ref), 180, every=0.2)
+                wait_until(f"PUT of {order.key()}", lambda: self.is_accepted(order, ref), 180, every=0.2)
             elif step == "StartExecution":
                 self.machine.start_execution(stateMachineArn=self.env["STATE_MACHINE_ARN"], input=json.dumps(known))
             else:
@@ -91,13 +90,13 @@ class Chaos(StackClient):
 
     def kill(self, rng: random.Random) -> None:
         """Kills one function process, while it works if it starts work within 0.8 s, and none while one is young."""
-        running, now = sorted(processes.programs_in(self.programs)), time.monotonic()
+        running, now = sorted(programs_in(self.programs)), time.monotonic()
         ages = [now - self.first_seen.setdefault(pid, now) for pid in running]
         if running and min(ages) > YOUNG_SECONDS:
             chosen = rng.choice(running)
-            worked = processes.processor_time(chosen)
+            worked = processor_time(chosen)
             with suppress(Failure):
-                processes.wait_until("work", lambda: processes.processor_time(chosen) != worked, 0.8, every=0.01)
+                wait_until("work", lambda: processor_time(chosen) != worked, 0.8, every=0.01)
             time.sleep(rng.uniform(0, 0.4))  # a poller works for so long under this load
             with suppress(ProcessLookupError):
                 os.kill(chosen, signal.SIGKILL)
@@ -174,7 +173,7 @@ class Chaos(StackClient):
             console.print(
                 f"{time.monotonic() - self.began:5.0f} s  {sum(order.is_sold for order in self.orders)} of {len(self.orders)} sent; "
                 f"in flight {phases['in_flight']}, parked {phases['parked']}, final {phases['final']}, due {len(due)}; {len(self.everything)} events, "
-                f"{len(processes.programs_in(self.programs))} processes, {self.killed} killed, {self.stopped} of {len(self.executions)} executions stopped")
+                f"{len(programs_in(self.programs))} processes, {self.killed} killed, {self.stopped} of {len(self.executions)} executions stopped")
             times = times + 1 if reached(due) else 0
             if times == wanted or time.monotonic() > deadline:
                 return due

@@ -5,9 +5,8 @@ The sandbox enforces 120 calls a minute on the key. Sends come first: the tracke
 `shop.py` says what the orders and the notice are. The gates hold for the notices about orders in flight. The outcome of a parked order is found by the
 recheck of every minute and shown apart; parked orders are checked again after 45 s, since the run is shorter than a day.
 
-What costs money is counted and written to `.local/load/counted.json`, for each order on average: DynamoDB by `meter.py`; invocations and bytes of the
-logs by the functions' logs; executions by the local AWS; events as they are received. Rechecks are included, and weigh more in a short run. Durations of
-functions are those of this machine: on AWS, at 128 MB, they differ.
+What costs money is counted and written to `.local/load/counted.json`, for each order on average: DynamoDB by `meter.py`; invocations and log bytes by the
+functions' logs; executions by the local AWS; events as received. Rechecks are included, and weigh more in a short run. Durations are those of this machine.
 
 `--single` sets LIST_CHECKS=off, a call for each order. 20 calls a minute are far too few for 100 orders, so there are no gates, and orders may be unfinished;
 a change without an event counts with its age at the end. `--compare` runs both, one after the other, with the same orders.

@@ -1,20 +1,18 @@
 """A proxy in front of the local AWS's DynamoDB that counts the requests of the functions and their capacity units.
 
-`load.py` puts the address of the proxy into the environment of the local AWS as AWS_ENDPOINT_URL_DYNAMODB; the functions inherit it. The functions do not
-ask for `ConsumedCapacity`, so the proxy adds `ReturnConsumedCapacity` to each request. A function's signature covers the body, so the proxy sends the request
-as the local AWS's root user, whose signature is not checked. So the DynamoDB permissions of the roles are not enforced here; the other stacks of `make test`
-enforce them.
+The functions inherit its address from the local AWS's environment (AWS_ENDPOINT_URL_DYNAMODB). They do not ask for `ConsumedCapacity`, so the proxy adds
+`ReturnConsumedCapacity` to each request. A function's signature covers the body, so the proxy sends the request as the local AWS's root user, whose signature
+is not checked: the DynamoDB permissions of the roles are not enforced here, but on the other stacks of `make test`.
 
 Exact, by DynamoDB's documented rules:
 - The requests by operation and kind of item, and how many were refused by their condition.
 - Write units, of indexes too: the local AWS's `ConsumedCapacity`, which it computes from the items before and after the write. In a transaction items cost
   twice their units, index entries do not.
 - Read units: computed from the items in the answer, whose bytes the local AWS's own function counts: 1 unit for each started 4 KB, half of that for a read
-  that need not be consistent. (The local AWS answers 0.5 or 1 whatever the size, and nothing for a batch.) Exact as long as there is no projection or filter;
-  a request with one is `uncounted`.
+  that need not be consistent. (The local AWS answers 0.5 or 1 whatever the size, and nothing for a batch.) A read with a projection or filter is `uncounted`.
 Assumed: each `Put` of a transaction costs what its own item costs, since our `Put`s create items, and the other members share the rest (the sum is exact);
-a refused write costs what the item in its answer costs, or its own item, or 1 KB where there is neither; there is no throttling and no transaction
-conflict, since the local AWS has neither.
+a refused write costs what the item in its answer costs, or its own item, or 1 KB where there is neither. The local AWS neither throttles nor lets
+transactions conflict.
 """
 
 import json

@@ -7,8 +7,7 @@ Three of five orders are mobile. They take as long as the vendor documents, spre
 3 to 8 s; internet `HANDLING` 3 to 45 s. 92 % end `FULFILLED` (internet with a card), 5 % `REFUNDED`. 3 % become `UNKNOWN_ERROR` (mobile) or `QUEUED`
 (internet), and are fulfilled or refunded 20 to 40 s later.
 
-The notice is the time from the vendor's change (the end, or the entry into `UNKNOWN_ERROR` or `QUEUED`) until the event is on the bus, by the timestamp
-of the queue that receives every event.
+The notice is the time from the vendor's change (the end, or the entry into `UNKNOWN_ERROR` or `QUEUED`) until the queue of all events has the event.
 """
 
 import json
