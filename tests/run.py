@@ -29,6 +29,9 @@ STACKS: dict[str, Mapping[str, str]] = {
     "standard": {**SHORT, "POLL_DEADLINE": "30s", "STATE_MACHINE_TYPE": "STANDARD"},
 }
 
+TEST_STACKS = {name: Stack(DEFAULT_DIRECTORY / f"test-{name}") for name in STACKS}
+ENV_FILES = {f"E2E_{name.upper()}": str(one.env_file) for name, one in TEST_STACKS.items()}
+
 # Searches what all other tests left behind: a step of its own after them.
 LEFTOVERS = "no_card_code_key_or_token_is_left_behind"
 RACES = "race_schedules::invariants_hold_in_every_race_schedule"
@@ -64,21 +67,11 @@ def lint_one_build() -> None:
             raise Failure(f"compiled with other features than for `cargo test --workspace`; mend tests/one-build/Cargo.toml: {', '.join(other)}")
 
 
-def test_stack(name: str) -> Stack:
-    """One of the test stacks."""
-    return Stack(DEFAULT_DIRECTORY / f"test-{name}")
-
-
-def env_files() -> dict[str, str]:
-    """The variables in which the tests find the stacks."""
-    return {f"E2E_{name.upper()}": str(test_stack(name).env_file) for name in STACKS}
-
-
 def stacks_up(names: Sequence[str]) -> None:
     """Starts these test stacks at the same time."""
     up = [sys.executable, "-m", "infra.local.stack", "up", "--no-build", "--dir"]
     environment = settings.without(os.environ)
-    started = {name: subprocess.Popen([*up, str(test_stack(name).directory)], cwd=tools.ROOT, env={**environment, **STACKS[name]}) for name in names}
+    started = {name: subprocess.Popen([*up, str(TEST_STACKS[name].directory)], cwd=tools.ROOT, env={**environment, **STACKS[name]}) for name in names}
     if failed := [name for name, process in started.items() if process.wait() != 0]:
         raise Failure(f"these stacks did not start: {', '.join(failed)}")
 
@@ -91,7 +84,7 @@ def all_tests() -> None:
     with log.open("w") as output:
         load = subprocess.Popen(load_command, cwd=tools.ROOT, stdout=output, stderr=subprocess.STDOUT)
         try:
-            run_command("cargo", "test", "--workspace", "--", "--test-threads=8", "--skip", LEFTOVERS, environment=env_files())
+            run_command("cargo", "test", "--workspace", "--", "--test-threads=8", "--skip", LEFTOVERS, environment=ENV_FILES)
             code = load.wait(timeout=600)
         finally:
             load.terminate()  # no effect if it has ended
@@ -103,7 +96,7 @@ def all_tests() -> None:
 
 def watch_answers() -> None:
     """Checks that `make watch` answers a status request, and that `cargo lambda invoke` gets a tick answered."""
-    express = test_stack("express")
+    express = TEST_STACKS["express"]
     address, port = stack.WATCH_ADDRESS
     url = f"http://{address}:{port}/lambda-url/status"
     watch = Server("watch", express.directory)
@@ -162,11 +155,11 @@ STEPS: dict[str, Callable[[], None]] = {
     "build-tests": partial(run_command, "cargo", "test", "--workspace", "--no-run"),
     "stacks": partial(stacks_up, list(STACKS)),
     "tests": all_tests,
-    "secrets": lambda: run_command("cargo", "test", "--workspace", "--test", "secrets", environment=env_files()),
+    "secrets": partial(run_command, "cargo", "test", "--workspace", "--test", "secrets", environment=ENV_FILES),
     "watch": watch_answers,
     "stack-fast": partial(stacks_up, ["fast"]),
-    "race-schedules": lambda: run_command("cargo", "test", "--workspace", "--test", "faults", "--", "--exact", RACES,
-                                          environment={"RACE_SCHEDULES": "50000", **os.environ, **env_files()}),
+    "race-schedules": partial(run_command, "cargo", "test", "--workspace", "--test", "faults", "--", "--exact", RACES,
+                              environment={"RACE_SCHEDULES": "50000", **os.environ, **ENV_FILES}),
     "fuzz": fuzz,
 }
 GROUPS = {
@@ -213,8 +206,8 @@ def main() -> None:
             good = run(steps)
     finally:
         if {"stacks", "stack-fast"} & set(steps):
-            for name in STACKS:
-                test_stack(name).down()
+            for one in TEST_STACKS.values():
+                one.down()
     sys.exit(0 if good else 1)
 
 

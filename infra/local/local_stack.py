@@ -186,8 +186,7 @@ def free_port() -> int:
     """A free loopback port below the range that Linux gives to outgoing connections."""
     while True:
         port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
 
 

@@ -122,8 +122,7 @@ def follow_logs(stack: Stack) -> None:
     pages = local_cloud(known["AWS_ENDPOINT_URL"]).client("logs").get_paginator("filter_log_events")
     copied: dict[str, Lines] = {function: Counter() for function in cloud.FUNCTIONS}
     answered, is_ending = time.monotonic(), False
-    while not is_ending:
-        is_ending = ending.wait(1.0)
+    while True:
         try:
             for function, lines in copied.items():
                 copied[function] = copy_lines(pages, known[f"{function.upper()}_LOGS"], stack.logs / f"{function}.log", lines)
@@ -131,6 +130,9 @@ def follow_logs(stack: Stack) -> None:
         except (BotoCoreError, ClientError):
             if is_ending or time.monotonic() - answered > GIVE_UP_SECONDS:
                 raise
+        if is_ending:
+            return
+        is_ending = ending.wait(1.0)
 
 
 COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], object]]] = {

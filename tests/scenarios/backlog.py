@@ -29,14 +29,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from infra.local.cloud import errors_shown
-from infra.local.local_stack import DEFAULT_DIRECTORY, Stack
+from infra.local.local_stack import Stack
 from infra.local.processes import programs_in, wait_until
 from tests.scenarios.order_log import FULFILLED, PlannedOrder, card, for_sandbox, seconds_of, step
 from tests.scenarios.shop import PROGRESS_SECONDS, Logs, Shop, busy, make_orders, show, spread
 from tests.scenarios.stack_client import command_line, console, own_stack
 
-DIRECTORY = DEFAULT_DIRECTORY / "backlog"
 CALLS_GATE, FIRST_CALLS = 1.3, 5  # for each hundred orders (1 is the best that pages of 100 rows allow), and until it is known how many rows a page covers
 GATES = {"still due": 0, "changes without an event": 0, "longest tick, s": 55.0, "ticks without an end": 0,
          "recheck, MB": 64.0}  # 55 s: the timeout of `recheck`
@@ -265,12 +263,11 @@ def main() -> None:
     console.print(f"{about}, {options.budget} calls a minute for the tracker, {SHOP_PER_MINUTE} ordinary orders a minute, seed {options.seed}")
     chosen = {"STATE_MACHINE_TYPE": "EXPRESS", "VENDOR_CALLS_PER_MINUTE": str(options.budget),
               "SANDBOX_FLAGS": f"--keys-per-minute {options.budget + SHOP_PER_MINUTE}"}
-    with errors_shown(DIRECTORY / "logs"):
-        with own_stack(DIRECTORY, chosen, not options.no_build) as own:
-            run = Backlog(own, options)
-            run.run()
-            figures = {**run.measure(), **busy(own)}
-        figures |= run.read_logs(figures["single checks of due orders"])
+    with own_stack("backlog", chosen, not options.no_build) as own:
+        run = Backlog(own, options)
+        run.run()
+        figures = {**run.measure(), **busy(own)}
+    figures |= run.read_logs(figures["single checks of due orders"])
     show("Parked orders that are due at once", {about: figures})
     gates = {"calls for the backlog": math.ceil(options.orders / 100 * CALLS_GATE) + FIRST_CALLS, "highest minute": options.budget,
              "mean notice, s longer than before": 1 + options.orders / 5000, **GATES}

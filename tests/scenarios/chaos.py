@@ -28,13 +28,10 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from infra.local.cloud import errors_shown
-from infra.local.local_stack import DEFAULT_DIRECTORY
 from infra.local.processes import Failure, processor_time, programs_in, wait_until
 from tests.scenarios.chaos_orders import Order, make_orders
 from tests.scenarios.stack_client import StackClient, command_line, console, own_stack
 
-DIRECTORY = DEFAULT_DIRECTORY / "chaos"
 BUDGET = 3000  # calls a minute
 SETTINGS = {
     "STATE_MACHINE_TYPE": "STANDARD", "VENDOR_CALLS_PER_MINUTE": str(BUDGET), "VENDOR_CALLS_BURST": "100",
@@ -214,7 +211,7 @@ class Chaos(StackClient):
 def run(options: argparse.Namespace) -> bool:
     """The whole run on a stack of its own; returns whether all was as expected."""
     console.print(f"{options.orders} orders in {options.minutes:g} minutes, seed {options.seed}")
-    with own_stack(DIRECTORY, {**SETTINGS, "SANDBOX_FLAGS": f"{SANDBOX_FLAGS}{options.seed}"}, not options.no_build) as stack:
+    with own_stack("chaos", {**SETTINGS, "SANDBOX_FLAGS": f"{SANDBOX_FLAGS}{options.seed}"}, not options.no_build) as stack:
         chaos = Chaos(stack.read_env(), options, stack.temporary)
         chaos.run()
         truth, items = chaos.vendor_orders(), chaos.items()
@@ -233,8 +230,7 @@ def main() -> None:
     parser = command_line(__doc__)
     parser.add_argument("--orders", type=int, default=2000, help="how many orders to send (default: 2000)")
     parser.add_argument("--minutes", type=float, default=5.0, help="within how many minutes (default: 5)")
-    with errors_shown(DIRECTORY / "logs"):
-        sys.exit(0 if run(parser.parse_args()) else 1)
+    sys.exit(0 if run(parser.parse_args()) else 1)
 
 
 if __name__ == "__main__":

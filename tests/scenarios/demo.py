@@ -22,12 +22,10 @@ from typing import Any
 from rich.table import Table
 
 from infra.local import settings, stack
-from infra.local.cloud import errors_shown
-from infra.local.local_stack import DEFAULT_DIRECTORY
+from infra.local.local_stack import Stack
 from tests.scenarios.order_log import CARD_REVEALED, FULFILLED, OUTCOMES, QUEUED, REFUNDED, TRACKED, UNCERTAIN, OrderLog, seconds_of
 from tests.scenarios.stack_client import StackClient, console, own_stack
 
-DIRECTORY = DEFAULT_DIRECTORY / "demo"
 # A production key has 120 calls a minute; the sends take the rest. Queued and uncertain orders take seconds here instead of hours.
 SETTINGS = {"VENDOR_CALLS_PER_MINUTE": "110", "VENDOR_CALLS_BURST": "30", "LIST_CHECKS": "off", "RECHECK_QUEUED": "8s", "RECHECK_UNCERTAIN": "8s",
             "RECHECK_CARD": "5s", "RETRY_AFTER_FAILURE": "5s", "SANDBOX_FLAGS": "--uncertain-settles-after 8s --queued-settles-after 8s"}
@@ -161,10 +159,10 @@ class Demo(StackClient):
             console.print(f"  {kind:16} {meaning}", style=colour)
         return int(calls["by_order"].get(PART_1[0].id, 0))
 
-    def part_2(self, single: int) -> None:
+    def part_2(self, own: Stack, single: int) -> None:
         """Twenty mobile orders at once, with list checks, compared with `single` calls an order."""
         console.print("\nSwitching list checks on: one call then shows many orders.", style="bold")
-        stack.up(DIRECTORY, {**settings.without(os.environ), **SETTINGS, "LIST_CHECKS": "on"}, with_build=False)
+        stack.up(own.directory, {**settings.without(os.environ), **SETTINGS, "LIST_CHECKS": "on"}, with_build=False)
         calls, delays = self.part("Part 2: twenty mobile orders at once, with list checks", PART_2)
         lists, alone = calls["by_endpoint"].get("mobile/list", 0), single * len(PART_2)
         if not 0 < lists <= calls["total"] < alone:
@@ -178,10 +176,10 @@ def run(with_build: bool) -> bool:
     """Both parts on a stack of their own; returns whether all was as expected."""
     console.print("Starting a local stack. The demo takes about 90 s; the first time some five minutes more on 2 cores, to install tools and\n"
                   "to compile.", style="bold")
-    with own_stack(DIRECTORY, SETTINGS, with_build) as own:
+    with own_stack("demo", SETTINGS, with_build) as own:
         demo = Demo(own.read_env())
         with demo.listening():
-            demo.part_2(demo.part_1())
+            demo.part_2(own, demo.part_1())
         demo.wrong["dead letters"] |= set(demo.dead_letters())
         orders, items = demo.vendor_orders(), demo.items()
     demo.search_for_secrets(orders, items)
@@ -194,8 +192,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--no-build", action="store_true", help="use what is built")
     options = parser.parse_args()
-    with errors_shown(DIRECTORY / "logs"):
-        sys.exit(0 if run(not options.no_build) else 1)
+    sys.exit(0 if run(not options.no_build) else 1)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,6 @@ from tests.scenarios.order_log import DELAYED
 from tests.scenarios.shop import PROGRESS_SECONDS, Logs, Shop, busy, make_orders, show, spread, text_of
 from tests.scenarios.stack_client import command_line, console, own_stack
 
-DIRECTORY = DEFAULT_DIRECTORY / "load"
 LIMIT = 120  # calls a minute on the key
 BURST = 1  # of the tracker's calls
 SPARE = 10  # calls a minute left free in an untimed run: on a busy machine sends are not evenly spaced
@@ -132,8 +131,8 @@ def per_order(totals: Mapping[str, float], units: Mapping[str, Mapping[str, floa
 def run_mode(options: argparse.Namespace, mode: str) -> tuple[dict[str, Any], Load]:
     """One run on a new stack; answers what is kept of it."""
     chosen = {**SETTINGS, "VENDOR_CALLS_PER_MINUTE": str(options.budget), "LIST_CHECKS": "on" if mode == "list" else "off"}
-    meter = Meter(Stack(DIRECTORY))
-    with own_stack(DIRECTORY, chosen, not options.no_build, {"AWS_ENDPOINT_URL_DYNAMODB": f"http://127.0.0.1:{meter.server_port}"}) as own:
+    meter = Meter(Stack(DEFAULT_DIRECTORY / "load"))
+    with own_stack("load", chosen, not options.no_build, {"AWS_ENDPOINT_URL_DYNAMODB": f"http://127.0.0.1:{meter.server_port}"}) as own:
         logs, load, meter.account = Logs(own.logs), Load(own.read_env(), options, mode), Account()
         load.run()
         counted = meter.account
@@ -169,8 +168,7 @@ def main() -> None:
     for mode in ("list", "single") if options.compare else ("single",) if options.single else ("list",):
         console.print(f"{mode} checks, {options.orders_per_minute:g} orders a minute for {options.minutes:g} minutes, "
                       f"{options.budget} calls a minute for the tracker, seed {options.seed}")
-        with cloud.errors_shown(DIRECTORY / "logs"):
-            runs.append(run_mode(options, mode))
+        runs.append(run_mode(options, mode))
         if not options.untimed:
             known = json.loads(cost.COUNTED.read_text()) if cost.COUNTED.is_file() else {}
             cost.COUNTED.write_text(json.dumps({**known, mode: runs[-1][0]}, indent=1) + "\n")

@@ -22,7 +22,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
 from infra.local import settings, stack
-from infra.local.local_stack import Stack, local_cloud
+from infra.local.cloud import errors_shown
+from infra.local.local_stack import DEFAULT_DIRECTORY, Stack, local_cloud
 from infra.local.processes import Failure
 from tests.scenarios.order_log import OrderLog, PlannedOrder
 
@@ -232,13 +233,15 @@ def contains(text: str, secrets: set[str]) -> bool:
 
 
 @contextmanager
-def own_stack(directory: Path, chosen: Mapping[str, str], with_build: bool, aws_environment: Mapping[str, str] | None = None) -> Iterator[Stack]:
-    """A local stack for one scenario with these settings; stopped at the end, whatever happens."""
-    Stack(directory).down()
-    try:
-        yield stack.up(directory, {**settings.without(os.environ), **chosen}, with_build, aws_environment)
-    finally:
-        Stack(directory).down()
+def own_stack(name: str, chosen: Mapping[str, str], with_build: bool, aws_environment: Mapping[str, str] | None = None) -> Iterator[Stack]:
+    """A local stack for one scenario with these settings; stopped at the end, whatever happens. A failure ends the program with a message."""
+    own = Stack(DEFAULT_DIRECTORY / name)
+    with errors_shown(own.logs):
+        own.down()
+        try:
+            yield stack.up(own.directory, {**settings.without(os.environ), **chosen}, with_build, aws_environment)
+        finally:
+            own.down()
 
 
 def command_line(about: str | None) -> argparse.ArgumentParser:
