@@ -98,17 +98,16 @@ class Backlog(Shop):
 
     def run(self) -> None:
         """The shop alone, then with the backlog, until nothing is due any more."""
-        with self.listening():
-            templates = {product: self.park(product) for product in KINDS}
-            self.began = time.monotonic()
-            with self.selling(self.began):
-                self.wait("the shop alone", time.time() + BEFORE_SECONDS)
-                self.fill(templates)
-                self.wait("until the backlog is due", self.due_at)
-                self.follow()
-            deadline = time.time() + SETTLE_SECONDS
-            while time.time() < deadline and (self.unreceived() or (not self.left and self.published() < self.ended)):
-                self.receive(0.5)
+        templates = {product: self.park(product) for product in KINDS}
+        self.began = time.monotonic()
+        with self.selling(self.began):
+            self.wait("the shop alone", time.time() + BEFORE_SECONDS)
+            self.fill(templates)
+            self.wait("until the backlog is due", self.due_at)
+            self.follow()
+        deadline = time.time() + SETTLE_SECONDS
+        while time.time() < deadline and (self.unreceived() or (not self.left and self.published() < self.ended)):
+            self.receive(1)
 
     def receive_other(self, kind: str, key: str, detail: Mapping[str, Any]) -> None:
         """Takes in an event about one of the two templates, or the key."""
@@ -161,7 +160,7 @@ class Backlog(Shop):
         while (now := time.time()) < until:
             self.tell(what)
             while time.time() < min(until, now + PROGRESS_SECONDS):
-                self.receive(0.2)
+                self.receive(1)
 
     def tell(self, what: str) -> None:
         """One line of progress. Also reads the memory of `recheck`, where there is a /proc."""

@@ -53,7 +53,7 @@ class Chaos(StackClient):
         self.seed, self.programs = options.seed, programs
         self.all_orders = [one for order in self.orders for one in (order, *order.linked)]
         self.machine = self.cloud.client("stepfunctions")
-        self.calm = threading.Event()  # kills and stops have ended
+        self.calm, self.over = threading.Event(), threading.Event()  # kills and stops have ended; rechecks have ended, too
         self.began, self.sent_minutes = time.monotonic(), 0.0
         self.killed = self.stopped = self.requests = 0
         self.first_seen: dict[int, float] = {}  # by process
@@ -144,26 +144,27 @@ class Chaos(StackClient):
         """Sends all orders with disturbances, then waits until no order is due."""
         actions = [(self.kill, self.calm), (self.stop, self.calm), (self.request, self.calm), (self.recheck, self.over)]
         threads = [threading.Thread(target=self.repeat, args=action, daemon=True) for action in actions]
-        with self.listening():
-            try:
-                for thread in threads:
-                    thread.start()
-                with self.selling(self.began) as sales:
-                    self.watch(lambda _: all(sale.done() for sale in sales), self.orders[-1].at + 300, wanted=1)
-                self.sent_minutes = (time.monotonic() - self.began) / 60
-                self.watch(lambda due: not due, 60)  # until the poll deadline of the last order
-                self.calm.set()
-                self.wrong["orders that are still due"] |= set(self.watch(lambda due: not due, 600))  # two minutes are usual
-            finally:
-                self.calm.set()
-                self.over.set()
-                for thread in threads:
-                    thread.join(timeout=30)
+        try:
+            for thread in threads:
+                thread.start()
+            with self.selling(self.began) as sales:
+                self.watch(lambda _: all(sale.done() for sale in sales), self.orders[-1].at + 300, wanted=1)
+            self.sent_minutes = (time.monotonic() - self.began) / 60
+            self.watch(lambda due: not due, 60)  # until the poll deadline of the last order
+            self.calm.set()
+            self.wrong["orders that are still due"] |= set(self.watch(lambda due: not due, 600))  # two minutes are usual
+        finally:
+            self.calm.set()
+            self.over.set()
+            for thread in threads:
+                thread.join(timeout=30)
+        self.receive(1)
 
     def watch(self, reached: Callable[[list[str]], bool], seconds: float, wanted: int = 2) -> list[str]:
         """Reads and checks the table and prints a line, until a condition on the due orders holds `wanted` times in a row. Returns those orders."""
         deadline, times = time.monotonic() + seconds, 0
         while True:
+            self.receive(0)
             records = self.order_items()
             due = [key for key, record in records.items() if "due_at" in record]
             phases = Counter(record["phase"]["S"] for record in records.values())

@@ -178,8 +178,7 @@ def run(with_build: bool) -> bool:
                   "to compile.", style="bold")
     with own_stack("demo", SETTINGS, with_build) as own:
         demo = Demo(own.read_env())
-        with demo.listening():
-            demo.part_2(own, demo.part_1())
+        demo.part_2(own, demo.part_1())
         demo.wrong["dead letters"] |= set(demo.dead_letters())
         orders, items = demo.vendor_orders(), demo.items()
     demo.search_for_secrets(orders, items)

@@ -59,17 +59,18 @@ class Load(Shop):
     def run(self) -> None:
         """Sends all orders, and waits until the outcome of each was published."""
         began = time.monotonic()
-        with self.listening(), self.selling(began) as sales:
+        with self.selling(began) as sales:
             self.follow(began, sales)
-            if self.mode == "list":  # the last commits, answers and log lines
-                with suppress(Failure):
-                    wait_until("all executions to end", lambda: not self.executions()["running"], 30, every=1)
+        if self.mode == "list":  # the last commits, answers and log lines
+            with suppress(Failure):
+                wait_until("all executions to end", lambda: not self.executions()["running"], 30, every=1)
+        self.receive(1)
 
     def follow(self, began: float, sales: Iterable[Future[None]]) -> None:
         """Shows the progress; ends when the outcome of each order was received, or at the deadline."""
         deadline, shown_at = self.orders[-1].at + SETTLE_SECONDS[self.mode], 0.0
         while (now := time.monotonic() - began) < deadline:
-            self.receive(0.25)
+            self.receive(1)
             settled = sum(order.outcome() is not None for order in self.orders)
             is_done = all(sale.done() for sale in sales) and settled == sum(order.is_sold for order in self.orders)
             if is_done or now - shown_at >= PROGRESS_SECONDS:

@@ -4,7 +4,6 @@ how a scenario starts and ends."""
 import argparse
 import json
 import os
-import queue
 import random
 import re
 import sys
@@ -13,12 +12,11 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import urllib3
-from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
 from infra.local import settings, stack
@@ -41,10 +39,8 @@ class StackClient:
         self.env, self.orders = env, orders
         self.cloud = local_cloud(env["AWS_ENDPOINT_URL"])
         self.events, self.sqs, self.dynamodb, self.functions = map(self.cloud.client, ("events", "sqs", "dynamodb", "lambda"))
-        self.received: queue.Queue[tuple[dict[str, Any], float]] = queue.Queue()
         self.everything: list[str] = []  # each event as text, for the search for secrets
-        self.over, self.closed = threading.Event(), threading.Event()  # nothing is received any more, nothing is sent any more
-        self.listener_error = ""
+        self.closed = threading.Event()  # nothing is sent any more
         self.by_key: dict[str, OrderLog] = {}  # the orders that were sent
         self.bus: Counter[str] = Counter()  # events received, by kind
         self.wrong: dict[str, set[str]] = defaultdict(set)  # what fails the run, with examples
@@ -92,43 +88,14 @@ class StackClient:
         """Starts a recheck beside the scheduled ones, which run every minute."""
         self.functions.invoke(FunctionName=self.env["RECHECK_FUNCTION"], InvocationType="Event", Payload=b"{}")
 
-    def listen(self) -> None:
-        """Receives every event on the bus, until `over` is set."""
-        url = self.env["EVENTS_QUEUE_URL"]
-        try:
-            while not self.over.is_set():
-                answer = self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=1, AttributeNames=["SentTimestamp"])
-                messages = answer.get("Messages", [])
-                for message in messages:
-                    event = json.loads(message["Body"])
-                    self.everything.append(json.dumps(event, ensure_ascii=False))
-                    self.received.put((event, int(message["Attributes"]["SentTimestamp"]) / 1000))
-                if messages:
-                    self.sqs.delete_message_batch(QueueUrl=url, Entries=[
-                        {"Id": str(index), "ReceiptHandle": message["ReceiptHandle"]} for index, message in enumerate(messages)])
-        except (BotoCoreError, ClientError, ValueError, KeyError) as error:
-            self.listener_error = f"the events could not be read: {error}"
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Receives events within the block, and takes in the last ones after it."""
-        listener = threading.Thread(target=self.listen, daemon=True)
-        listener.start()
-        try:
-            yield
-        finally:
-            self.over.set()
-            listener.join(timeout=30)
-        self.receive(0.01)
-
-    def receive(self, seconds: float) -> bool:
-        """Takes in the events that were received; waits up to so many seconds for the first. Returns whether there was one."""
-        if self.listener_error:
-            raise Failure(self.listener_error)
-        count = self.bus.total()
-        with suppress(queue.Empty):
-            event, received_at = self.received.get(timeout=seconds)
-            while True:
+    def receive(self, seconds: int) -> bool:
+        """Takes in the events that have come to the queue of every event; waits up to so many seconds for the first. Returns whether there was one."""
+        count, queue = self.bus.total(), self.env["EVENTS_QUEUE_URL"]
+        while messages := self.sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=seconds,
+                                                   AttributeNames=["SentTimestamp"]).get("Messages"):
+            for message in messages:
+                event, received_at = json.loads(message["Body"]), int(message["Attributes"]["SentTimestamp"]) / 1000
+                self.everything.append(json.dumps(event, ensure_ascii=False))
                 kind, detail = event["detail-type"], event["detail"]
                 key = str(detail.get("event_id", "")).partition("#")[0]
                 self.bus[kind] += 1
@@ -136,7 +103,9 @@ class StackClient:
                     self.receive_other(kind, key, detail)
                 elif self.by_key[key].receive(kind, detail, received_at):
                     self.receive_new(self.by_key[key], kind)
-                event, received_at = self.received.get_nowait()
+            self.sqs.delete_message_batch(QueueUrl=queue, Entries=[
+                {"Id": str(index), "ReceiptHandle": message["ReceiptHandle"]} for index, message in enumerate(messages)])
+            seconds = 0
         return self.bus.total() > count
 
     def receive_new(self, order: OrderLog, kind: str) -> None:
