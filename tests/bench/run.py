@@ -233,12 +233,10 @@ def check(update: bool) -> None:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    whole = commands.add_parser("run", help="the whole benchmark")
-    whole.add_argument("--rounds", type=int, default=9, help="how often each program is started (default: 9)")
-    whole.add_argument("--calls", type=int, default=100, help="warm calls of each kind in a round (default: 100)")
-    checked = commands.add_parser("check", help="compare the instruction counts of the built functions with tests/bench/baseline.json")
-    checked.add_argument("--update", action="store_true", help="write the baseline instead")
+    parser.add_argument("command", choices=("run", "check"), help="the whole benchmark, or the built functions' instruction counts against the baseline")
+    parser.add_argument("--rounds", type=int, default=9, help="how often `run` starts each program (default: 9)")
+    parser.add_argument("--calls", type=int, default=100, help="warm calls of each kind in a round of `run` (default: 100)")
+    parser.add_argument("--update", action="store_true", help="`check` writes the baseline instead")
     options = parser.parse_args()
     with cloud.errors_shown():
         if options.command == "check":

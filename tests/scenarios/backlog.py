@@ -122,17 +122,14 @@ class Backlog(Shop):
         """Has one order tracked until it is parked; answers its item."""
         (status, number), order_id = KINDS[product], f"{int(time.time()):08x}{self.rng.getrandbits(64):016x}"
         self.sandbox("/orders", for_sandbox(product, order_id, number, f"backlog-{product}", [step(0, "HANDLING"), step(1, status)]))
-        self.tracker("PUT", f"/orders/{product}/{order_id}", {"ref": f"backlog-{product}"})
-        key = {"pk": {"S": f"{product}#{order_id}"}, "sk": {"S": "ORDER"}}
-
-        def item() -> dict[str, Any]:
-            return dict(self.dynamodb.get_item(TableName=self.env["ORDERS_TABLE"], Key=key, ConsistentRead=True).get("Item", {}))
+        key = f"{product}/{order_id}"
+        self.tracker("PUT", f"/orders/{key}", {"ref": f"backlog-{product}"})
 
         def is_parked() -> bool:
-            now = item()
+            now = self.records().get(key, {})
             return now.get("phase") == {"S": "parked"} and now["status"] == {"S": status} and now["announced"] == now["seq"] and "in_flight_since" not in now
-        wait_until(f"the {product} order {order_id} to be parked", is_parked, 60, every=0.5)
-        return item()
+        wait_until(f"the order {key} to be parked", is_parked, 60, every=0.5)
+        return self.records()[key]
 
     def fill(self, templates: Mapping[str, Mapping[str, Any]]) -> None:
         """Creates the backlog: first at the vendor, then in the table."""
@@ -156,24 +153,20 @@ class Backlog(Shop):
                       + ("; some were due before the last was written" if time.time() > self.due_at else ""))
 
     def wait(self, what: str, until: float) -> None:
-        """Waits, and shows the progress."""
+        """Waits, and shows the progress. Also reads the memory of `recheck`, where there is a /proc."""
         while (now := time.time()) < until:
-            self.tell(what)
+            for process in [Path(f"/proc/{pid}") for pid in programs_in(self.programs)]:
+                with suppress(OSError):
+                    peak = re.search(r"^VmHWM:\s+(\d+) kB", (process / "status").read_text(), re.MULTILINE)
+                    if peak and f"AWS_LAMBDA_FUNCTION_NAME={self.env['RECHECK_FUNCTION']}".encode() in (process / "environ").read_bytes().split(b"\0"):
+                        self.memory[int(process.name)] = int(peak[1]) * 1024 / 1e6
+            minute = self.sandbox("/calls/windows?seconds=60&endpoint_kind=check,list")
+            console.print(
+                f"{time.monotonic() - self.began:5.0f} s  {what}; {minute['total']} calls, highest minute {minute['highest']} of {self.options.budget}; "
+                f"shop: {sum(order.is_sold for order in self.orders)} sent, {self.unreceived()} without an event; "
+                f"recheck {max(self.memory.values(), default=0):.1f} MB")
             while time.time() < min(until, now + PROGRESS_SECONDS):
                 self.receive(1)
-
-    def tell(self, what: str) -> None:
-        """One line of progress. Also reads the memory of `recheck`, where there is a /proc."""
-        for process in [Path(f"/proc/{pid}") for pid in programs_in(self.programs)]:
-            with suppress(OSError):
-                peak = re.search(r"^VmHWM:\s+(\d+) kB", (process / "status").read_text(), re.MULTILINE)
-                if peak and f"AWS_LAMBDA_FUNCTION_NAME={self.env['RECHECK_FUNCTION']}".encode() in (process / "environ").read_bytes().split(b"\0"):
-                    self.memory[int(process.name)] = int(peak[1]) * 1024 / 1e6
-        minute = self.sandbox("/calls/windows?seconds=60&endpoint_kind=check,list")
-        console.print(
-            f"{time.monotonic() - self.began:5.0f} s  {what}; {minute['total']} calls, highest minute {minute['highest']} of {self.options.budget}; "
-            f"shop: {sum(order.is_sold for order in self.orders)} sent, {self.unreceived()} without an event; "
-            f"recheck {max(self.memory.values(), default=0):.1f} MB")
 
     def unreceived(self) -> int:
         """The shop's orders that have no event about a change."""

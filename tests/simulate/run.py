@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 
 from infra.local import tools
 from infra.local.cloud import errors_shown
-from infra.local.processes import Failure, run_command
+from infra.local.processes import Failure
 from tests.scenarios import cost
 
 FOLDER = tools.ROOT / ".local" / "simulate"
@@ -78,10 +78,9 @@ def number(value: float, places: int = 2) -> str:
 
 def simulate(arguments: Sequence[str]) -> dict[str, Any]:
     """Builds and runs the model; its progress goes to the terminal."""
-    run_command("cargo", "build", "--profile", "local", "--package", "simulate")
-    ran = subprocess.run([str(tools.TARGET / "local" / "simulate"), *arguments], cwd=tools.ROOT, stdout=subprocess.PIPE, text=True)
+    ran = subprocess.run(["cargo", "run", "--profile", "local", "--package", "simulate", "--", *arguments], cwd=tools.ROOT, stdout=subprocess.PIPE, text=True)
     if ran.returncode != 0:
-        raise Failure(f"the model ended with status {ran.returncode}, see above")
+        raise Failure(f"the model, or its build, ended with status {ran.returncode}, see above")
     return dict(json.loads(ran.stdout))
 
 
