@@ -23,7 +23,7 @@ chaos: ## run 2,000 orders in 5 minutes while the vendor fails and processes are
 load: ## run 100 orders a minute on one key for 10 minutes (ORDERS_PER_MINUTE=50 MINUTES=5 SEED=7 SINGLE=1 COMPARE=1 NO_BUILD=1)
 	@$(RUN) tests.scenarios.load $(if $(ORDERS_PER_MINUTE),--orders-per-minute $(ORDERS_PER_MINUTE)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(SINGLE),--single) $(if $(COMPARE),--compare) $(if $(NO_BUILD),--no-build)
 
-backlog: ## recheck 10,000 parked orders that are due at once, while a shop sends on, 10 min (ORDERS=3000 SEED=7 BUDGET=240 MINUTES=30 NO_BUILD=1)
+backlog: ## recheck 10,000 parked orders that are due at once, while a shop sends on, some ten minutes (ORDERS=3000 SEED=7 BUDGET=240 NO_BUILD=1; MINUTES=30: give up after so long)
 	@$(RUN) tests.scenarios.backlog $(if $(ORDERS),--orders $(ORDERS)) $(if $(SEED),--seed $(SEED)) $(if $(BUDGET),--budget $(BUDGET)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(NO_BUILD),--no-build)
 
 up: ## start the local stack and write .local/stack.env
