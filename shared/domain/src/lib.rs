@@ -8,3 +8,6 @@ pub mod page;
 pub mod planner;
 pub mod rate_limiter;
 pub mod time;
+
+#[cfg(test)]
+mod schemas;

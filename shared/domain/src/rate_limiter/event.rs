@@ -45,16 +45,29 @@ pub struct VendorEvent {
     pub detail: String,
 }
 
+/// `detail` of every event about a key, version 1.
 #[derive(Serialize)]
-struct Detail<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Detail<'a> {
+    /// The id of the event: `vendor/{fingerprint of the key}#{seq}`. It is the same when the event is published again.
     event_id: String,
+    /// The number of the event among the key's events, from 1.
+    #[cfg_attr(test, schemars(range(min = 1)))]
     seq: u32,
+    /// The version of this format.
+    #[cfg_attr(test, schemars(extend("const" = 1)))]
     version: u32,
+    /// The same as `detail-type` of the envelope.
     detail_type: &'a str,
+    /// When it happened.
     occurred_at: Timestamp,
+    /// Why: see each event.
     reason: Option<&'a str>,
+    /// When the first probe is made.
     suspended_until: Option<Timestamp>,
+    /// Whose list it is.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "crate::order::Product", transform = crate::schemas::open))]
     product: Option<&'a str>,
 }
 
