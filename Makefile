@@ -44,8 +44,8 @@ test: ## run the linters and all tests, on three local stacks
 test-fast: ## run the tests that need no stack
 	@$(RUN) tests.run unit
 
-docs: ## write docs/configuration.md from the table of settings and the template
-	@UPDATE_DOCS=1 cargo test --quiet --package shared --test settings the_page
+docs: ## write the generated parts of docs/ anew: settings, fields of events
+	@UPDATE_DOCS=1 cargo test --quiet --package shared --test settings --test events_page the_page
 
 simulate: ## compare ways to check orders in a model: calls, delay, cost
 	@$(RUN) tests.simulate.run

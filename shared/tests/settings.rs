@@ -7,8 +7,11 @@
     reason = "a test"
 )]
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+mod pages;
 
+use std::{collections::BTreeMap, fs};
+
+use pages::path;
 use shared::config::{Group, SETTINGS, Setting};
 use yaml_serde::Value;
 
@@ -39,10 +42,6 @@ const DEPLOYMENT: [(&str, &str, &str); 4] = [
 
 /// What the template gives the functions and `Config` does not read.
 const NOT_SETTINGS: [&str; 2] = ["GLIBC_TUNABLES", "STACK_NAME"];
-
-fn path(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(name)
-}
 
 fn template() -> Value {
     yaml_serde::from_str(&fs::read_to_string(path("infra/template.yaml")).unwrap()).unwrap()
@@ -181,26 +180,11 @@ fn fixed() -> String {
     format!("| what | value |\n|---|---|\n{rows}")
 }
 
-/// The page with what stands between the marks of `name` replaced.
-fn replaced(page: &str, name: &str, by: &str) -> String {
-    let (begin, end) = (format!("<!-- begin {name} -->\n"), format!("<!-- end {name} -->\n"));
-    let (before, rest) = page.split_once(&begin).unwrap();
-    let (_, after) = rest.split_once(&end).unwrap();
-    format!("{before}{begin}{by}{end}{after}")
-}
-
 #[test]
 fn the_page_on_configuration_is_written_from_the_table_and_the_template() {
-    let path = path("docs/configuration.md");
-    let page = fs::read_to_string(&path).unwrap();
     let settings = SETTINGS.iter().map(group).collect::<Vec<_>>().join("\n");
     let parts = [("settings", settings), ("deployment", deployment()), ("fixed", fixed())];
-    let expected = parts.iter().fold(page.clone(), |page, (name, text)| replaced(&page, name, text));
-    #[allow(clippy::disallowed_methods, reason = "a switch of the test, no setting")]
-    if std::env::var("UPDATE_DOCS").is_ok() {
-        return fs::write(&path, expected).unwrap();
-    }
-    assert!(page == expected, "docs/configuration.md is not up to date: `make docs` writes it");
+    let page = pages::check("docs/configuration.md", &parts);
     for name in NOT_SETTINGS {
         assert!(page.contains(&format!("`{name}`")), "docs/configuration.md does not name {name}");
     }
