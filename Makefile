@@ -44,8 +44,9 @@ test: ## run the linters and all tests, on three local stacks
 test-fast: ## run the tests that need no stack
 	@$(RUN) tests.run unit
 
-docs: ## write the generated parts of docs/ anew: settings, fields of events
+docs: ## write the generated parts of docs/ anew (settings, fields of events), and .local/docs/api.html from infra/openapi.yaml
 	@UPDATE_DOCS=1 cargo test --quiet --package shared --test settings --test events_page the_page
+	@$(RUN) infra.local.api_page
 
 simulate: ## compare ways to check orders in a model: calls, delay, cost
 	@$(RUN) tests.simulate.run
