@@ -46,8 +46,8 @@ pub struct Group {
 }
 
 /// All settings of the functions but those of AWS, which Lambda sets.
-pub static SETTINGS: [Group; 8] =
-    [VENDOR, LIST_CHECKS, POLLING, RECHECKS, OVERDUE, FAILED_CHECKS, PROCESS, RESOURCES];
+pub static SETTINGS: [Group; 9] =
+    [VENDOR, LIST_CHECKS, POLLING, RECHECKS, OVERDUE, FAILED_CHECKS, WEBHOOKS, PROCESS, RESOURCES];
 
 const VENDOR: Group = Group {
     title: "Vendor",
@@ -267,6 +267,30 @@ const FAILED_CHECKS: Group = Group {
     ],
 };
 
+const WEBHOOKS: Group = Group {
+    title: "Webhooks",
+    about: "Events as signed HTTP requests to an address of the shop, see [webhooks](events.md#webhooks). Which events are sent: \
+            [`WEBHOOK_EVENTS`](#webhook_events).",
+    settings: &[
+        Setting {
+            name: "WEBHOOK_URL",
+            parameter: Some("WebhookUrl"),
+            value: Value::Text(|values| &mut values.webhook_url),
+            what: "The address that events are sent to: an https URL of a public host, without a user and a password. On a \
+                   local stack, also any URL of loopback. Without one there are no webhooks.",
+            change: "To receive events without AWS: set the address of your shop's route for them.",
+        },
+        Setting {
+            name: "WEBHOOK_RETRY_SCHEDULE",
+            parameter: Some("WebhookRetrySchedule"),
+            value: Value::Schedule(|values| &mut values.webhook_retry_schedule),
+            what: "Waits before an event is sent again that was not taken, each up to a fifth shorter or longer and at most \
+                   12 h. After the last one the event becomes a dead letter.",
+            change: "",
+        },
+    ],
+};
+
 const PROCESS: Group = Group {
     title: "Process",
     about: "Logging and connections of each function. What each log line means: [logging](logging.md).",
@@ -299,7 +323,7 @@ const PROCESS: Group = Group {
 
 const RESOURCES: Group = Group {
     title: "Resources",
-    about: "The template sets the first four to resources of the stack. `make up` and `make deploy` do not take any of \
+    about: "The template sets the first seven to resources of the stack. `make up` and `make deploy` do not take any of \
             them from their environment for the functions.",
     settings: &[
         Setting {
@@ -329,6 +353,27 @@ const RESOURCES: Group = Group {
             value: Value::Text(|values| &mut values.secret_id),
             what: "The secret in Secrets Manager, see [The secret](#the-secret). Required, unless \
                    `ONECLICKDZ_API_KEY` is set.",
+            change: "",
+        },
+        Setting {
+            name: "WEBHOOK_SECRET_ID",
+            parameter: None,
+            value: Value::Text(|values| &mut values.webhook_secret_id),
+            what: "The secret in Secrets Manager that webhooks are signed with. Required in `notify`.",
+            change: "",
+        },
+        Setting {
+            name: "WEBHOOK_QUEUE_URL",
+            parameter: None,
+            value: Value::Text(|values| &mut values.webhook_queue_url),
+            what: "The queue of events that `notify` sends. Required in `notify`.",
+            change: "",
+        },
+        Setting {
+            name: "WEBHOOK_DEAD_LETTERS_URL",
+            parameter: None,
+            value: Value::Text(|values| &mut values.webhook_dead_letters_url),
+            what: "The queue of events that `notify` has given up on. Required in `notify`.",
             change: "",
         },
         Setting {

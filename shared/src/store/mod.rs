@@ -4,7 +4,9 @@
 //! Every write is conditional and names the attributes it changes, so that an older deployed version does not drop
 //! attributes it does not know.
 
+mod batch_get;
 mod commit;
+mod deliveries;
 mod due;
 mod error;
 mod history;
@@ -21,6 +23,7 @@ use aws_sdk_dynamodb::{
 };
 
 pub use commit::Commit;
+pub use deliveries::{DeliveryCursor, InvalidCursor, Page};
 pub use due::Due;
 pub use error::StoreError;
 pub use item::{read_order, write_order};
