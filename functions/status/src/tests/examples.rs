@@ -82,6 +82,13 @@ impl Respond for StandIn {
                 }));
             }
             "TransactWriteItems" => json!({}),
+            "Query" if body["IndexName"] == "due" => {
+                json!({"Items": [{"pk": {"S": "mobile#6901616fe9e88196b4eb64b0"}, "sk": {"S": "DELIVERY#000002"}}]})
+            }
+            "Query" if body["ExpressionAttributeValues"][":last"]["S"] == "DELIVERY#~" => {
+                json!({"Items": [delivery("retrying")]})
+            }
+            "BatchGetItem" => json!({"Responses": {"orders": [delivery("failed")]}, "UnprocessedKeys": {}}),
             "Query" => json!({"Items": EVENTS.map(stored_event), "Count": EVENTS.len()}),
             "Decrypt" => json!({"Plaintext": STANDARD.encode("123456789012")}),
             "PutEvents" => {
@@ -95,6 +102,22 @@ impl Respond for StandIn {
         };
         ResponseTemplate::new(200).set_body_json(answer)
     }
+}
+
+/// The delivery of an order's outcome, as the table has it.
+fn delivery(state: &str) -> Value {
+    let attempt = json!({
+        "at": {"S": "2025-10-29T00:36:17Z"}, "status": {"N": if state == "failed" { "410" } else { "500" }},
+        "milliseconds": {"N": "31"}, "error": {"NULL": true}, "answer": {"S": "Internal Server Error"},
+    });
+    let mut item = json!({
+        "event_id": {"S": "mobile/6901616fe9e88196b4eb64b0#2"}, "detail_type": {"S": "Order Refunded"}, "state": {"S": state},
+        "attempt_count": {"N": "1"}, "attempts": {"L": [{"M": attempt}]},
+    });
+    if state == "retrying" {
+        item["next_attempt_at"] = json!({"S": "2025-10-29T00:36:22Z"});
+    }
+    item
 }
 
 fn stored_event(sample: &str) -> Value {
@@ -189,7 +212,8 @@ impl Example {
         let server = MockServer::start().await;
         Mock::given(any()).respond_with(self.stand_in.clone()).mount(&server).await;
         let endpoint = if self.stand_in.down { "http://127.0.0.1:9".to_owned() } else { server.uri() };
-        let tracker = tracker_at(&endpoint).await.with_clock(Clock::fixed(NOW.parse().unwrap()));
+        let mut tracker = tracker_at(&endpoint).await.with_clock(Clock::fixed(NOW.parse().unwrap()));
+        tracker.has_webhooks = self.name != "no_webhooks";
         super::super::handle(&tracker, self.request()).await
     }
 }
@@ -255,6 +279,24 @@ fn others() -> Vec<Example> {
     ]
 }
 
+fn webhooks() -> Vec<Example> {
+    let of_order = |name, summary| example(name, summary, "GET", format!("{MOBILE}/deliveries"));
+    let list = |name, summary| example(name, summary, "GET", "/deliveries");
+    // As API Gateway decodes it.
+    let resend = |name, summary, event| example(name, summary, "POST", format!("/deliveries/{event}/resend"));
+    let event = "mobile/6901616fe9e88196b4eb64b0#2";
+    vec![
+        of_order("order_deliveries", "The outcome was not taken yet"),
+        list("deliveries", "One event was given up").query("state=failed"),
+        list("wrong_state", "No such state").query("state=delivered"),
+        list("wrong_cursor", "cursor is not `next` of a page").query("cursor=2"),
+        resend("resent", "On its way", event),
+        resend("wrong_event_id", "The number of the event is missing", "mobile/6901616fe9e88196b4eb64b0"),
+        resend("no_event", "The order has no event with this number", "mobile/6901616fe9e88196b4eb64b0#9"),
+        resend("no_webhooks", "WEBHOOK_URL is not set", event),
+    ]
+}
+
 fn errors() -> Vec<Example> {
     let get = |name, summary| example(name, summary, "GET", MOBILE);
     let mut no_table = get("no_table", "The table does not answer");
@@ -277,7 +319,7 @@ fn errors() -> Vec<Example> {
 async fn the_examples_of_the_document_are_answers_of_the_function() {
     const MARK: &str = "Change nothing below this line by hand.\n";
     let mut examples = Mapping::new();
-    for example in [tracking(), showing(), others(), errors()].into_iter().flatten() {
+    for example in [tracking(), showing(), others(), webhooks(), errors()].into_iter().flatten() {
         let (request, response) = (example.request(), example.answer().await);
         let documented = openapi::assert_documented(&request, &response);
         let expected = format!("#/components/examples/{}", example.name);
