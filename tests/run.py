@@ -28,6 +28,7 @@ from tests.bench import run as bench
 SHORT = {
     "LIST_CHECKS": "off", "VENDOR_CALLS_PER_MINUTE": "6000", "VENDOR_CALLS_BURST": "1000", "RECHECK_QUEUED": "10s", "RECHECK_UNCERTAIN": "10s",
     "RECHECK_DELAYED": "10s,20s", "RECHECK_CARD": "5s,20s", "RETRY_AFTER_FAILURE": "10s", "REVIEW_FAILING_FOR": "20s", "RECHECK_FAILING": "20s",
+    "WEBHOOK_URL": "sandbox", "WEBHOOK_RETRY_SCHEDULE": "1s,1s,2s",
     "SANDBOX_FLAGS": "--uncertain-settles-after 20s --queued-settles-after 20s --card-late-after 15s",
 }
 # The test stacks with their settings. Tests find the stack.env of a stack in the variable E2E_{NAME}.

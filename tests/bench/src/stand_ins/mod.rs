@@ -26,6 +26,7 @@ pub const PEERS_TABLE: &str = "bench-peers";
 #[derive(Debug)]
 pub struct StandIns {
     environment: BTreeMap<String, String>,
+    webhooks: BTreeMap<String, String>,
 }
 
 impl StandIns {
@@ -71,7 +72,21 @@ impl StandIns {
         ];
         let environment =
             environment.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        Ok(Self { environment })
+        // With `AWS_ENDPOINT_URL`, the shop may be on loopback.
+        let webhooks = [
+            ("AWS_ENDPOINT_URL", dynamodb.as_str()),
+            ("WEBHOOK_URL", &format!("{vendor}/webhooks")),
+            ("WEBHOOK_SECRET_ID", "bench-webhooks"),
+            ("WEBHOOK_QUEUE_URL", "https://localhost:9/events"),
+            ("WEBHOOK_DEAD_LETTERS_URL", "https://localhost:9/letters"),
+        ];
+        let webhooks = webhooks.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        Ok(Self { environment, webhooks })
+    }
+
+    /// What `notify` needs besides.
+    pub fn webhook_settings(&self) -> &BTreeMap<String, String> {
+        &self.webhooks
     }
 
     /// The environment of all subjects.

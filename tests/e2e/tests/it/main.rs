@@ -27,3 +27,4 @@ mod set_up;
 mod settings;
 mod vendor_faults;
 mod vendor_scenarios;
+mod webhooks;
