@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -96,22 +98,43 @@ def stacks_up(names: Sequence[str]) -> None:
         raise Failure(f"these stacks did not start: {', '.join(failed)}")
 
 
+LOAD = [sys.executable, "-m", "tests.scenarios.load", "--no-build", "--untimed", "--minutes", "1", "--orders-per-minute", "90", "--seed", "1"]
+MADE_UP_REQUESTS = 2000  # at least
+
+
+def contract_command() -> list[str]:
+    """Sends requests that are made up from infra/openapi.yaml to a deployed API: valid and invalid ones, with and without a token. Every answer must be as
+    documented, and none a server error."""
+    checks = ("not_a_server_error", "status_code_conformance", "content_type_conformance", "response_headers_conformance", "response_schema_conformance",
+              "ignored_auth", "unsupported_method", "missing_required_header")
+    known = test_stack("standard").read_env()
+    return [str(tools.program("schemathesis", "schemathesis")), "run", "infra/openapi.yaml", "--url", known["API_URL"], "--checks", ",".join(checks),
+            "--header", f"Authorization: Bearer {known['API_TOKEN']}", "--phases", "examples,coverage,fuzzing", "--max-examples", "210",
+            "--request-timeout", "30", "--seed", "1", "--generation-database", "none", "--no-color"]
+
+
 def all_tests() -> None:
-    """Runs all tests, and at the same time a minute of the load scenario on a stack of its own. One cargo command runs the tests with and without
-    a stack, because cargo would choose other features of the shared crates for a part of the tests, and compile them twice."""
-    log = DEFAULT_DIRECTORY / "load.log"
-    load_command = [sys.executable, "-m", "tests.scenarios.load", "--no-build", "--untimed", "--minutes", "1", "--orders-per-minute", "90", "--seed", "1"]
-    with log.open("w") as output:
-        load = subprocess.Popen(load_command, cwd=tools.ROOT, stdout=output, stderr=subprocess.STDOUT)
-        try:
-            command("cargo", "test", "--workspace", "--", "--test-threads=8", "--skip", LEFTOVERS, environment=env_files())
-            code = load.wait(timeout=600)
-        finally:
-            load.terminate()  # no effect if it has ended
-            load.wait()
-    print("\n".join(line for line in log.read_text().splitlines() if line.startswith(("held", "FAILED", "wrong", "error"))), flush=True)
-    if code != 0:
-        raise Failure(f"the load scenario ended with status {code}, see {os.path.relpath(log)}")
+    """Runs all tests, and at the same time a minute of the load scenario on a stack of its own, and made-up requests. One cargo command runs the tests with
+    and without a stack, because cargo would choose other features of the shared crates for a part of the tests, and compile them twice."""
+    beside = {"load": LOAD, "contract": contract_command()}
+    logs = {name: DEFAULT_DIRECTORY / f"{name}.log" for name in beside}
+    with contextlib.ExitStack() as stack:
+        started = {}
+        for name, words in beside.items():
+            output = stack.enter_context(logs[name].open("w"))
+            started[name] = subprocess.Popen(words, cwd=tools.ROOT, stdout=output, stderr=subprocess.STDOUT)
+            stack.callback(started[name].wait)
+            stack.callback(started[name].terminate)  # no effect if it has ended
+        command("cargo", "test", "--workspace", "--", "--test-threads=8", "--skip", LEFTOVERS, environment=env_files())
+        codes = {name: process.wait(timeout=900) for name, process in started.items()}
+    for name, log in logs.items():
+        told = ("held", "FAILED", "wrong", "error", "  ❌", "    `", "    curl")
+        print("\n".join(line for line in log.read_text().splitlines() if line.startswith(told) or " generated, " in line), flush=True)
+        if codes[name] != 0:
+            raise Failure(f"{name} ended with status {codes[name]}, see {os.path.relpath(log)}")
+    generated = re.search(r"(\d+) generated", logs["contract"].read_text())
+    if generated is None or int(generated[1]) < MADE_UP_REQUESTS:
+        raise Failure(f"fewer than {MADE_UP_REQUESTS} requests were made up, see {os.path.relpath(logs['contract'])}")
 
 
 def watch_answers() -> None:
@@ -151,6 +174,7 @@ STEPS: dict[str, Callable[[], None]] = {
     "instructions": partial(bench.check, update=False),
     "build-tests": partial(command, "cargo", "test", "--workspace", "--no-run"),
     "stacks": partial(stacks_up, list(STACKS)),
+    "tools": partial(tools.ensure, "schemathesis"),
     "tests": all_tests,
     "secrets": lambda: command("cargo", "test", "--workspace", "--test", "secrets", environment=env_files()),
     "watch": watch_answers,
@@ -160,11 +184,11 @@ STEPS: dict[str, Callable[[], None]] = {
 GROUPS = {
     "lint": ["format", "clippy", "python", "types", "template", "state-machine", "features", "one-build"],
     "unit": ["rules", "no-stack"],
-    "all": ["build", "build-tests", "stacks", "tests", "secrets", "watch"],
+    "all": ["tools", "build", "build-tests", "stacks", "tests", "secrets", "watch"],
     "races": ["build", "stack-fast", "race-schedules"],
 }
 # Steps that must run before a step, in the same command.
-BEFORE = {"tests": ["stacks"], "secrets": ["stacks", "tests"], "watch": ["stacks"], "race-schedules": ["stack-fast"]}
+BEFORE = {"tests": ["tools", "stacks"], "secrets": ["tools", "stacks", "tests"], "watch": ["stacks"], "race-schedules": ["stack-fast"]}
 
 
 def run(steps: list[str]) -> bool:

@@ -1,7 +1,8 @@
 """Puts dead letters back to where they came from: `make redrive`.
 
 A letter about an order starts the wait loop again. An event that the shop has not taken is sent again. Any other letter starts a recheck. A letter is
-deleted once that has started. A letter that cannot be understood stays in its queue and is named. The target is the AWS of the environment (credentials, region, STACK_NAME) or a local stack (`--dir`).
+deleted once that has started. A letter that cannot be understood stays in its queue and is named. The target is the AWS of the environment (credentials,
+region, STACK_NAME) or a local stack (`--dir`).
 """
 
 from __future__ import annotations

@@ -26,8 +26,13 @@ HERE = ROOT / "infra" / "local"
 PEERS = ROOT / "tests" / "bench" / "peers"
 OLDEST_PYTHON = (3, 11)
 
-# Each tool with its pins. asl lints the state machine; redoc shows infra/openapi.yaml as a page; bench-python and bench-node are peers of the benchmark.
-PYTHON = {"python": HERE / "python.lock", "bench-python": PEERS / "python" / "requirements.txt"}
+# Each tool with its pins. schemathesis tries the HTTP API; asl lints the state machine; redoc shows infra/openapi.yaml as a page; bench-python and
+# bench-node are peers of the benchmark.
+PYTHON = {
+    "python": HERE / "python.lock",
+    "schemathesis": HERE / "schemathesis.lock",
+    "bench-python": PEERS / "python" / "requirements.txt",
+}
 NODE = {
     "asl": HERE / "asl" / "package-lock.json",
     "redoc": HERE / "redoc" / "package-lock.json",

@@ -72,15 +72,7 @@ impl StandIns {
         ];
         let environment =
             environment.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        // With `AWS_ENDPOINT_URL`, the shop may be on loopback.
-        let webhooks = [
-            ("AWS_ENDPOINT_URL", dynamodb.as_str()),
-            ("WEBHOOK_URL", &format!("{vendor}/webhooks")),
-            ("WEBHOOK_SECRET_ID", "bench-webhooks"),
-            ("WEBHOOK_QUEUE_URL", "https://localhost:9/events"),
-            ("WEBHOOK_DEAD_LETTERS_URL", "https://localhost:9/letters"),
-        ];
-        let webhooks = webhooks.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let webhooks = webhooks(&dynamodb, &vendor);
         Ok(Self { environment, webhooks })
     }
 
@@ -93,6 +85,18 @@ impl StandIns {
     pub fn environment(&self) -> &BTreeMap<String, String> {
         &self.environment
     }
+}
+
+/// Settings of `notify`. With `AWS_ENDPOINT_URL`, the shop may be on loopback.
+fn webhooks(aws: &str, shop: &str) -> BTreeMap<String, String> {
+    let all = [
+        ("AWS_ENDPOINT_URL", aws),
+        ("WEBHOOK_URL", &format!("{shop}/webhooks")),
+        ("WEBHOOK_SECRET_ID", "bench-webhooks"),
+        ("WEBHOOK_QUEUE_URL", "https://localhost:9/events"),
+        ("WEBHOOK_DEAD_LETTERS_URL", "https://localhost:9/letters"),
+    ];
+    all.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
 }
 
 /// Settings of our functions. `timeout`: `CONNECT_AHEAD_TIMEOUT`. `GLIBC_TUNABLES` as in the template.
