@@ -82,14 +82,8 @@ impl Respond for StandIn {
                 }));
             }
             "TransactWriteItems" => json!({}),
-            "Query" if body["IndexName"] == "due" => {
-                json!({"Items": [{"pk": {"S": "mobile#6901616fe9e88196b4eb64b0"}, "sk": {"S": "DELIVERY#000002"}}]})
-            }
-            "Query" if body["ExpressionAttributeValues"][":last"]["S"] == "DELIVERY#~" => {
-                json!({"Items": [delivery("retrying")]})
-            }
+            "Query" => found(&body),
             "BatchGetItem" => json!({"Responses": {"orders": [delivery("failed")]}, "UnprocessedKeys": {}}),
-            "Query" => json!({"Items": EVENTS.map(stored_event), "Count": EVENTS.len()}),
             "Decrypt" => json!({"Plaintext": STANDARD.encode("123456789012")}),
             "PutEvents" => {
                 let entries = body["Entries"].as_array().unwrap().iter().map(|_| json!({"EventId": "1"}));
@@ -101,6 +95,17 @@ impl Respond for StandIn {
             },
         };
         ResponseTemplate::new(200).set_body_json(answer)
+    }
+}
+
+/// The answer to a query: failed deliveries of all orders, deliveries of one order, or its events.
+fn found(query: &Value) -> Value {
+    if query["IndexName"] == "due" {
+        return json!({"Items": [{"pk": {"S": "mobile#6901616fe9e88196b4eb64b0"}, "sk": {"S": "DELIVERY#000002"}}]});
+    }
+    match query["ExpressionAttributeValues"][":last"]["S"].as_str() {
+        Some("DELIVERY#~") => json!({"Items": [delivery("retrying")]}),
+        _ => json!({"Items": EVENTS.map(stored_event), "Count": EVENTS.len()}),
     }
 }
 
