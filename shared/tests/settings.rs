@@ -16,7 +16,7 @@ use shared::config::{Group, SETTINGS, Setting};
 use yaml_serde::Value;
 
 /// What the page says of the template's parameters that no function reads: what each does, when to change it.
-const DEPLOYMENT: [(&str, &str, &str); 4] = [
+const DEPLOYMENT: [(&str, &str, &str); 5] = [
     (
         "StateMachineType",
         "The type of the state machine that polls an order in flight. `STANDARD` keeps a visible history for each \
@@ -32,6 +32,11 @@ const DEPLOYMENT: [(&str, &str, &str); 4] = [
         "LogRetentionDays",
         "For how many days CloudWatch Logs keeps the log lines.",
         "To keep them for longer, or to pay less.",
+    ),
+    (
+        "WebhookEvents",
+        "The types of the events that are sent as webhooks, with commas between them: see [webhooks](events.md#webhooks).",
+        "To send fewer, or `Order Tracked`, `Order Resumed` and `Card Revealed` too.",
     ),
     (
         "AlarmTopicArn",
@@ -94,7 +99,8 @@ fn every_setting_with_a_parameter_has_it_in_the_template_with_the_same_default()
     for setting in settings() {
         let Some(parameter) = setting.parameter else { continue };
         let declared = parameters.get(parameter).unwrap_or_else(|| panic!("the template has no {parameter}"));
-        assert_eq!(Some(text(&declared["Default"])), setting.default(), "default of {parameter}");
+        let default = Some(text(&declared["Default"])).filter(|default| !default.is_empty());
+        assert_eq!(default, setting.default(), "default of {parameter}");
         assert_eq!(variables.get(setting.name), Some(&Some(parameter.to_owned())), "{}", setting.name);
     }
 }

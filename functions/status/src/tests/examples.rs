@@ -105,7 +105,11 @@ fn found(query: &Value) -> Value {
     }
     match query["ExpressionAttributeValues"][":last"]["S"].as_str() {
         Some("DELIVERY#~") => json!({"Items": [delivery("retrying")]}),
-        _ => json!({"Items": EVENTS.map(stored_event), "Count": EVENTS.len()}),
+        _ => {
+            let first = query["ExpressionAttributeValues"][":first"]["S"].as_str().unwrap();
+            let is_asked = |event: &Value| format!("EVENT#{:0>6}", event["seq"]["N"].as_str().unwrap()).as_str() >= first;
+            json!({"Items": EVENTS.map(stored_event).into_iter().filter(is_asked).collect::<Vec<_>>()})
+        }
     }
 }
 
