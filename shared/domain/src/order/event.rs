@@ -10,6 +10,23 @@ use super::{Order, OrderKey, OrderView, Trouble, VendorStatus};
 /// Event source of everything this tracker publishes.
 pub const SOURCE: &str = "topup-tracker";
 
+/// The detail type of everything this tracker publishes.
+pub const DETAIL_TYPES: [&str; 13] = [
+    "Order Tracked",
+    "Order Fulfilled",
+    "Order Refunded",
+    "Order Queued",
+    "Order Uncertain",
+    "Order Delayed",
+    "Order Resumed",
+    "Order Needs Review",
+    "Card Available",
+    "Card Revealed",
+    "Vendor Suspended",
+    "Vendor Resumed",
+    "Vendor List Degraded",
+];
+
 /// How the tracker was told of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -50,6 +50,13 @@ fn the_committed_schemas_are_those_of_the_types_and_no_change_breaks_a_consumer(
     assert_eq!(names(&folder), SCHEMAS.keys().cloned().collect(), "a published event is never removed");
 }
 
+#[test]
+fn every_published_event_has_its_schema() {
+    let published: BTreeSet<_> = order::DETAIL_TYPES.into_iter().map(file_name).collect();
+    let all = SCHEMAS.keys().filter(|name| **name != file_name(TOP_UP_SENT)).cloned();
+    assert_eq!(published, all.collect());
+}
+
 /// Each event type's validator. `with_formats`: times are checked too; the properties have times beyond RFC 3339's years.
 fn validators(with_formats: bool) -> BTreeMap<String, Validator> {
     let build = |schema| {
