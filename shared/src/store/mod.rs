@@ -9,6 +9,7 @@ mod commit;
 mod deliveries;
 mod due;
 mod error;
+mod feed;
 mod history;
 mod item;
 mod orders;
@@ -26,6 +27,7 @@ pub use commit::Commit;
 pub use deliveries::{DeliveryCursor, InvalidCursor, Page};
 pub use due::Due;
 pub use error::StoreError;
+pub use feed::{FEED_LAG, FeedCursor, FeedEvent, FeedPage, MAX_STAMP_AGE};
 pub use item::{read_order, write_order};
 pub use permits::{KeyUpdate, VendorOutbox};
 

@@ -72,6 +72,11 @@ pub(crate) struct Detail<'a> {
 }
 
 impl VendorEvent {
+    /// `vendor/{key}#{seq}`: the same for each repetition, so that consumers can deduplicate.
+    pub fn id(&self, key: &impl Display) -> String {
+        event_id(key, self.seq)
+    }
+
     /// Event `seq` about the key with fingerprint `key`; its id is `vendor/{key}#{seq}`.
     pub fn new(key: &impl Display, seq: u32, kind: VendorEventKind<'_>, now: Timestamp) -> Self {
         let (detail_type, reason, suspended_until, product) = match kind {
@@ -85,7 +90,7 @@ impl VendorEvent {
             }
         };
         let detail = Detail {
-            event_id: format!("vendor/{key}#{seq}"),
+            event_id: event_id(key, seq),
             seq,
             version: 1,
             detail_type,
@@ -102,6 +107,10 @@ impl VendorEvent {
             detail: serde_json::to_string(&detail).unwrap_or_default(),
         }
     }
+}
+
+fn event_id(key: &impl Display, seq: u32) -> String {
+    format!("vendor/{key}#{seq}")
 }
 
 #[cfg(test)]
