@@ -52,11 +52,11 @@ fn no_role_has_a_wildcard_but_for_log_delivery_which_knows_no_narrower_resource(
 }
 
 #[test]
-fn only_status_may_decrypt_and_only_status_may_not_read_the_due_index() {
+fn only_status_may_decrypt_and_each_index_has_its_readers() {
     for (right, expected) in [
         ("kms:Decrypt", vec!["StatusRole"]),
         ("/index/due", vec!["PollerRole", "RecheckRole"]),
-        ("dynamodb:BatchGetItem", vec!["PollerRole", "RecheckRole"]),
+        ("/index/feed", vec!["StatusRole"]),
         ("states:StartExecution", vec!["StartPollRole"]),
     ] {
         let holds = |(_, lines): &(String, Vec<String>)| lines.iter().any(|line| line.contains(right));

@@ -2,6 +2,7 @@
 
 mod answer;
 mod deliveries;
+mod feed;
 mod orders;
 mod route;
 
@@ -40,7 +41,7 @@ pub fn parse(
 ) -> Result<(Option<OrderKey>, Option<Ref>), Box<ApiGatewayV2httpResponse>> {
     let refused = |problem: Answer| Box::new(problem.into_response());
     match route::parse(request).map_err(refused)? {
-        Call::Health => Ok((None, None)),
+        Call::Health | Call::Feed(_) => Ok((None, None)),
         Call::Track(key) => Ok((Some(key), route::body(request).map_err(refused)?)),
         Call::Show(key) | Call::History(key, _) | Call::Card(key) | Call::OrderDeliveries(key, _) => {
             Ok((Some(key), None))
@@ -77,6 +78,7 @@ async fn answer(tracker: &Tracker, request: &ApiGatewayV2httpRequest, call: Resu
         Call::OrderDeliveries(key, page) => deliveries::of_order(tracker, &key, page).await,
         Call::Deliveries(list) => deliveries::list(tracker, list).await,
         Call::Resend(event) => deliveries::resend(tracker, &event).await,
+        Call::Feed(query) => feed::feed(tracker, query).await,
         Call::Lookup(product) => match route::reference(request) {
             Ok(reference) => orders::find(tracker, product, &reference).await,
             Err(problem) => problem,

@@ -10,7 +10,7 @@ use shared::{
     webhook::{About, DeliveryState, EventId},
 };
 
-use crate::answer::Answer;
+use crate::{answer::Answer, feed::FeedQuery};
 
 /// A call of the HTTP API.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,7 @@ pub(crate) enum Call {
     Lookup(Product),
     Deliveries(DeliveryList),
     Resend(EventId),
+    Feed(FeedQuery),
 }
 
 /// A page of an order's events, or of their deliveries.
@@ -46,7 +47,7 @@ pub(crate) struct DeliveryList {
 }
 
 /// The largest page of any list.
-const MAX_LIMIT: u32 = 100;
+pub(crate) const MAX_LIMIT: u32 = 100;
 
 impl Call {
     /// The name in logs.
@@ -61,6 +62,7 @@ impl Call {
             Self::OrderDeliveries(..) => "order_deliveries",
             Self::Deliveries(_) => "deliveries",
             Self::Resend(_) => "resend",
+            Self::Feed(_) => "feed",
         }
     }
 
@@ -76,7 +78,7 @@ impl Call {
                 About::Order(key) => Some(key),
                 About::VendorKey(_) => None,
             },
-            Self::Health | Self::Lookup(_) | Self::Deliveries(_) => None,
+            Self::Health | Self::Lookup(_) | Self::Deliveries(_) | Self::Feed(_) => None,
         }
     }
 }
@@ -95,6 +97,8 @@ pub(crate) fn parse(request: &ApiGatewayV2httpRequest) -> Result<Call, Answer> {
     match (segments.as_slice(), method) {
         (["health"], "GET") => Ok(Call::Health),
         (["health"], _) => Err(Answer::method_not_allowed("GET")),
+        (["events"], "GET") => Ok(Call::Feed(FeedQuery::parse(query)?)),
+        (["events"], _) => Err(Answer::method_not_allowed("GET")),
         (["orders", product, "lookup"], "POST") => Ok(Call::Lookup(parse_product(product)?)),
         (["orders", product, id, rest @ ..], _) => {
             let key = OrderKey { product: parse_product(product)?, id: parse_id(id)? };
@@ -139,20 +143,21 @@ fn parse_event_id(text: &str) -> Result<EventId, Answer> {
 }
 
 /// The parameters of a query that have a value, decoded. Of a repeated one, the last counts.
-fn parameters(query: &str) -> impl Iterator<Item = (&str, String)> {
+pub(crate) fn parameters(query: &str) -> impl Iterator<Item = (&str, String)> {
+    let decoded = |value: &str| percent_decode_str(&value.replace('+', " ")).decode_utf8_lossy().into_owned();
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    pairs.map(|(name, value)| (name, percent_decode_str(value).decode_utf8_lossy().into_owned()))
+    pairs.map(move |(name, value)| (name, decoded(value)))
 }
 
-fn bad(name: &str, why: &str) -> Answer {
+pub(crate) fn bad(name: &str, why: &str) -> Answer {
     Answer::problem(400, Some(name), format!("{name} must be {why}"))
 }
 
-fn whole_number(text: &str) -> Option<u32> {
+pub(crate) fn whole_number(text: &str) -> Option<u32> {
     text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-fn limit(text: &str) -> Result<u32, Answer> {
+pub(crate) fn limit(text: &str) -> Result<u32, Answer> {
     let limit = whole_number(text).filter(|limit| (1..=MAX_LIMIT).contains(limit));
     limit.ok_or_else(|| bad("limit", "a whole number from 1 to 100"))
 }
@@ -196,7 +201,7 @@ fn no_route() -> Answer {
     Answer::problem(
         404,
         None,
-        "no such route; see /orders/{product}/{id} and POST /orders/{product}/lookup".to_owned(),
+        "no such route; see /orders/{product}/{id}, POST /orders/{product}/lookup and /events".to_owned(),
     )
 }
 

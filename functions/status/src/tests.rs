@@ -9,6 +9,7 @@ use shared::{
 use super::*;
 
 mod examples;
+mod feed;
 mod openapi;
 
 /// The answer to a request, which is as `infra/openapi.yaml` documents it.
@@ -251,6 +252,7 @@ async fn every_sample_request_matches_a_route() {
         include_str!("../../../events/http/lookup.json"),
         include_str!("../../../events/http/get-history.json"),
         include_str!("../../../events/http/get-card.json"),
+        include_str!("../../../events/http/get-events.json"),
     ] {
         // The route exists; then the table is unreachable.
         assert_problem(request(sample, |_| {}), 503, None, sample).await;

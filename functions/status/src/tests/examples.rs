@@ -23,6 +23,9 @@ const EVENTS: [&str; 2] = [
     include_str!("../../../../events/out/order-refunded.json"),
 ];
 
+/// The events of the feed.
+const FEED: [&str; 3] = [EVENTS[0], EVENTS[1], include_str!("../../../../events/out/vendor-suspended.json")];
+
 /// When the sample order was tracked, milliseconds since 1970.
 const TRACKED_AT: &str = "1761698160000";
 /// The time of all examples: 17 s later.
@@ -83,7 +86,7 @@ impl Respond for StandIn {
             }
             "TransactWriteItems" => json!({}),
             "Query" => found(&body),
-            "BatchGetItem" => json!({"Responses": {"orders": [delivery("failed")]}, "UnprocessedKeys": {}}),
+            "BatchGetItem" => read_together(&body),
             "Decrypt" => json!({"Plaintext": STANDARD.encode("123456789012")}),
             "PutEvents" => {
                 let entries = body["Entries"].as_array().unwrap().iter().map(|_| json!({"EventId": "1"}));
@@ -103,14 +106,27 @@ fn found(query: &Value) -> Value {
     if query["IndexName"] == "due" {
         return json!({"Items": [{"pk": {"S": "mobile#6901616fe9e88196b4eb64b0"}, "sk": {"S": "DELIVERY#000002"}}]});
     }
+    if query["IndexName"] == "feed" {
+        return json!({"Items": FEED.map(stored_event)});
+    }
     match query["ExpressionAttributeValues"][":last"]["S"].as_str() {
         Some("DELIVERY#~") => json!({"Items": [delivery("retrying")]}),
         _ => {
             let first = query["ExpressionAttributeValues"][":first"]["S"].as_str().unwrap();
-            let is_asked = |event: &Value| format!("EVENT#{:0>6}", event["seq"]["N"].as_str().unwrap()).as_str() >= first;
+            let is_asked = |event: &Value| {
+                format!("EVENT#{:0>6}", event["seq"]["N"].as_str().unwrap()).as_str() >= first
+            };
             json!({"Items": EVENTS.map(stored_event).into_iter().filter(is_asked).collect::<Vec<_>>()})
         }
     }
+}
+
+/// The answer to a read of several items: events of the feed, or a failed delivery.
+fn read_together(asked: &Value) -> Value {
+    let keys = asked.to_string();
+    let found =
+        if keys.contains("DELIVERY#") { vec![delivery("failed")] } else { FEED.map(stored_event).to_vec() };
+    json!({"Responses": {"orders": found}, "UnprocessedKeys": {}})
 }
 
 /// The delivery of an order's outcome, as the table has it.
@@ -133,7 +149,12 @@ fn stored_event(sample: &str) -> Value {
     let event: Value = serde_json::from_str(sample).unwrap();
     let detail = &event["detail"];
     let text = |value: &Value| json!({"S": value.as_str().unwrap()});
+    let (pk, seq) = detail["event_id"].as_str().unwrap().split_once('#').unwrap();
+    let (pk, sk) = (pk.replace('/', "#"), format!("EVENT#{seq:0>6}"));
     json!({
+        "feed_at": {"S": format!("{TRACKED_AT}#{pk}#{sk}")},
+        "pk": {"S": pk},
+        "sk": {"S": sk},
         "event_id": text(&detail["event_id"]),
         "seq": {"N": detail["seq"].to_string()},
         "detail_type": text(&detail["detail_type"]),
@@ -298,11 +319,23 @@ fn webhooks() -> Vec<Example> {
         of_order("order_deliveries", "The outcome was not taken yet"),
         list("deliveries", "One event was given up").query("state=failed"),
         list("wrong_state", "No such state").query("state=delivered"),
-        list("wrong_cursor", "cursor is not `next` of a page").query("cursor=2"),
+        list("wrong_delivery_cursor", "cursor is not `next` of a page").query("cursor=2"),
         resend("resent", "On its way", event),
         resend("wrong_event_id", "The number of the event is missing", "mobile/6901616fe9e88196b4eb64b0"),
         resend("no_event", "The order has no event with this number", "mobile/6901616fe9e88196b4eb64b0#9"),
         resend("no_webhooks", "WEBHOOK_URL is not set", event),
+    ]
+}
+
+fn feed() -> Vec<Example> {
+    let feed = |name, summary, query| example(name, summary, "GET", "/events").query(query);
+    vec![
+        feed("feed", "An order that was refunded, and a suspended key", ""),
+        feed("feed_latest", "The place of now", "after=latest"),
+        feed("feed_empty", "No new events", "after=MTE3NjE2OTgxNjkwMDA"),
+        feed("wrong_cursor", "after is no cursor", "after=first"),
+        feed("wrong_types", "No such type", "types=Order+Failed"),
+        feed("wrong_wait", "wait is too long", "wait=60"),
     ]
 }
 
@@ -328,7 +361,7 @@ fn errors() -> Vec<Example> {
 async fn the_examples_of_the_document_are_answers_of_the_function() {
     const MARK: &str = "Change nothing below this line by hand.\n";
     let mut examples = Mapping::new();
-    for example in [tracking(), showing(), others(), webhooks(), errors()].into_iter().flatten() {
+    for example in [tracking(), showing(), others(), feed(), webhooks(), errors()].into_iter().flatten() {
         let (request, response) = (example.request(), example.answer().await);
         let documented = openapi::assert_documented(&request, &response);
         let expected = format!("#/components/examples/{}", example.name);

@@ -105,8 +105,9 @@ fn assert_headers(documented: &'static Value, response: &ApiGatewayV2httpRespons
 
 /// All paths of one to four of these words.
 fn paths() -> Vec<String> {
-    const WORDS: [&str; 11] = [
+    const WORDS: [&str; 12] = [
         "health",
+        "events",
         "orders",
         "mobile",
         "lookup",
@@ -135,7 +136,7 @@ fn the_document_has_exactly_the_routes_of_the_router() {
             request.raw_path = Some(path.clone());
             let routed = route::parse(&request).ok().map(|call| call.name());
             // The schemas of `product`, `id` and `event_id` exclude the other words.
-            let in_document = ["/health", "/deliveries", "/deliveries/mobile/1#2/resend"]
+            let in_document = ["/health", "/events", "/deliveries", "/deliveries/mobile/1#2/resend"]
                 .contains(&path.as_str())
                 || (path.starts_with("/orders/mobile/") && !path.starts_with("/orders/mobile/1#2"));
             let documented = operation(method, &path).filter(|_| in_document);
@@ -181,6 +182,11 @@ fn every_example_of_the_document_fits_its_schema() {
     let mut count = 0;
     check(&DOCUMENT, "#", &mut count);
     assert!(count > 80, "only {count} examples were found");
+}
+
+#[test]
+fn the_document_names_all_types_of_events() {
+    assert_eq!(DOCUMENT["components"]["schemas"]["DetailType"]["enum"], json!(shared::order::DETAIL_TYPES));
 }
 
 #[test]

@@ -12,6 +12,7 @@
 mod api;
 mod call_rate;
 mod crash;
+mod feed;
 mod links;
 mod list_checks;
 mod odd_answers;

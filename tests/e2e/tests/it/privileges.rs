@@ -62,6 +62,8 @@ fn table(stack: &Stack, names: &Names) -> Vec<Call> {
     let key = json!({"pk": {"S": "PRIVILEGES"}, "sk": {"S": "PROBE"}});
     let of_due = json!({"TableName": stack.env("ORDERS_TABLE"), "IndexName": "due", "KeyConditionExpression": "due_shard = :s",
         "ExpressionAttributeValues": {":s": {"S": "0"}}});
+    let of_feed = json!({"TableName": stack.env("ORDERS_TABLE"), "IndexName": "feed", "KeyConditionExpression": "feed = :f",
+        "ExpressionAttributeValues": {":f": {"S": "privileges"}}});
     let of_key = |table: &str| json!({"TableName": table, "Key": key});
     let put = |table: &str| json!({"TableName": table, "Item": key});
     let query = |table: &str| {
@@ -98,13 +100,14 @@ fn table(stack: &Stack, names: &Names) -> Vec<Call> {
     let role_name = status_role.rsplit('/').next().unwrap();
 
     vec![
-        // DynamoDB: the orders table only. No role deletes, and orders are read by key or by the due index only.
+        // DynamoDB: the orders table only. No role deletes, and items are read by key or by an index only.
         ("dynamodb:GetItem", of_key(orders), FUNCTIONS),
         ("dynamodb:PutItem", put(orders), FUNCTIONS),
         ("dynamodb:UpdateItem", update(orders), Roles(&[STATUS, POLLER, RECHECK, NOTIFY])),
         ("dynamodb:Query", query(orders), FUNCTIONS),
         ("dynamodb:TransactWriteItems", json!({"TransactItems": [{"Put": put(orders)}]}), FUNCTIONS),
         ("dynamodb:Query", of_due, FUNCTIONS),
+        ("dynamodb:Query", of_feed, Roles(&[STATUS])),
         (
             "dynamodb:TransactWriteItems",
             json!({"TransactItems": [{"Delete": of_key(orders)}]}),
