@@ -28,19 +28,14 @@ work() {
 import json, sys
 for event in json.load(sys.stdin)["events"]:
     print(json.dumps(event))' | while IFS= read -r event; do
-        id=$(field event_id "$event")
-        name=$(encode "$id")
-        if [ -e "$STATE_DIR/done/$name" ]; then
-            printf 'repeated %s\n' "$id"
+        read_event "$event"
+        if [ -e "$STATE_DIR/done/$file" ]; then
+            say "repeated $event_id"
             continue
         fi
-        kind=$(field detail_type "$event")
-        line=$(handle "$event") || {
-            printf 'failed %s %s: the page is read again\n' "$id" "$kind"
-            exit 1
-        }
-        printf 'handled %s %s: %s\n' "$id" "$kind" "$(printf '%s' "$line" | tr '\n' ' ')"
-        : >"$STATE_DIR/done/$name"
+        line=$(handle) || fail "$event_id cannot be handled; the next run reads the page again"
+        say "handled $event_id $detail_type: $line"
+        : >"$STATE_DIR/done/$file"
     done
 }
 

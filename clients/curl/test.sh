@@ -44,15 +44,22 @@ check 'no secret' "$(verified '' $id $time $good "$body") $(grep -c WEBHOOK_SECR
 
 for sample in "$samples"/*.json; do
     event=$(python3 -c 'import json, sys; print(json.dumps(json.load(open(sys.argv[1]))["detail"]))' "$sample")
-    line=$(handle "$event")
-    kind=$(field detail_type "$event")
+    read_event "$event"
+    line=$(handle)
+    kind=$detail_type
     case $line in ignored* | '') fail "$kind is not handled: $line" ;; esac
     case $line in refunded*) refunds=yes ;; *) refunds=no ;; esac
     case $kind in 'Order Refunded') expected=yes ;; *) expected=no ;; esac
     check "$kind refunds" $refunds $expected
 done
-handle '{"version": 1, "detail_type": "Order Exploded"}' | grep -q '^ignored' || fail 'an unknown type'
-if handle '{"version": 2, "detail_type": "Order Refunded"}' >/dev/null; then fail 'an unknown version'; fi
-continued='{"version": 1, "detail_type": "Order Refunded", "order": {"ref": "r", "id": "1", "retry_order_id": "2", "follow_order_id": null}}'
-check 'a refunded order that continues' "$(handle "$continued")" 'told the customer of r: it takes longer; order 2 continues it'
+for reason in overdue unrecognised_status contradiction not_found card_missing retried followed unreadable rejected vanished store_refuses; do
+    check "$reason has an advice" "$(advice | grep -c 'a new reason' || true)" 0
+done
+read_event '{"version": 1, "event_id": "mobile/1#1", "detail_type": "Order Exploded", "order": {"ref": "$(date) '"'"'; exit 1"}}'
+check 'text of the vendor is no shell' "$order" '$(date) '"'; exit 1"
+check 'an unknown type' "$(handle)" 'ignored: this program does not know the type'
+read_event '{"version": 2, "event_id": "mobile/1#1", "detail_type": "Order Refunded"}'
+if handle >/dev/null; then fail 'an unknown version'; fi
+read_event '{"version": 1, "event_id": "mobile/1#1", "detail_type": "Order Refunded", "order": {"ref": "r", "id": "1", "retry_order_id": "2"}}'
+check 'a refunded order that continues' "$(handle)" 'told the customer of r: it takes longer; order 2 continues it'
 echo "$checks checks passed"
