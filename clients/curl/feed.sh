@@ -43,10 +43,11 @@ while :; do
     call GET "/events?limit=100&wait=$wait${after:+&after=$(encode "$after")}" || exit 1
     page=$answer
     work "$page"
+    before=$after
     after=$(field next "$page")
     printf '%s' "$after" >"$cursor.tmp"
     mv "$cursor.tmp" "$cursor" # only now: after a crash the same page is read again
-    if [ "$(field events "$page")" = '[]' ]; then
+    if [ "$after" = "$before" ]; then # nothing more now
         [ $wait -gt 0 ] || exit 0
         sleep 1
     fi

@@ -31,9 +31,10 @@ for (;;) {
     if (!inbox.keep(event.event_id, event)) console.log(`repeated ${event.event_id}`);
   }
   inbox.work();
+  const isEnd = page.next === cursor; // nothing more now
   cursor = page.next;
   save(cursorFile, cursor); // only now: after a crash the same page is read again
-  if (page.events.length === 0) {
+  if (isEnd) {
     if (once) break;
     await sleep(1);
   }

@@ -8,7 +8,8 @@ const USAGE = `Receives the tracker's webhooks: verifies the signature, keeps th
 
   webhook.mjs
 
-Listens on http://127.0.0.1:PORT/hook. Settings: WEBHOOK_SECRET, PORT (default 8000; 0: any free port), STATE_DIR (the inbox).
+Listens on http://127.0.0.1:PORT/hook. Settings: WEBHOOK_SECRET (is in .local/stack.env if \`make up\` had a
+WEBHOOK_URL), PORT (default 8000; 0: any free port), STATE_DIR (the inbox).
 Behind your web server use https. Needs \`npm ci\`. TERM or Ctrl-C ends it.`;
 const LARGEST_BODY = 1024 * 1024; // bytes; an event on the bus has at most 256 KiB
 const RETRY_SECONDS = 60; // for an event that could not be handled

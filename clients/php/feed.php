@@ -30,12 +30,13 @@ function follow(array $arguments): void
             }
         }
         $inbox->work();
+        $isEnd = $page['next'] === $cursor; // nothing more now
         $cursor = $page['next'];
         save($cursorFile, $cursor); // only now: after a crash the same page is read again
-        if ($page['events'] === []) {
-            sleep($once ? 0 : 1);
+        if ($isEnd && !$once) {
+            sleep(1);
         }
-    } while (!$once || $page['events'] !== []);
+    } while (!$once || !$isEnd);
 }
 
 run(USAGE, fn ($arguments) => array_diff($arguments, ['--once', '--oldest']) === [], follow(...));

@@ -10,7 +10,8 @@ const USAGE = <<<'TEXT'
 
       webhook.php
 
-    Listens on http://127.0.0.1:PORT/hook. Settings: WEBHOOK_SECRET, PORT (default 8000; 0: any free port), STATE_DIR (the inbox).
+    Listens on http://127.0.0.1:PORT/hook. Settings: WEBHOOK_SECRET (is in .local/stack.env if `make up` had a
+    WEBHOOK_URL), PORT (default 8000; 0: any free port), STATE_DIR (the inbox).
     PHP's own web server is for your own machine. On a host, put hook.php behind the web server, and run work.php from cron.
     Needs the extension pcntl. TERM or Ctrl-C ends it.
     TEXT;

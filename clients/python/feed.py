@@ -38,9 +38,9 @@ def main(arguments: list[str]) -> None:
             if not inbox.keep(event["event_id"], event):
                 print(f"repeated {event['event_id']}", flush=True)
         inbox.work()
-        cursor = page["next"]
+        is_end, cursor = page["next"] == cursor, page["next"]
         save(cursor_file, cursor)  # only now: after a crash the same page is read again
-        if not page["events"]:
+        if is_end:  # nothing more now
             if once:
                 return
             time.sleep(1)

@@ -2,7 +2,8 @@
 
   webhook.py
 
-Listens on http://127.0.0.1:PORT/hook. Settings: WEBHOOK_SECRET, PORT (default 8000; 0: any free port), STATE_DIR (the inbox).
+Listens on http://127.0.0.1:PORT/hook. Settings: WEBHOOK_SECRET (is in .local/stack.env if `make up` had a
+WEBHOOK_URL), PORT (default 8000; 0: any free port), STATE_DIR (the inbox).
 Behind your web server use https. Needs `pip install -r requirements.txt`. TERM or Ctrl-C ends it.
 """
 
