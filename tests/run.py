@@ -20,9 +20,11 @@ if __name__ == "__main__":
 
 from infra.local import cloud, settings, stack
 from infra.local.cloud import FUNCTIONS, LOCAL_PACKAGES, errors_shown
-from infra.local.local_stack import DEFAULT_DIRECTORY, Stack, status_of
+from infra.local.local_stack import DEFAULT_DIRECTORY, Stack, free_port, status_of
 from infra.local.processes import Failure, Server
 from tests.bench import run as bench
+
+CLIENTS_PORT = free_port()  # where the examples of clients/ receive webhooks
 
 # Many tests share each stack, and each test counts and scripts the calls about its own orders. The rate limit is therefore high, and list checks are off:
 # one list call would show the orders of many tests. List checks have tests with tables of their own, and a run under load.
@@ -38,6 +40,8 @@ STACKS: dict[str, Mapping[str, str]] = {
     "express": SHORT,
     "fast": {**SHORT, "POLL_DEADLINE": "12s", "POLL_SCHEDULE_MOBILE": "1s,1s,1s,2s", "POLL_SCHEDULE_INTERNET": "1s,1s,1s,2s"},
     "standard": {**SHORT, "POLL_DEADLINE": "30s", "STATE_MACHINE_TYPE": "STANDARD"},
+    # For the examples of clients/, with the settings that a shop has.
+    "clients": {"WEBHOOK_URL": f"http://127.0.0.1:{CLIENTS_PORT}/hook"},
 }
 
 # Searches what all other tests left behind: a step of its own after them.
@@ -99,6 +103,7 @@ def stacks_up(names: Sequence[str]) -> None:
 
 
 LOAD = [sys.executable, "-m", "tests.scenarios.load", "--no-build", "--untimed", "--minutes", "1", "--orders-per-minute", "90", "--seed", "1"]
+CLIENTS = [sys.executable, "-m", "tests.scenarios.clients"]
 MADE_UP_REQUESTS = 2000  # at least
 
 
@@ -114,9 +119,10 @@ def contract_command() -> list[str]:
 
 
 def all_tests() -> None:
-    """Runs all tests, and at the same time a minute of the load scenario on a stack of its own, and made-up requests. One cargo command runs the tests with
+    """Runs all tests, and at the same time a minute of the load scenario, the examples of clients/, and made-up requests. One cargo command runs the tests with
     and without a stack, because cargo would choose other features of the shared crates for a part of the tests, and compile them twice."""
-    beside = {"load": LOAD, "contract": contract_command()}
+    clients = [*CLIENTS, "--dir", str(test_stack("clients").directory), "--port", str(CLIENTS_PORT)]
+    beside = {"load": LOAD, "clients": clients, "contract": contract_command()}
     logs = {name: DEFAULT_DIRECTORY / f"{name}.log" for name in beside}
     with contextlib.ExitStack() as stack:
         started = {}
@@ -174,7 +180,8 @@ STEPS: dict[str, Callable[[], None]] = {
     "instructions": partial(bench.check, update=False),
     "build-tests": partial(command, "cargo", "test", "--workspace", "--no-run"),
     "stacks": partial(stacks_up, list(STACKS)),
-    "tools": partial(tools.ensure, "schemathesis"),
+    "tools": partial(tools.ensure, "schemathesis", "clients-python", "clients-node"),
+    "clients": partial(command, *CLIENTS, "--no-stack"),
     "tests": all_tests,
     "secrets": lambda: command("cargo", "test", "--workspace", "--test", "secrets", environment=env_files()),
     "watch": watch_answers,
@@ -184,7 +191,7 @@ STEPS: dict[str, Callable[[], None]] = {
 GROUPS = {
     "lint": ["format", "clippy", "python", "types", "template", "state-machine", "features", "one-build"],
     "unit": ["rules", "no-stack"],
-    "all": ["tools", "build", "build-tests", "stacks", "tests", "secrets", "watch"],
+    "all": ["tools", "clients", "build", "build-tests", "stacks", "tests", "secrets", "watch"],
     "races": ["build", "stack-fast", "race-schedules"],
 }
 # Steps that must run before a step, in the same command.
