@@ -20,8 +20,8 @@ demo: ## track orders of every kind on a local stack, then twenty at once with l
 chaos: ## run 2,000 orders in 5 minutes while the vendor fails and processes are killed (ORDERS=100 MINUTES=1 SEED=7)
 	@$(RUN) tests.scenarios.chaos $(if $(ORDERS),--orders $(ORDERS)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
-load: ## run 100 orders a minute on one key for 10 minutes (ORDERS_PER_MINUTE=50 MINUTES=5 SEED=7 SINGLE=1 COMPARE=1 NO_BUILD=1)
-	@$(RUN) tests.scenarios.load $(if $(ORDERS_PER_MINUTE),--orders-per-minute $(ORDERS_PER_MINUTE)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(SINGLE),--single) $(if $(COMPARE),--compare) $(if $(NO_BUILD),--no-build)
+load: ## run 100 orders a minute on one key for 10 minutes (ORDERS_PER_MINUTE=50 MINUTES=5 SEED=7 SINGLE=1 COMPARE=1 WEBHOOKS=1 NO_BUILD=1)
+	@$(RUN) tests.scenarios.load $(if $(ORDERS_PER_MINUTE),--orders-per-minute $(ORDERS_PER_MINUTE)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(SINGLE),--single) $(if $(COMPARE),--compare) $(if $(WEBHOOKS),--webhooks) $(if $(NO_BUILD),--no-build)
 
 backlog: ## recheck 10,000 parked orders that are due at once, while a shop sends on, some ten minutes (ORDERS=3000 SEED=7 BUDGET=240 NO_BUILD=1; MINUTES=30: give up after so long)
 	@$(RUN) tests.scenarios.backlog $(if $(ORDERS),--orders $(ORDERS)) $(if $(SEED),--seed $(SEED)) $(if $(BUDGET),--budget $(BUDGET)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(NO_BUILD),--no-build)

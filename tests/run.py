@@ -102,7 +102,7 @@ def stacks_up(names: Sequence[str]) -> None:
         raise Failure(f"these stacks did not start: {', '.join(failed)}")
 
 
-LOAD = [sys.executable, "-m", "tests.scenarios.load", "--no-build", "--untimed", "--minutes", "1", "--orders-per-minute", "90", "--seed", "1"]
+LOAD = [sys.executable, "-m", "tests.scenarios.load", "--no-build", "--untimed", "--minutes", "1", "--orders-per-minute", "90", "--seed", "1", "--webhooks"]
 CLIENTS = [sys.executable, "-m", "tests.scenarios.clients"]
 MADE_UP_REQUESTS = 2000  # at least
 

@@ -123,10 +123,27 @@ class Load(Shop):
             "  mobile": spread(notices["mobile"]), "  internet": spread(notices["internet"]), "  outcome of a parked order": spread(notices["parked"]),
             "single checks per order": endpoints["check"] / len(self.orders), "list checks per order": endpoints["list"] / len(self.orders),
             "rows per list check": sum(rows) / max(len(rows), 1), "highest minute on the key": self.sandbox("/calls/windows?seconds=60")["highest"],
-            **failures, "sent later than planned, s": spread(order.late for order in self.orders),
+            **failures, "sent later than planned, s": spread(order.late for order in self.orders), **self.webhooks(),
         }
         return figures, {"executions": executions["count"], "seconds": executions["seconds"], "events": sum(self.bus.values()),
-                         "kms": sum("card_ciphertext" in item for item in items), "api": sum(order.is_sold for order in self.orders)}
+                         "kms": sum("card_ciphertext" in item for item in items), "api": sum(order.is_sold for order in self.orders),
+                         "webhooks": figures.get("webhooks", 0)}
+
+
+    def webhooks(self) -> dict[str, Any]:
+        """How long after its commit each event was first sent to the shop. Empty if the stack sends no webhooks. Notes events that were not sent."""
+        if not self.env.get("WEBHOOK_SECRET"):
+            return {}
+        first: dict[str, float] = {}
+        for webhook in self.sandbox("/webhooks")["webhooks"]:
+            occurred_at = json.loads(webhook["body"])["detail"]["occurred_at"]
+            first.setdefault(webhook["id"], (datetime.fromisoformat(webhook["at"]) - datetime.fromisoformat(occurred_at)).total_seconds())
+        outcomes = {item["event_id"]["S"] for item in self.items()
+                    if item["sk"]["S"].startswith("EVENT#") and item["detail_type"]["S"] in ("Order Fulfilled", "Order Refunded")}
+        self.wrong["outcomes that were not sent to the shop"] += sorted(outcomes - first.keys())
+        seconds = sorted(first.values())
+        return {"webhooks": len(seconds), "commit to webhook, s: mean / p95 / max": spread(seconds),
+                "  p99": seconds[math.ceil(len(seconds) * 0.99) - 1] if seconds else 0.0}
 
 
 def per_order(totals: Mapping[str, float], units: Mapping[str, Mapping[str, float]], logs: Logs, orders: int) -> dict[str, Any]:
@@ -141,7 +158,7 @@ def per_order(totals: Mapping[str, float], units: Mapping[str, Mapping[str, floa
         "dynamodb": {**{name: sum(kind[name] for kind in kinds.values()) for name in ("write_units", "read_units")}, "kinds": kinds}, "functions": functions,
         "executions": {"count": totals["executions"] / orders, "seconds": totals["seconds"] / orders,
                        "transitions": 3 * functions["poller"]["invocations"]},  # of each tick Poll, Done? and Wait; of the last one Settled
-        **{name: totals[name] / orders for name in ("events", "kms", "api")}, "log_bytes": sum(each["log_bytes"] for each in functions.values()),
+        **{name: totals[name] / orders for name in ("events", "kms", "api", "webhooks")}, "log_bytes": sum(each["log_bytes"] for each in functions.values()),
     }
 
 
@@ -150,7 +167,8 @@ def run_mode(console: Console, options: argparse.Namespace, mode: str) -> tuple[
     own = Stack(DIRECTORY)
     own.down()
     meter = Meter(own)
-    chosen = {**SETTINGS, "VENDOR_CALLS_PER_MINUTE": str(options.budget), "LIST_CHECKS": "on" if mode == "list" else "off"}
+    webhooks = {"WEBHOOK_URL": "sandbox"} if options.webhooks else {}
+    chosen = {**SETTINGS, **webhooks, "VENDOR_CALLS_PER_MINUTE": str(options.budget), "LIST_CHECKS": "on" if mode == "list" else "off"}
     try:
         own = stack.up(DIRECTORY, settings.without(os.environ) | chosen, not options.no_build, {"AWS_ENDPOINT_URL_DYNAMODB": f"http://127.0.0.1:{meter.server_port}"})
         logs, load, meter.account = Logs(own.logs), Load(own.read_env(), console, options, mode), Account()
@@ -182,6 +200,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10, help="minutes of sending (default: 10)")
     parser.add_argument("--shape", choices=("log-uniform", "uniform"), default="log-uniform", help="spread of the vendor's times (default: log-uniform)")
     parser.add_argument("--untimed", action="store_true", help="for a busy machine: gates for the outcomes and the number of calls, none for times")
+    parser.add_argument("--webhooks", action="store_true", help="send the events to the sandbox as webhooks too")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--single", action="store_true", help="without list checks, and without gates for delays")
     which.add_argument("--compare", action="store_true", help="with list checks and without, one after the other")
