@@ -126,7 +126,7 @@ async fn dead_letters_are_redriven_to_their_source() {
 async fn an_event_that_the_shop_has_not_taken_is_sent_again() {
     let _turn = TURN.lock().await;
     let stack = Stack::standard();
-    let id = stack.sandbox.make("mobile", json!([])).await;
+    let id = stack.sandbox.make("mobile", json!([{"after_seconds": 0, "status": "HANDLING"}])).await;
     let event: Value =
         serde_json::from_str(include_str!("../../../../events/out/order-refunded.json")).unwrap();
     let event = serde_json::from_str(
