@@ -140,7 +140,8 @@ class Load(Shop):
             first.setdefault(webhook["id"], (datetime.fromisoformat(webhook["at"]) - datetime.fromisoformat(occurred_at)).total_seconds())
         outcomes = {item["event_id"]["S"] for item in self.items()
                     if item["sk"]["S"].startswith("EVENT#") and item["detail_type"]["S"] in ("Order Fulfilled", "Order Refunded")}
-        self.wrong["outcomes that were not sent to the shop"] += sorted(outcomes - first.keys())
+        if unsent := sorted(outcomes - first.keys()):
+            self.wrong["outcomes that were not sent to the shop"] += unsent
         seconds = sorted(first.values())
         return {"webhooks": len(seconds), "commit to webhook, s: mean / p95 / max": spread(seconds),
                 "  p99": seconds[math.ceil(len(seconds) * 0.99) - 1] if seconds else 0.0}
