@@ -4,26 +4,7 @@
 declare(strict_types=1);
 
 require_once __DIR__ . '/inbox.php';
-
-const TOLERANCE = 300; // seconds between the signature and now
-
-/**
- * Whether a signature of the header `webhook-signature` is right: Standard Webhooks, symmetric. During a rotation the header has two,
- * separated by a space. `$body` must be the body exactly as it came.
- */
-function is_signed(string $secret, string $id, string $timestamp, string $signatures, string $body, int $now): bool
-{
-    $key = base64_decode(preg_replace('/^whsec_/', '', $secret), true);
-    if (!$key) {
-        throw new Misuse('WEBHOOK_SECRET must be `whsec_` and the secret in base64');
-    }
-    if (!ctype_digit($timestamp) || abs($now - (int) $timestamp) > TOLERANCE) {
-        return false;
-    }
-    $expected = 'v1,' . base64_encode(hash_hmac('sha256', "$id.$timestamp.$body", $key, true));
-    $equal = array_map(fn ($signature) => hash_equals($expected, $signature), explode(' ', $signatures));
-    return in_array(true, $equal, true);
-}
+require_once __DIR__ . '/signature.php';
 
 /** Takes one request in; returns the status of the answer. Every other status than 2xx makes the tracker send the event again. */
 function receive(Inbox $inbox, string $secret, array $server, string $body, ?int $now = null): int

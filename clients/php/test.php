@@ -68,7 +68,7 @@ function signatures(): void
     foreach (['', 'whsec_', 'whsec_*'] as $secret) {
         try {
             check("the secret '$secret'", $isGood(secret: $secret), 'an error');
-        } catch (Misuse $error) {
+        } catch (InvalidArgumentException $error) {
             check('an error that names the setting', str_contains($error->getMessage(), 'WEBHOOK_SECRET'), true);
         }
     }

@@ -34,7 +34,7 @@ function run(string $usage, callable $isRight, callable $main): never
     try {
         $main($arguments);
         exit(0);
-    } catch (Misuse | Refused $error) {
+    } catch (Misuse | Refused | InvalidArgumentException $error) {
         fwrite(STDERR, "error: {$error->getMessage()}\n");
         exit(1);
     }
