@@ -22,7 +22,8 @@ if ! call GET "/orders/internet/$id/card"; then
     exit 1
 fi
 for name in card_code num_trans date_traitement; do
-    printf '%s: %s\n' "$name" "$(field "$name" "$answer")"
+    value=$(field "$name" "$answer")
+    printf '%s: %s\n' "$name" "${value:--}"
 done
 # Recorded last: after a crash the customer gets the same card again, which harms nobody. No card at all would. The code itself is not kept here.
 date -u +%Y-%m-%dT%H:%M:%SZ >"$record"

@@ -31,9 +31,9 @@ def receive(verifier: Webhook, inbox: Inbox, headers: dict[str, str], body: byte
         print(f"refused: {error}", file=sys.stderr, flush=True)
         return 401
     event = envelope.get("detail") if isinstance(envelope, dict) else None
-    event_id = event.get("event_id") if isinstance(event, dict) else None  # the same as the header webhook-id
-    if not isinstance(event_id, str):
+    if not isinstance(event, dict) or not isinstance(event.get("event_id"), str):
         return 400
+    event_id = event["event_id"]  # the same as the header webhook-id
     try:
         if not inbox.keep(event_id, event):
             print(f"repeated {event_id}", flush=True)
