@@ -23,7 +23,8 @@ function track(array $arguments): void
             : call('PUT', "/orders/$product/" . rawurlencode($id), $body);
     } catch (Refused $refused) {
         if ($id === '--ref' && $refused->getCode() === 404) {
-            throw new Misuse("{$refused->getMessage()}\nThis does not prove that nothing was sent. Do not refund. You may send once more with the same ref, never with a new one.");
+            throw new Misuse("{$refused->getMessage()}\nThis does not prove that nothing was sent. Do not refund."
+                . ' You may send once more with the same ref, never with a new one.');
         }
         throw $refused;
     }
