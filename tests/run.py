@@ -168,7 +168,7 @@ def watch_answers() -> None:
 STEPS: dict[str, Callable[[], None]] = {
     "format": partial(command, "cargo", "fmt", "--all", "--check"),
     "clippy": partial(command, "cargo", "clippy", "--workspace", "--all-targets", "--", "-D", "warnings"),
-    "python": partial(command, str(tools.program("python", "ruff")), "check", "infra", "tests"),
+    "python": partial(command, str(tools.program("python", "ruff")), "check", "infra", "tests", "clients"),
     "types": partial(command, str(tools.program("python", "mypy"))),
     "template": partial(command, str(tools.program("python", "cfn-lint")), "infra/template.yaml"),
     "state-machine": partial(command, str(tools.node()), ".tools/asl/node_modules/.bin/asl-validator", "--json-path", "infra/poll.asl.json"),
