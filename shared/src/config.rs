@@ -1,5 +1,6 @@
 //! Settings: read once, at start, from the environment. An error names every setting that is wrong, its value and what is allowed.
 
+mod resources;
 mod settings;
 mod value;
 mod webhooks;
