@@ -196,7 +196,7 @@ def run(console: Console, with_build: bool) -> tuple[str, list[str]]:
         demo.problems += [f"messages in {name}: {count}" for name, count in demo.dead_letters().items()]
         orders, items = demo.vendor_orders(), demo.items()
         demo.over.set()
-    demo.problems += [demo.listener_error] if demo.listener_error else []
+    demo.problems += [*([demo.listener_error] if demo.listener_error else []), *sorted(demo.invalid)]
     demo.problems += demo.search_for_secrets(console, orders, items)
     console.print(NEXT)
     return f"{len(PART_1) + len(PART_2)} orders", demo.problems

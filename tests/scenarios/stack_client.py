@@ -22,6 +22,7 @@ from rich.console import Console
 from infra.local import settings, stack, tools
 from infra.local.local_stack import Stack, local_cloud
 from infra.local.processes import Failure
+from tests.scenarios.event_schemas import validate
 
 DEAD_LETTERS = ("POLLER_DEAD_LETTERS", "RULE_DEAD_LETTERS", "RECHECK_FAILURES")
 
@@ -35,6 +36,7 @@ class StackClient:
         self.events, self.sqs, self.dynamodb, self.functions = map(self.cloud.client, ("events", "sqs", "dynamodb", "lambda"))
         self.received: queue.Queue[tuple[dict[str, Any], float]] = queue.Queue()
         self.everything: list[str] = []  # each event as text, for the search for secrets
+        self.invalid: set[str] = set()  # what is wrong with events, by events/schemas
         self.over = threading.Event()
         self.listener_error = ""
 
@@ -90,6 +92,7 @@ class StackClient:
                 for message in messages:
                     event = json.loads(message["Body"])
                     self.everything.append(json.dumps(event, ensure_ascii=False))
+                    self.invalid |= set(validate(event))
                     self.received.put((event, int(message["Attributes"]["SentTimestamp"]) / 1000))
                 if messages:
                     self.sqs.delete_message_batch(QueueUrl=url, Entries=[
