@@ -11,6 +11,7 @@
 
 mod api;
 mod call_rate;
+mod cli;
 mod crash;
 mod feed;
 mod links;
