@@ -17,7 +17,7 @@ build: ## build the functions and the sandbox
 demo: ## track orders of every kind on a local stack, then twenty at once with list checks, ~90 s after the build
 	@$(RUN) tests.scenarios.demo
 
-chaos: ## run 2,000 orders in 5 minutes while the vendor fails and processes are killed (ORDERS=100 MINUTES=1 SEED=7)
+chaos: ## run 2,000 orders in 5 minutes while the vendor and the shop fail and processes are killed (ORDERS=100 MINUTES=1 SEED=7)
 	@$(RUN) tests.scenarios.chaos $(if $(ORDERS),--orders $(ORDERS)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
 load: ## run 100 orders a minute on one key for 10 minutes (ORDERS_PER_MINUTE=50 MINUTES=5 SEED=7 SINGLE=1 COMPARE=1 WEBHOOKS=1 NO_BUILD=1)

@@ -46,7 +46,7 @@ class StackClient:
             answer = urllib3.request(method, url, json=body, headers={**headers, "connection": "close"}, timeout=30, retries=False)
             if answer.status >= 400:
                 raise Failure(f"{method} {url} answered {answer.status}: {answer.data[:300].decode(errors='replace')}")
-            found: dict[str, Any] = answer.json()
+            found: dict[str, Any] = answer.json() if answer.data else {}
             return found
         except (urllib3.exceptions.HTTPError, ValueError) as error:
             raise Failure(f"{method} {url}: {error}") from None
