@@ -17,13 +17,13 @@ build: ## build the functions and the sandbox
 demo: ## track orders of every kind on a local stack, then twenty at once with list checks, ~90 s after the build
 	@$(RUN) tests.scenarios.demo
 
-chaos: ## run 2,000 orders in 5 minutes while the vendor fails and processes are killed (ORDERS=100 MINUTES=1 SEED=7)
+chaos: ## run 2,000 orders in 5 minutes while the vendor and the shop fail and processes are killed (ORDERS=100 MINUTES=1 SEED=7)
 	@$(RUN) tests.scenarios.chaos $(if $(ORDERS),--orders $(ORDERS)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
-load: ## run 100 orders a minute on one key for 10 minutes (ORDERS_PER_MINUTE=50 MINUTES=5 SEED=7 SINGLE=1 COMPARE=1 NO_BUILD=1)
-	@$(RUN) tests.scenarios.load $(if $(ORDERS_PER_MINUTE),--orders-per-minute $(ORDERS_PER_MINUTE)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(SINGLE),--single) $(if $(COMPARE),--compare) $(if $(NO_BUILD),--no-build)
+load: ## run 100 orders a minute on one key for 10 minutes (ORDERS_PER_MINUTE=50 MINUTES=5 SEED=7 SINGLE=1 COMPARE=1 WEBHOOKS=1 NO_BUILD=1)
+	@$(RUN) tests.scenarios.load $(if $(ORDERS_PER_MINUTE),--orders-per-minute $(ORDERS_PER_MINUTE)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(SINGLE),--single) $(if $(COMPARE),--compare) $(if $(WEBHOOKS),--webhooks) $(if $(NO_BUILD),--no-build)
 
-backlog: ## recheck 10,000 parked orders that are due at once, while a shop sends on, 10 min (ORDERS=3000 SEED=7 BUDGET=240 MINUTES=30 NO_BUILD=1)
+backlog: ## recheck 10,000 parked orders that are due at once, while a shop sends on, some ten minutes (ORDERS=3000 SEED=7 BUDGET=240 NO_BUILD=1; MINUTES=30: give up after so long)
 	@$(RUN) tests.scenarios.backlog $(if $(ORDERS),--orders $(ORDERS)) $(if $(SEED),--seed $(SEED)) $(if $(BUDGET),--budget $(BUDGET)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(NO_BUILD),--no-build)
 
 up: ## start the local stack and write .local/stack.env
@@ -44,8 +44,9 @@ test: ## run the linters and all tests, on three local stacks
 test-fast: ## run the tests that need no stack
 	@$(RUN) tests.run unit
 
-docs: ## write docs/configuration.md from the table of settings and the template
-	@UPDATE_DOCS=1 cargo test --quiet --package shared --test settings the_page
+docs: ## write the generated parts of docs/ anew (settings, fields of events), and .local/docs/api.html from infra/openapi.yaml
+	@UPDATE_DOCS=1 cargo test --quiet --package shared --test settings --test events_page the_page
+	@$(RUN) infra.local.api_page
 
 simulate: ## compare ways to check orders in a model: calls, delay, cost
 	@$(RUN) tests.simulate.run

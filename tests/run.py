@@ -1,7 +1,9 @@
 """Runs steps of this project's checks, and says how long each step took."""
 
 import argparse
+import contextlib
 import os
+import re
 import subprocess
 import sys
 import time
@@ -10,9 +12,11 @@ from functools import partial
 
 from infra.local import cloud, settings, stack, tools
 from infra.local.cloud import FUNCTIONS, LOCAL_PACKAGES, errors_shown
-from infra.local.local_stack import DEFAULT_DIRECTORY, Stack, status_of
+from infra.local.local_stack import DEFAULT_DIRECTORY, Stack, free_port, status_of
 from infra.local.processes import Failure, Server, run_command
 from tests.bench import run as bench
+
+CLIENTS_PORT = free_port()  # where the examples of clients/ receive webhooks
 
 # Many tests share each stack, and each test counts and scripts the calls about its own orders. The rate limit is therefore high, and list checks are off:
 # one list call would show the orders of many tests. List checks have tests with tables of their own, and a run under load.
@@ -20,6 +24,7 @@ from tests.bench import run as bench
 SHORT = {
     "LIST_CHECKS": "off", "VENDOR_CALLS_PER_MINUTE": "6000", "VENDOR_CALLS_BURST": "1000", "RECHECK_QUEUED": "10s", "RECHECK_UNCERTAIN": "10s",
     "RECHECK_DELAYED": "10s,20s", "RECHECK_CARD": "5s,20s", "RETRY_AFTER_FAILURE": "10s", "REVIEW_FAILING_FOR": "20s", "RECHECK_FAILING": "20s",
+    "WEBHOOK_URL": "sandbox", "WEBHOOK_RETRY_SCHEDULE": "1s,1s,2s",
     "SANDBOX_FLAGS": "--uncertain-settles-after 20s --queued-settles-after 20s --card-late-after 15s",
 }
 # The test stacks with their settings. Tests find the stack.env of a stack in the variable E2E_{NAME}.
@@ -27,6 +32,8 @@ STACKS: dict[str, Mapping[str, str]] = {
     "express": SHORT,
     "fast": {**SHORT, "POLL_DEADLINE": "12s", "POLL_SCHEDULE_MOBILE": "1s,1s,1s,2s", "POLL_SCHEDULE_INTERNET": "1s,1s,1s,2s"},
     "standard": {**SHORT, "POLL_DEADLINE": "30s", "STATE_MACHINE_TYPE": "STANDARD"},
+    # For the examples of clients/, with the settings that a shop has.
+    "clients": {"WEBHOOK_URL": f"http://127.0.0.1:{CLIENTS_PORT}/hook"},
 }
 
 TEST_STACKS = {name: Stack(DEFAULT_DIRECTORY / f"test-{name}") for name in STACKS}
@@ -76,22 +83,45 @@ def stacks_up(names: Sequence[str]) -> None:
         raise Failure(f"these stacks did not start: {', '.join(failed)}")
 
 
+LOAD = [sys.executable, "-m", "tests.scenarios.load", "--no-build", "--untimed", "--minutes", "1", "--orders-per-minute", "90", "--seed", "1", "--webhooks"]
+CLIENTS = [sys.executable, "-m", "tests.scenarios.clients"]
+MADE_UP_REQUESTS = 2000  # at least
+
+
+def contract_command() -> list[str]:
+    """Sends requests that are made up from infra/openapi.yaml to a deployed API: valid and invalid ones, with and without a token. Every answer must be as
+    documented, and none a server error."""
+    checks = ("not_a_server_error", "status_code_conformance", "content_type_conformance", "response_headers_conformance", "response_schema_conformance",
+              "ignored_auth", "unsupported_method", "missing_required_header")
+    known = TEST_STACKS["standard"].read_env()
+    return [str(tools.program("schemathesis", "schemathesis")), "run", "infra/openapi.yaml", "--url", known["API_URL"], "--checks", ",".join(checks),
+            "--header", f"Authorization: Bearer {known['API_TOKEN']}", "--phases", "examples,coverage,fuzzing", "--max-examples", "210",
+            "--request-timeout", "30", "--seed", "1", "--generation-database", "none", "--no-color"]
+
+
 def all_tests() -> None:
-    """Runs all tests, and at the same time a minute of the load scenario on a stack of its own. One cargo command runs the tests with and without
-    a stack, because cargo would choose other features of the shared crates for a part of the tests, and compile them twice."""
-    log = DEFAULT_DIRECTORY / "load.log"
-    load_command = [sys.executable, "-m", "tests.scenarios.load", "--no-build", "--untimed", "--minutes", "1", "--orders-per-minute", "90", "--seed", "1"]
-    with log.open("w") as output:
-        load = subprocess.Popen(load_command, cwd=tools.ROOT, stdout=output, stderr=subprocess.STDOUT)
-        try:
-            run_command("cargo", "test", "--workspace", "--", "--test-threads=8", "--skip", LEFTOVERS, environment=ENV_FILES)
-            code = load.wait(timeout=600)
-        finally:
-            load.terminate()  # no effect if it has ended
-            load.wait()
-    print("\n".join(line for line in log.read_text().splitlines() if line.startswith(("Everything", "FAILED", "wrong", "error"))), flush=True)
-    if code != 0:
-        raise Failure(f"the load scenario ended with status {code}, see {os.path.relpath(log)}")
+    """Runs all tests, and at the same time a minute of the load scenario, the examples of clients/, and made-up requests. One cargo command runs the tests with
+    and without a stack, because cargo would choose other features of the shared crates for a part of the tests, and compile them twice."""
+    clients = [*CLIENTS, "--dir", str(TEST_STACKS["clients"].directory), "--port", str(CLIENTS_PORT)]
+    beside = {"load": LOAD, "clients": clients, "contract": contract_command()}
+    logs = {name: DEFAULT_DIRECTORY / f"{name}.log" for name in beside}
+    with contextlib.ExitStack() as stack:
+        started = {}
+        for name, words in beside.items():
+            output = stack.enter_context(logs[name].open("w"))
+            started[name] = subprocess.Popen(words, cwd=tools.ROOT, stdout=output, stderr=subprocess.STDOUT)
+            stack.callback(started[name].wait)
+            stack.callback(started[name].terminate)  # no effect if it has ended
+        run_command("cargo", "test", "--workspace", "--", "--test-threads=8", "--skip", LEFTOVERS, environment=ENV_FILES)
+        codes = {name: process.wait(timeout=900) for name, process in started.items()}
+    for name, log in logs.items():
+        told = ("Everything", "FAILED", "wrong", "error", "  ❌", "    `", "    curl")
+        print("\n".join(line for line in log.read_text().splitlines() if line.startswith(told) or " generated, " in line), flush=True)
+        if codes[name] != 0:
+            raise Failure(f"{name} ended with status {codes[name]}, see {os.path.relpath(log)}")
+    generated = re.search(r"(\d+) generated", logs["contract"].read_text())
+    if generated is None or int(generated[1]) < MADE_UP_REQUESTS:
+        raise Failure(f"fewer than {MADE_UP_REQUESTS} requests were made up, see {os.path.relpath(logs['contract'])}")
 
 
 def watch_answers() -> None:
@@ -142,7 +172,7 @@ def fuzz() -> None:
 STEPS: dict[str, Callable[[], None]] = {
     "format": partial(run_command, "cargo", "fmt", "--all", "--check"),
     "clippy": partial(run_command, "cargo", "clippy", "--workspace", "--all-targets", "--", "-D", "warnings"),
-    "python": partial(run_command, str(tools.program("python", "ruff")), "check", "infra", "tests"),
+    "python": partial(run_command, str(tools.program("python", "ruff")), "check", "infra", "tests", "clients"),
     "types": partial(run_command, str(tools.program("python", "mypy"))),
     "template": partial(run_command, str(tools.program("python", "cfn-lint")), "infra/template.yaml"),
     "state-machine": partial(run_command, str(tools.node()), ".tools/asl/node_modules/.bin/asl-validator", "--json-path", "infra/poll.asl.json"),
@@ -154,6 +184,8 @@ STEPS: dict[str, Callable[[], None]] = {
     "instructions": partial(bench.check, update=False),
     "build-tests": partial(run_command, "cargo", "test", "--workspace", "--no-run"),
     "stacks": partial(stacks_up, list(STACKS)),
+    "tools": partial(tools.ensure, "schemathesis", "clients-python", "clients-node"),
+    "clients": partial(run_command, *CLIENTS, "--no-stack"),
     "tests": all_tests,
     "secrets": partial(run_command, "cargo", "test", "--workspace", "--test", "secrets", environment=ENV_FILES),
     "watch": watch_answers,
@@ -165,11 +197,11 @@ STEPS: dict[str, Callable[[], None]] = {
 GROUPS = {
     "lint": ["format", "clippy", "python", "types", "template", "state-machine", "features", "one-build"],
     "unit": ["rules", "no-stack"],
-    "all": ["build", "build-tests", "stacks", "tests", "secrets", "watch"],
+    "all": ["tools", "clients", "build", "build-tests", "stacks", "tests", "secrets", "watch"],
     "soak": ["fuzz", "build", "stack-fast", "race-schedules"],
 }
 # Steps that must run before a step, in the same command.
-BEFORE = {"tests": ["stacks"], "secrets": ["stacks", "tests"], "watch": ["stacks"], "race-schedules": ["stack-fast"]}
+BEFORE = {"tests": ["tools", "stacks"], "secrets": ["tools", "stacks", "tests"], "watch": ["stacks"], "race-schedules": ["stack-fast"]}
 
 
 def run(steps: list[str]) -> bool:

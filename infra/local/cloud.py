@@ -24,7 +24,7 @@ from infra.local import settings, tools
 from infra.local.processes import Failure, run_command
 
 STATE_MACHINE = tools.ROOT / "infra" / "poll.asl.json"
-FUNCTIONS = ("status", "poller", "recheck")
+FUNCTIONS = ("status", "poller", "recheck", "notify")
 LOCAL_PACKAGES = (*FUNCTIONS, "sandbox", "one-build")
 STACK_NAME = "topup-tracker"
 CHANGE_SET = "deploy"
@@ -165,10 +165,17 @@ class Cloud:
         self.client("secretsmanager").put_secret_value(SecretId=outputs["SecretId"], SecretString=json.dumps(value))
         return value
 
+    def webhook_secret(self, outputs: Mapping[str, str]) -> str:
+        """The secret that webhooks are signed with, as verifiers expect it; empty without webhooks."""
+        if "WebhookSecretId" not in outputs:
+            return ""
+        value = self.client("secretsmanager").get_secret_value(SecretId=outputs["WebhookSecretId"])["SecretString"]
+        return f"whsec_{json.loads(value)['current']}"
+
     def function_settings(self, outputs: Mapping[str, str]) -> dict[str, str]:
         """The environment variables that the template sets on the functions."""
-        client = self.client("lambda")
-        deployed = (client.get_function_configuration(FunctionName=outputs[f"{function.capitalize()}Function"]) for function in FUNCTIONS)
+        client, names = self.client("lambda"), [f"{function.capitalize()}Function" for function in FUNCTIONS]
+        deployed = (client.get_function_configuration(FunctionName=outputs[name]) for name in names if name in outputs)  # without WebhookUrl no `notify`
         return {name: value for function in deployed for name, value in function["Environment"]["Variables"].items()}
 
     def receive_every_event(self, outputs: Mapping[str, str]) -> str:

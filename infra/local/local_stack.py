@@ -24,6 +24,7 @@ ADMINISTRATOR = "test"  # the local AWS gives this key all rights; the functions
 DEFAULT_DIRECTORY = tools.ROOT / ".local"
 SANDBOX = tools.TARGET / "debug" / "sandbox"
 KEPT = ("SERVERS", "SANDBOX_URL", "ONECLICKDZ_BASE_URL", "ONECLICKDZ_API_KEY", "AWS_ENDPOINT_URL")  # variables of stack.env that only new servers change
+SANDBOX_RECEIVER = "sandbox"  # as WEBHOOK_URL: the receiver of webhooks in the sandbox
 Vendor = tuple[str, str]  # base address and key
 
 
@@ -123,6 +124,8 @@ class Stack:
         self._say("deploying the template")
         endpoint, target = servers["AWS_ENDPOINT_URL"], local_cloud(servers["AWS_ENDPOINT_URL"])
         chosen = {"Architecture": cloud.machine_architecture(), **parameters, "OneclickdzBaseUrl": servers["ONECLICKDZ_BASE_URL"]}
+        if chosen.get("WebhookUrl") == SANDBOX_RECEIVER:
+            chosen["WebhookUrl"] = f"{servers['SANDBOX_URL']}/receiver"
         outputs = target.deploy({**{name: str(value) for name, value in settings.declared().items() if value is not None}, **chosen})
         values = {
             **servers,
@@ -130,7 +133,7 @@ class Stack:
             "API_URL": f"{endpoint}/_aws/execute-api/{outputs['ApiId']}/$default",
             "API_TOKEN": target.put_first_secret(outputs, servers["ONECLICKDZ_API_KEY"])["api_tokens"][0]["token"],
             "AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION, "AWS_ACCESS_KEY_ID": ADMINISTRATOR, "AWS_SECRET_ACCESS_KEY": ADMINISTRATOR,
-            "EVENTS_QUEUE_URL": target.receive_every_event(outputs), "LOG_DIR": str(self.logs),
+            "WEBHOOK_SECRET": target.webhook_secret(outputs), "EVENTS_QUEUE_URL": target.receive_every_event(outputs), "LOG_DIR": str(self.logs),
             # One JSON value, because single variables would become the settings of the next stack once stack.env is exported.
             "FUNCTION_SETTINGS": json.dumps(target.function_settings(outputs), sort_keys=True),
         }

@@ -1,7 +1,8 @@
 """Puts dead letters back to where they came from: `make redrive`.
 
-A letter about an order starts the wait loop again; any other letter starts a recheck. A letter is deleted once that has started. A letter that cannot
-be understood stays in its queue and is named. The target is the AWS of the environment (credentials, region, STACK_NAME) or a local stack (`--dir`).
+A letter about an order starts the wait loop again. An event that the shop has not taken is sent again. Any other letter starts a recheck. A letter is
+deleted once that has started. A letter that cannot be understood stays in its queue and is named. The target is the AWS of the environment (credentials,
+region, STACK_NAME) or a local stack (`--dir`).
 """
 
 import argparse
@@ -10,6 +11,7 @@ import re
 import sys
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -24,7 +26,7 @@ from infra.local import cloud
 from infra.local.local_stack import Stack, local_cloud
 from infra.local.processes import Failure
 
-QUEUES = ("PollerDeadLetters", "RuleDeadLetters", "RecheckFailures")
+QUEUES = ("PollerDeadLetters", "RuleDeadLetters", "RecheckFailures", "WebhookDeadLetters")
 HIDDEN_SECONDS = 120  # a received letter is hidden from other readers for so long
 ORDER_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -53,6 +55,15 @@ def order_in(queue: str, letter: Mapping[str, Any]) -> dict[str, Any] | None:
     raise ValueError("it names no order with a valid product and id")
 
 
+def event_in(letter: Mapping[str, Any]) -> str:
+    """The id of the event that the shop has not taken. ValueError if the letter is no event of the tracker."""
+    body = json.loads(letter["Body"])
+    detail = body.get("detail") if isinstance(body, dict) and body.get("source") in ("topup-tracker", "topup-tracker.resend") else None
+    if not isinstance(detail, dict) or not isinstance(detail.get("event_id"), str):
+        raise ValueError("it is no event of the tracker")
+    return str(detail["event_id"])
+
+
 class Redrive:
     """One run over the queues of a stack."""
 
@@ -68,7 +79,7 @@ class Redrive:
 
     def run(self) -> None:
         """Processes every letter of every queue, until a queue returns no new letter."""
-        for queue in QUEUES:
+        for queue in filter(self.outputs.get, QUEUES):  # a stack without webhooks has no WebhookDeadLetters
             url = self.outputs[queue]
             receipts: dict[str, str] = {}  # the latest receipt of each letter, because only that one is valid
             deleted: set[str] = set()
@@ -92,16 +103,21 @@ class Redrive:
             return False
         name = f"{queue} {letter['MessageId']}"
         try:
-            order = order_in(queue, letter)
+            if queue == "WebhookDeadLetters":
+                remedy = f"a delivery of {event_in(letter)}"
+                start = partial(self.sqs.send_message, QueueUrl=self.outputs["WebhookQueue"], MessageBody=letter["Body"])
+            else:
+                order = order_in(queue, letter)
+                remedy = f"poll {order['product']}/{order['id']}" if order else "a recheck"
+                start = partial(self._start, order, f"redrive-{letter['MessageId']}")
             if not self.dry:
-                self._start(order, f"redrive-{letter['MessageId']}")
+                start()
                 self.sqs.delete_message(QueueUrl=self.outputs[queue], ReceiptHandle=letter["ReceiptHandle"])
         except (ValueError, BotoCoreError, ClientError) as problem:
             self.left += 1
             print(f"{name}: stays in the queue: {problem}", flush=True)
             return False
         self.done += 1
-        remedy = f"poll {order['product']}/{order['id']}" if order else "a recheck"
         print(f"{name}: {'would ' if self.dry else ''}start {remedy}", flush=True)
         return not self.dry
 

@@ -120,12 +120,13 @@ def follow_logs(stack: Stack) -> None:
     signal.signal(signal.SIGTERM, lambda *_: ending.set())
     known = stack.read_env()
     pages = local_cloud(known["AWS_ENDPOINT_URL"]).client("logs").get_paginator("filter_log_events")
-    copied: dict[str, Lines] = {function: Counter() for function in cloud.FUNCTIONS}
+    groups = {function: known[name] for function in cloud.FUNCTIONS if (name := f"{function.upper()}_LOGS") in known}
+    copied: dict[str, Lines] = {function: Counter() for function in groups}
     answered, is_ending = time.monotonic(), False
     while True:
         try:
             for function, lines in copied.items():
-                copied[function] = copy_lines(pages, known[f"{function.upper()}_LOGS"], stack.logs / f"{function}.log", lines)
+                copied[function] = copy_lines(pages, groups[function], stack.logs / f"{function}.log", lines)
             answered = time.monotonic()
         except (BotoCoreError, ClientError):
             if is_ending or time.monotonic() - answered > GIVE_UP_SECONDS:

@@ -26,9 +26,20 @@ HERE = ROOT / "infra" / "local"
 PEERS = ROOT / "tests" / "bench" / "peers"
 OLDEST_PYTHON = (3, 11)
 
-# Each tool with its pins. asl lints the state machine; bench-python and bench-node are peers of the benchmark.
-PYTHON = {"python": HERE / "python.lock", "bench-python": PEERS / "python" / "requirements.txt"}
-NODE = {"asl": HERE / "asl" / "package-lock.json", "bench-node": PEERS / "node" / "package-lock.json"}
+# Each tool with its pins. schemathesis tries the HTTP API; asl lints the state machine; redoc shows infra/openapi.yaml as a page; bench-python and
+# bench-node are peers of the benchmark; clients-python and clients-node are the examples of clients/, with what they need.
+PYTHON = {
+    "python": HERE / "python.lock",
+    "schemathesis": HERE / "schemathesis.lock",
+    "bench-python": PEERS / "python" / "requirements.txt",
+    "clients-python": ROOT / "clients" / "python" / "requirements.txt",
+}
+NODE = {
+    "asl": HERE / "asl" / "package-lock.json",
+    "redoc": HERE / "redoc" / "package-lock.json",
+    "bench-node": PEERS / "node" / "package-lock.json",
+    "clients-node": ROOT / "clients" / "node" / "package-lock.json",
+}
 CRATES = {"cargo-deny": "0.20.2", "cargo-fuzz": "0.13.2"}  # compiling one takes minutes
 EVERYDAY = ("python", "asl")
 

@@ -49,13 +49,16 @@ pub enum Service {
     EventBridge,
     /// The key that encrypts card codes.
     Kms,
-    /// The vendor's key and the API tokens.
+    /// The vendor's key, the API tokens, and the secrets of the webhooks.
     SecretsManager,
+    /// The queues of the webhooks.
+    Sqs,
 }
 
 impl Service {
     /// All services.
-    pub const ALL: [Self; 4] = [Self::DynamoDb, Self::EventBridge, Self::Kms, Self::SecretsManager];
+    pub const ALL: [Self; 5] =
+        [Self::DynamoDb, Self::EventBridge, Self::Kms, Self::SecretsManager, Self::Sqs];
 
     /// The name of the setting, as the AWS SDKs spell it.
     pub fn endpoint_setting(self) -> &'static str {
@@ -64,6 +67,7 @@ impl Service {
             Self::EventBridge => "AWS_ENDPOINT_URL_EVENTBRIDGE",
             Self::Kms => "AWS_ENDPOINT_URL_KMS",
             Self::SecretsManager => "AWS_ENDPOINT_URL_SECRETS_MANAGER",
+            Self::Sqs => "AWS_ENDPOINT_URL_SQS",
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Settings: read once, at start, from the environment. An error names every setting that is wrong, its value and what is allowed.
 
+mod resources;
 mod settings;
 mod value;
+mod webhooks;
 
 use std::{collections::HashMap, fmt, time::Duration};
 
@@ -10,6 +12,7 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use crate::{
     aws::{AwsEnvironment, Service},
+    http::Allowed,
     order::Schedule,
     rate_limiter::Budget,
     secret::{SecretSource, Secrets},
@@ -17,6 +20,7 @@ use crate::{
 
 pub use settings::{Group, SETTINGS, Setting};
 use value::{Value, Values};
+pub use webhooks::{WebhookUrl, Webhooks};
 
 /// Settings of the functions. What each does, its default and what is allowed: [`SETTINGS`] and `docs/configuration.md`.
 #[derive(Clone, Debug)]
@@ -43,6 +47,8 @@ pub struct Config {
     pub extra_roots: Vec<CertificateDer<'static>>,
     /// `CONNECT_AHEAD_TIMEOUT`: a start waits so long for its first question to the table, which makes the connection.
     pub connect_ahead_timeout: Duration,
+    /// `WEBHOOK_URL` and what belongs to it.
+    pub webhooks: Webhooks,
     /// `RUST_LOG`: error, warn or info; what says less is not in a release build.
     pub log_level: tracing::Level,
 }
@@ -100,6 +106,7 @@ impl Reader {
         let budget = self.budget(&values);
         let aws = self.aws();
         let extra_roots = self.extra_roots(&values.extra_ca_certs);
+        let webhooks = self.webhooks(&values);
         let list_recheck_interval = values.list_checks.then_some(values.list_recheck_interval);
         Some(Config {
             orders_table: values.orders_table,
@@ -113,6 +120,7 @@ impl Reader {
             aws: aws?,
             extra_roots,
             connect_ahead_timeout: values.connect_ahead_timeout,
+            webhooks: webhooks?,
             log_level: values.log_level,
         })
     }
@@ -143,6 +151,19 @@ impl Reader {
             Ok(budget) => Some(budget),
             Err(error) => self.problem(format!("VENDOR_CALLS_BURST is {}; it {error}", values.calls_burst)),
         }
+    }
+
+    /// The URL is not in the error: its path may contain a password.
+    fn webhooks(&mut self, values: &Values) -> Option<Webhooks> {
+        let is_local = self.optional("AWS_ENDPOINT_URL").is_some();
+        let allowed = if is_local { Allowed::PublicAndLoopback } else { Allowed::Public };
+        let webhooks = Webhooks::of(values, allowed);
+        if webhooks.is_none() {
+            self.problems.push(format!(
+                "WEBHOOK_URL is not allowed; it must be {allowed}, without a user and a password"
+            ));
+        }
+        webhooks
     }
 
     fn extra_roots(&mut self, path: &str) -> Vec<CertificateDer<'static>> {

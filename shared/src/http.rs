@@ -9,11 +9,15 @@ use rustls::pki_types::CertificateDer;
 use tower::util::MapResponseLayer;
 
 use connections::Connections;
+pub use public::{Allowed, NotPublic};
+pub use retry_after::retry_after;
 pub use tls::tls;
 
 mod aws;
 mod coding;
 mod connections;
+mod public;
+mod retry_after;
 mod tls;
 
 /// Timeout of connecting, TLS handshake included.
@@ -55,6 +59,9 @@ pub enum CallError {
     /// The content coding is unknown, or the body is not valid in it. The text says which.
     #[error("answer cannot be decoded: {0}")]
     Undecodable(&'static str),
+    /// The host has an address that this client may not call.
+    #[error(transparent)]
+    NotPublic(#[from] NotPublic),
 }
 
 impl Http {
@@ -63,12 +70,31 @@ impl Http {
     /// # Errors
     /// If a root cannot be read, or TLS cannot be set up.
     pub fn new(extra_roots: &[CertificateDer<'static>]) -> Result<Self, rustls::Error> {
+        Self::build(extra_roots, |builder| builder)
+    }
+
+    /// A client that calls `allowed` addresses only. An address in the URL itself is not looked up: the caller checks
+    /// it with [`Allowed::check`].
+    ///
+    /// # Errors
+    /// If a root cannot be read, or TLS cannot be set up.
+    pub fn to_public(
+        extra_roots: &[CertificateDer<'static>],
+        allowed: Allowed,
+    ) -> Result<Self, rustls::Error> {
+        Self::build(extra_roots, |builder| builder.dns_resolver(public::Resolver(allowed)))
+    }
+
+    fn build(
+        extra_roots: &[CertificateDer<'static>],
+        finish: impl Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+    ) -> Result<Self, rustls::Error> {
         let tls = tls(extra_roots)?;
         let connections = Connections::default();
         let client = |most_idle| {
             let noted = connections.clone();
             #[allow(clippy::disallowed_methods, reason = "the one HTTP client of the functions")]
-            reqwest::Client::builder()
+            let builder = reqwest::Client::builder()
                 .tls_backend_preconfigured(tls.clone())
                 .connector_layer(MapResponseLayer::new(move |made| noted.note(made)))
                 .connect_timeout(CONNECT_TIMEOUT)
@@ -84,9 +110,8 @@ impl Http {
                 .redirect(reqwest::redirect::Policy::none())
                 // No retries by reqwest, so it keeps no copy of a request. hyper-util still retries a request of
                 // which nothing was sent because a pooled connection was closed.
-                .retry(reqwest::retry::never().max_retries_per_request(0))
-                .build()
-                .map_err(|error| rustls::Error::General(error.to_string()))
+                .retry(reqwest::retry::never().max_retries_per_request(0));
+            finish(builder).build().map_err(|error| rustls::Error::General(error.to_string()))
         };
         Ok(Self { client: client(usize::MAX)?, fresh: client(0)?, connections })
     }
@@ -137,6 +162,38 @@ impl Http {
         Ok(Response::from_parts(parts, body))
     }
 
+    /// Posts a request once. Of the response's body, the first `most` bytes are read, as sent; a body that breaks off
+    /// is no error. `timeout` covers the response's head, and its body again.
+    ///
+    /// # Errors
+    /// See [`CallError`]. Any HTTP status is a response, not an error.
+    pub async fn post(
+        &self,
+        mut request: Request<Bytes>,
+        timeout: Duration,
+        most: usize,
+    ) -> Result<Response<Bytes>, CallError> {
+        request.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let sent = tokio::time::timeout(timeout, self.client.execute(sendable(request)?)).await;
+        let mut sent = sent.map_err(|_| CallError::TimedOut)?.map_err(|error| not_sent(&error))?;
+        self.connections.answered(sent.extensions());
+        let mut body = Vec::new();
+        let reading = async {
+            while let Ok(Some(chunk)) = sent.chunk().await {
+                body.extend(chunk.into_iter().take(most - body.len()));
+                if body.len() == most {
+                    break;
+                }
+            }
+        };
+        // Without the rest of the body if it comes too late: the status is what counts.
+        let _ = tokio::time::timeout(timeout, reading).await;
+        let mut answer = Response::new(body.into());
+        *answer.status_mut() = sent.status();
+        *answer.headers_mut() = std::mem::take(sent.headers_mut());
+        Ok(answer)
+    }
+
     /// Sends a request once.
     async fn call(
         &self,
@@ -153,8 +210,7 @@ impl Http {
         sent: Result<reqwest::Response, reqwest::Error>,
         most: usize,
     ) -> Result<Response<Bytes>, CallError> {
-        let mut sent = sent
-            .map_err(|error| if error.is_connect() { CallError::NoConnection } else { CallError::Broken })?;
+        let mut sent = sent.map_err(|error| not_sent(&error))?;
         self.connections.answered(sent.extensions());
         let mut body = Vec::new();
         while let Some(chunk) = sent.chunk().await.map_err(|_| CallError::CutOff)? {
@@ -167,6 +223,15 @@ impl Http {
         *answer.status_mut() = sent.status();
         *answer.headers_mut() = std::mem::take(sent.headers_mut());
         Ok(answer)
+    }
+}
+
+/// Why there is no response.
+fn not_sent(error: &reqwest::Error) -> CallError {
+    match public::refused(error) {
+        Some(refused) => refused.into(),
+        None if error.is_connect() => CallError::NoConnection,
+        None => CallError::Broken,
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
     aws::{Lazy, describe},
     order::{Event, SOURCE},
     rate_limiter::VendorEvent,
+    webhook::RESEND_SOURCE,
 };
 
 /// `PutEvents` takes at most 10 entries (EventBridge quota) …
@@ -75,7 +76,7 @@ impl Publisher {
         let mut published = Published { up_to: None, count: 0, stopped: None };
         let events: Vec<Entry<'a>> = events.iter().map(Entry::from).collect();
         for chunk in chunks(&events) {
-            let entries = chunk.iter().map(|event| self.entry(event)).collect();
+            let entries = chunk.iter().map(|event| self.entry(SOURCE, event)).collect();
             let results = match self.client.get().put_events().set_entries(Some(entries)).send().await {
                 Ok(answer) => answer.entries.unwrap_or_default(),
                 Err(error) => {
@@ -95,10 +96,23 @@ impl Publisher {
         published
     }
 
-    fn entry(&self, event: &Entry<'_>) -> PutEventsRequestEntry {
+    /// Publishes an event once more, for the webhooks only: with the source [`RESEND_SOURCE`].
+    ///
+    /// # Errors
+    /// Why EventBridge did not take it.
+    pub async fn resend(&self, event: &Event) -> Result<(), String> {
+        let entry = self.entry(RESEND_SOURCE, &event.into());
+        let sent = self.client.get().put_events().entries(entry).send().await;
+        match refused(sent.map_err(|error| describe(&error))?.entries().first()) {
+            None => Ok(()),
+            Some(why) => Err(why),
+        }
+    }
+
+    fn entry(&self, source: &str, event: &Entry<'_>) -> PutEventsRequestEntry {
         PutEventsRequestEntry::builder()
             .event_bus_name(&self.bus)
-            .source(SOURCE)
+            .source(source)
             .detail_type(event.detail_type)
             .detail(event.detail)
             .time(DateTime::from_millis(event.occurred_at.as_millisecond()))

@@ -27,7 +27,7 @@ fn resources(kind: &str) -> Vec<(String, Vec<String>)> {
 #[test]
 fn no_role_has_a_wildcard_but_for_log_delivery_which_knows_no_narrower_resource() {
     let roles = resources("AWS::IAM::Role");
-    assert_eq!(roles.len(), 6, "{roles:?}");
+    assert_eq!(roles.len(), 7, "{roles:?}");
     let mut wildcards = Vec::new();
     for (role, lines) in &roles {
         assert!(lines.iter().any(|line| line.contains("Action: ")), "{role} allows nothing");
@@ -52,11 +52,12 @@ fn no_role_has_a_wildcard_but_for_log_delivery_which_knows_no_narrower_resource(
 }
 
 #[test]
-fn only_status_may_decrypt_and_only_status_may_not_read_the_due_index() {
+fn only_status_may_decrypt_and_each_index_has_its_readers() {
     for (right, expected) in [
         ("kms:Decrypt", vec!["StatusRole"]),
-        ("/index/due", vec!["PollerRole", "RecheckRole"]),
-        ("dynamodb:BatchGetItem", vec!["PollerRole", "RecheckRole"]),
+        // `status` lists deliveries that failed.
+        ("/index/due", vec!["StatusRole", "PollerRole", "RecheckRole"]),
+        ("/index/feed", vec!["StatusRole"]),
         ("states:StartExecution", vec!["StartPollRole"]),
     ] {
         let holds = |(_, lines): &(String, Vec<String>)| lines.iter().any(|line| line.contains(right));
@@ -78,6 +79,7 @@ fn each_alarm_has_its_metric_and_its_treatment_of_missing_data() {
         ("PollerDeadLetterAlarm", dead_letters),
         ("RuleDeadLetterAlarm", dead_letters),
         ("RecheckFailureAlarm", dead_letters),
+        ("WebhookDeadLetterAlarm", dead_letters),
         // A recheck that does not run emits nothing: missing data raises the alarm.
         ("RecheckAlarm", "TopupTracker rechecks breaching"),
         // Emitted by each recheck. Without data the alarm keeps its state.
@@ -115,8 +117,9 @@ fn each_alarm_has_its_metric_and_its_treatment_of_missing_data() {
 fn every_queue_of_dead_letters_has_an_alarm() {
     let alarms = resources("AWS::CloudWatch::Alarm");
     let queues = resources("AWS::SQS::Queue");
-    assert_eq!(queues.len(), 3);
-    for (queue, _) in queues {
+    assert_eq!(queues.len(), 5);
+    // `WebhookQueue` holds events on their way.
+    for (queue, _) in queues.into_iter().filter(|(queue, _)| queue != "WebhookQueue") {
         let value = format!("[{{ Name: QueueName, Value: !GetAtt {queue}.QueueName }}]");
         assert!(alarms.iter().any(|(_, lines)| lines.contains(&format!("Dimensions: {value}"))), "{queue}");
     }
@@ -126,6 +129,13 @@ fn every_queue_of_dead_letters_has_an_alarm() {
 fn gauges() -> Vec<String> {
     let code = include_str!("../../functions/recheck/src/lib.rs");
     let calls = code.split(".gauge(\"").skip(1);
+    calls.map(|call| call.split('"').next().unwrap().to_owned()).collect()
+}
+
+/// The counts of the webhooks, in the source of `notify`.
+fn webhook_counts() -> Vec<String> {
+    let code = include_str!("../../functions/notify/src/lib.rs");
+    let calls = code.split(".count(\"").skip(1);
     calls.map(|call| call.split('"').next().unwrap().to_owned()).collect()
 }
 
@@ -146,7 +156,7 @@ fn the_page_on_logging_tells_of_everything_that_is_counted() {
     let page = include_str!("../../docs/logging.md");
     let counted = Counters::METRICS.iter().chain(Counters::FIELDS).map(|name| (*name).to_owned());
     let reasons = NoCall::REASONS.map(str::to_owned);
-    for name in counted.chain(gauges()).chain(reasons) {
+    for name in counted.chain(gauges()).chain(webhook_counts()).chain(reasons) {
         assert!(page.contains(&format!("`{name}`")), "docs/logging.md does not tell of {name}");
     }
 }

@@ -3,6 +3,8 @@ is lost, wrong, or published under two ids. `make chaos`, `make chaos ORDERS=100
 
 The vendor answers a tenth of the checks with 429, 503, HTML, half a body or too late. Every few seconds a function process is killed, while it
 works if possible. Every order has two or three pollers; a twentieth of their executions is stopped. Rechecks overlap, and status requests arrive.
+The shop fails too: it answers the first webhooks of a third of the orders with 500, 503, too late or not at all. Yet each event reaches it, and the feed
+shows all events, those of an order in their order.
 
 The settings let 2,000 orders in 5 minutes pass through a local AWS that is one Python process on two cores: STANDARD, because an Express execution
 cannot be stopped; first checks just after the sandbox's ordinary end (15 s mobile, 10 s internet), so two an order. On a busier machine the sends
@@ -39,9 +41,13 @@ SETTINGS = {
     "STATE_MACHINE_TYPE": "STANDARD", "VENDOR_CALLS_PER_MINUTE": str(BUDGET), "VENDOR_CALLS_BURST": "100",
     "POLL_SCHEDULE_MOBILE": "16s,8s,10s,15s", "POLL_SCHEDULE_INTERNET": "11s,8s,10s,15s", "POLL_DEADLINE": "60s",
     "RECHECK_QUEUED": "10s", "RECHECK_UNCERTAIN": "10s", "RECHECK_DELAYED": "10s", "RECHECK_CARD": "5s,10s,20s,30s",
+    "WEBHOOK_URL": "sandbox", "WEBHOOK_RETRY_SCHEDULE": "1s,2s,3s,5s,8s,13s,21s",
     "RECHECK_NOT_FOUND": "10s", "RECHECK_REFUNDED": "10s", "NOT_FOUND_GRACE": "20s", "RETRY_AFTER_FAILURE": "10s",
 }
 SANDBOX_FLAGS = "--faults 0.1 --uncertain-settles-after 25s --queued-settles-after 25s --card-late-after 20s --slow-after 75s --fault-seed "
+SHOP_FAULTS = ({"kind": "status", "http": 500, "repeat": 2}, {"kind": "status", "http": 503, "retry_after": 3}, {"kind": "slow", "seconds": 15},
+               {"kind": "cut"})
+NOT_SENT = ("Order Tracked", "Order Resumed", "Card Revealed")  # not in the default of WEBHOOK_EVENTS
 YOUNG_SECONDS = 3.0  # when a process dies at its start, the local AWS ends all others of its function, so that only starting ones would be left
 PERIOD_SECONDS = 20.0  # between rechecks, and between reads of the table, each of which takes the local AWS a second or two near the end
 Step = tuple[float, str, dict[str, Any]]  # seconds after the send, status, further fields
@@ -154,6 +160,8 @@ class Chaos(StackClient):
             if one.direct:
                 one.id = self.sandbox("/orders", {**one.direct, "ref": f"{ref}-{one.direct['id'][:4]}"})["id"]
             self.by_key[one.key()] = one
+        if (chance := random.Random(f"{ref} shop")).random() < 1 / 3:
+            self.sandbox("/webhooks/script", {"order": order.id, "answers": [chance.choice(SHOP_FAULTS)]})
         known = {"product": order.product, "id": order.id, "ref": ref}
         for way in order.start.split(", "):
             if way == "PUT":
@@ -276,9 +284,36 @@ class Chaos(StackClient):
         """Compares events and items with the sandbox's timelines, and the committed events with those that arrived."""
         self.check_orders(truth, self.order_items())
         arrived = {event_id: event.detail for order in self.by_key.values() for event_id, event in order.events.items()}
-        committed = {item["event_id"]["S"]: json.loads(item["detail"]["S"]) for item in items if item["sk"]["S"].startswith("EVENT#")}
+        committed = {event_id: detail for event_id, detail in committed_events(items).items() if not event_id.startswith("vendor/")}
         self.wrong["committed events that did not arrive"] |= committed.keys() - arrived.keys()
         self.wrong["events that differ from the committed ones"] |= {key for key in committed.keys() & arrived.keys() if committed[key] != arrived[key]}
+
+    def judge_shop(self, items: list[dict[str, Any]]) -> None:
+        """Waits until the shop has taken each event that is sent to it. Then reads the feed and compares it with the committed events."""
+        committed = committed_events(items)
+        wanted = {event_id for event_id, detail in committed.items() if detail["detail_type"] not in NOT_SENT}
+
+        def missing() -> set[str]:
+            return wanted - {webhook["id"] for webhook in self.sandbox("/webhooks")["webhooks"] if webhook["answered"] == 204}
+
+        with suppress(Failure):
+            wait_until("the shop to have all events", lambda: not missing(), 180, every=2)
+        self.wrong["events that did not reach the shop"] |= missing()
+        seen: dict[str, int] = {}  # the place of each event, at its first appearance
+        cursor: str | None = None
+        while True:
+            page = self.tracker("GET", f"/events?limit=100{f'&after={cursor}' if cursor else ''}")
+            for event in page["events"]:
+                seen.setdefault(event["event_id"], len(seen))
+            if page["next"] == cursor:
+                break
+            cursor = page["next"]
+        self.wrong["events that are not in the feed"] |= committed.keys() - seen.keys()
+        latest: dict[str, int] = {}
+        for event_id in sorted(seen.keys() & committed.keys(), key=seen.__getitem__):
+            about, seq = event_id.split("#")
+            self.wrong["events that the feed shows before an earlier one"] |= {event_id} if int(seq) < latest.get(about, 0) else set()
+            latest[about] = max(int(seq), latest.get(about, 0))
 
     def figures(self) -> str:
         """The run in one line. Checks the budget, against which only the tracker's calls count."""
@@ -294,6 +329,11 @@ class Chaos(StackClient):
                 f"{self.stopped} of {len(self.executions)} executions stopped, {self.requests} status requests")
 
 
+def committed_events(items: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The details of all events in the table, by their id."""
+    return {item["event_id"]["S"]: json.loads(item["detail"]["S"]) for item in items if item["sk"]["S"].startswith("EVENT#")}
+
+
 def run(options: argparse.Namespace) -> bool:
     """The whole run on a stack of its own; returns whether all was as expected."""
     console.print(f"{options.orders} orders in {options.minutes:g} minutes, seed {options.seed}")
@@ -302,6 +342,7 @@ def run(options: argparse.Namespace) -> bool:
         chaos.run()
         truth, items = chaos.vendor_orders(), chaos.items()
         chaos.judge(truth, items)
+        chaos.judge_shop(items)
         letters = chaos.dead_letters()
         figures = f"{chaos.figures()}, {len(letters)} dead letters, seed {options.seed}"
     chaos.search_for_secrets(truth, items, **{"dead letters": "\n".join(letters)})

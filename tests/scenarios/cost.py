@@ -32,6 +32,8 @@ def dollars(each: Mapping[str, Any]) -> dict[str, dict[str, float]]:
         "Lambda time": seconds * price["memory_gb"] * price["gb_second"] * 1e6,
         "EventBridge": each["events"] * PRICES["eventbridge"]["custom_events_per_million"],
         "CloudWatch Logs": each["log_bytes"] * 1e6 / 1e9 * PRICES["cloudwatch_logs"]["ingested_gb"],
+        # SQS: a webhook is sent to the queue, received and deleted.
+        "SQS": 3 * each.get("webhooks", 0) * PRICES["sqs"]["requests_per_million"],
         "KMS": each["kms"] * PRICES["kms"]["requests_per_million"],
     }
     executions = {

@@ -33,7 +33,7 @@ from infra.local.local_stack import DEFAULT_DIRECTORY, Stack
 from infra.local.processes import Failure, wait_until
 from tests.scenarios import cost
 from tests.scenarios.meter import Account, Meter
-from tests.scenarios.order_log import DELAYED
+from tests.scenarios.order_log import DELAYED, OUTCOMES, seconds_of
 from tests.scenarios.shop import PROGRESS_SECONDS, Logs, Shop, busy, make_orders, show, spread, text_of
 from tests.scenarios.stack_client import command_line, console, own_stack
 
@@ -107,10 +107,24 @@ class Load(Shop):
             "  mobile": spread(notices["mobile"]), "  internet": spread(notices["internet"]), "  outcome of a parked order": spread(notices["parked"]),
             "single checks per order": endpoints["check"] / len(self.orders), "list checks per order": endpoints["list"] / len(self.orders),
             "rows per list check": sum(rows) / max(len(rows), 1), "highest minute on the key": self.sandbox("/calls/windows?seconds=60")["highest"],
-            **failures, "sent later than planned, s": spread(order.late for order in self.orders),
+            **failures, "sent later than planned, s": spread(order.late for order in self.orders), **self.webhooks(),
         }
         return figures, {"executions": executions["count"], "seconds": executions["seconds"], "events": sum(self.bus.values()),
-                         "kms": sum("card_ciphertext" in item for item in records.values()), "api": sum(order.is_sold for order in self.orders)}
+                         "kms": sum("card_ciphertext" in item for item in records.values()), "api": sum(order.is_sold for order in self.orders),
+                         "webhooks": figures.get("webhooks", 0)}
+
+    def webhooks(self) -> dict[str, Any]:
+        """How long after its commit each event was first sent to the shop. Empty if the stack sends no webhooks. Notes outcomes that were not sent."""
+        if not self.env.get("WEBHOOK_SECRET"):
+            return {}
+        first: dict[str, float] = {}
+        for webhook in self.sandbox("/webhooks")["webhooks"]:
+            first.setdefault(webhook["id"], seconds_of(webhook["at"]) - seconds_of(json.loads(webhook["body"])["detail"]["occurred_at"]))
+        outcomes = {item["event_id"]["S"] for item in self.items() if item["sk"]["S"].startswith("EVENT#") and item["detail_type"]["S"] in OUTCOMES}
+        self.wrong["outcomes that were not sent to the shop"] |= outcomes - first.keys()
+        seconds = sorted(first.values())
+        return {"webhooks": len(seconds), "commit to webhook, s: mean / p95 / max": spread(seconds),
+                "  p99": seconds[math.ceil(len(seconds) * 0.99) - 1] if seconds else 0.0}
 
 
 def per_order(totals: Mapping[str, float], units: Mapping[str, Mapping[str, float]], logs: Logs, orders: int) -> dict[str, Any]:
@@ -125,13 +139,14 @@ def per_order(totals: Mapping[str, float], units: Mapping[str, Mapping[str, floa
         "dynamodb": {**{name: sum(kind[name] for kind in kinds.values()) for name in ("write_units", "read_units")}, "kinds": kinds}, "functions": functions,
         "executions": {"count": totals["executions"] / orders, "seconds": totals["seconds"] / orders,
                        "transitions": 3 * functions["poller"]["invocations"]},  # of each tick Poll, Done? and Wait; of the last one Settled
-        **{name: totals[name] / orders for name in ("events", "kms", "api")}, "log_bytes": sum(each["log_bytes"] for each in functions.values()),
+        **{name: totals[name] / orders for name in ("events", "kms", "api", "webhooks")}, "log_bytes": sum(each["log_bytes"] for each in functions.values()),
     }
 
 
 def run_mode(options: argparse.Namespace, mode: str) -> tuple[dict[str, Any], Load]:
     """One run on a new stack; answers what is kept of it."""
-    chosen = {**SETTINGS, "VENDOR_CALLS_PER_MINUTE": str(options.budget), "LIST_CHECKS": "on" if mode == "list" else "off"}
+    webhooks = {"WEBHOOK_URL": "sandbox"} if options.webhooks else {}
+    chosen = {**SETTINGS, **webhooks, "VENDOR_CALLS_PER_MINUTE": str(options.budget), "LIST_CHECKS": "on" if mode == "list" else "off"}
     meter = Meter(Stack(DEFAULT_DIRECTORY / "load"))
     with own_stack("load", chosen, not options.no_build, {"AWS_ENDPOINT_URL_DYNAMODB": f"http://127.0.0.1:{meter.server_port}"}) as own:
         logs, load, meter.account = Logs(own.logs), Load(own.read_env(), options, mode), Account()
@@ -158,6 +173,7 @@ def main() -> None:
     parser.add_argument("--orders-per-minute", type=float, default=100, help="orders that the shop sends in a minute (default: 100)")
     parser.add_argument("--minutes", type=float, default=10, help="minutes of sending (default: 10)")
     parser.add_argument("--untimed", action="store_true", help="for a busy machine: gates for the outcomes and the number of calls, none for times")
+    parser.add_argument("--webhooks", action="store_true", help="send the events to the sandbox as webhooks too")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--single", action="store_true", help="without list checks, and without gates for delays")
     which.add_argument("--compare", action="store_true", help="with list checks and without, one after the other")

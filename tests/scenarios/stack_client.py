@@ -23,6 +23,7 @@ from infra.local import settings, stack
 from infra.local.cloud import errors_shown
 from infra.local.local_stack import DEFAULT_DIRECTORY, Stack, local_cloud
 from infra.local.processes import Failure
+from tests.scenarios.event_schemas import validate
 from tests.scenarios.order_log import OrderLog, PlannedOrder
 
 DEAD_LETTERS = ("POLLER_DEAD_LETTERS", "RULE_DEAD_LETTERS", "RECHECK_FAILURES")
@@ -52,7 +53,7 @@ class StackClient:
             answer = urllib3.request(method, url, json=body, headers={**headers, "connection": "close"}, timeout=30, retries=False)
             if answer.status not in accepted:
                 raise Failure(f"{method} {url} answered {answer.status}: {answer.data[:300].decode(errors='replace')}")
-            found: dict[str, Any] = answer.json()
+            found: dict[str, Any] = answer.json() if answer.data else {}
             return found
         except (urllib3.exceptions.HTTPError, ValueError) as error:
             raise Failure(f"{method} {url}: {error}") from None
@@ -96,6 +97,7 @@ class StackClient:
             for message in messages:
                 event, received_at = json.loads(message["Body"]), int(message["Attributes"]["SentTimestamp"]) / 1000
                 self.everything.append(json.dumps(event, ensure_ascii=False))
+                self.wrong["events that are not as their schema says"] |= set(validate(event))
                 kind, detail = event["detail-type"], event["detail"]
                 key = str(detail.get("event_id", "")).partition("#")[0]
                 self.bus[kind] += 1

@@ -19,6 +19,13 @@ async fn tracker() -> Tracker {
     Tracker::open(&config).await.unwrap()
 }
 
+/// Whether an input fits the published schema of a `Top-up Sent`.
+fn fits_the_schema(detail: &Value) -> bool {
+    let schema = serde_json::from_str(include_str!("../../../events/schemas/top-up-sent.json")).unwrap();
+    let event = json!({"detail-type": "Top-up Sent", "source": "shop.example", "detail": detail});
+    jsonschema::is_valid(&schema, &event)
+}
+
 #[test]
 fn an_invalid_input_error_names_the_field() {
     let long = "x".repeat(65);
@@ -35,6 +42,7 @@ fn an_invalid_input_error_names_the_field() {
         (json!({"product": "mobile", "id": long}), "id"),
     ];
     for (input, field) in rows {
+        assert!(!fits_the_schema(&input), "{input}");
         let diagnostic = Diagnostic::from(parse(&input).unwrap_err());
         assert_eq!(diagnostic.error_type, "InvalidInput", "{input}");
         assert!(
@@ -79,7 +87,9 @@ fn an_order_with_an_invalid_ref_is_tracked_without_it() {
         (json!({"a": 1}), None, true),
         (json!(["order-1"]), None, true),
     ] {
-        let parsed = parse(&json!({"product": "mobile", "id": "1", "ref": reference})).unwrap();
+        let input = json!({"product": "mobile", "id": "1", "ref": reference});
+        assert_eq!(fits_the_schema(&input), !is_ignored, "{reference}");
+        let parsed = parse(&input).unwrap();
         assert_eq!(parsed.key.to_string(), "mobile/1", "{reference}");
         assert_eq!(parsed.reference.as_ref().map(Ref::as_str), kept, "{reference}");
         assert_eq!(parsed.ref_ignored.is_some(), is_ignored, "{reference}");

@@ -1,6 +1,8 @@
 //! The HTTP API.
 
 mod answer;
+mod deliveries;
+mod feed;
 mod orders;
 mod route;
 
@@ -39,9 +41,12 @@ pub fn parse(
 ) -> Result<(Option<OrderKey>, Option<Ref>), Box<ApiGatewayV2httpResponse>> {
     let refused = |problem: Answer| Box::new(problem.into_response());
     match route::parse(request).map_err(refused)? {
-        Call::Health => Ok((None, None)),
+        Call::Health | Call::Feed(_) => Ok((None, None)),
         Call::Track(key) => Ok((Some(key), route::body(request).map_err(refused)?)),
-        Call::Show(key) | Call::History(key, _) | Call::Card(key) => Ok((Some(key), None)),
+        Call::Show(key) | Call::History(key, _) | Call::Card(key) | Call::OrderDeliveries(key, _) => {
+            Ok((Some(key), None))
+        }
+        Call::Deliveries(_) | Call::Resend(_) => Ok((None, None)),
         Call::Lookup(_) => Ok((None, Some(route::reference(request).map_err(refused)?))),
     }
 }
@@ -70,6 +75,10 @@ async fn answer(tracker: &Tracker, request: &ApiGatewayV2httpRequest, call: Resu
         Call::Show(key) => orders::show(tracker, &key).await,
         Call::History(key, page) => orders::history(tracker, &key, page).await,
         Call::Card(key) => orders::card(tracker, &key).await,
+        Call::OrderDeliveries(key, page) => deliveries::of_order(tracker, &key, page).await,
+        Call::Deliveries(list) => deliveries::list(tracker, list).await,
+        Call::Resend(event) => deliveries::resend(tracker, &event).await,
+        Call::Feed(query) => feed::feed(tracker, query).await,
         Call::Lookup(product) => match route::reference(request) {
             Ok(reference) => orders::find(tracker, product, &reference).await,
             Err(problem) => problem,

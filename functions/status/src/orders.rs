@@ -9,7 +9,7 @@ use shared::{
     store::{Registration, StoreError},
 };
 
-use crate::{answer::Answer, route::HistoryPage};
+use crate::{answer::Answer, route::Page};
 
 /// `Retry-After` for a ref that the vendor does not know yet. Our choice: the vendor documents none.
 const RETRY_LOOKUP_SECONDS: u64 = 10;
@@ -79,7 +79,7 @@ pub(crate) async fn find(tracker: &Tracker, product: Product, reference: &Ref) -
 
 /// `GET /orders/{product}/{id}/history`: a page of event details as published, ascending. `next` is the `after` of the next page, `null`
 /// after the last page; a full page may be followed by an empty one.
-pub(crate) async fn history(tracker: &Tracker, key: &OrderKey, page: HistoryPage) -> Answer {
+pub(crate) async fn history(tracker: &Tracker, key: &OrderKey, page: Page) -> Answer {
     #[derive(Serialize)]
     struct History {
         events: Vec<Box<RawValue>>,
@@ -146,16 +146,16 @@ fn not_yet(key: &OrderKey) -> Answer {
     Answer::problem(409, None, format!("the card of {key} is not available yet"))
 }
 
-fn not_tracked(key: &OrderKey) -> Answer {
+pub(crate) fn not_tracked(key: &OrderKey) -> Answer {
     Answer::problem(404, None, format!("{key} is not tracked; PUT it first"))
 }
 
-fn failed(key: &OrderKey, error: &StoreError) -> Answer {
+pub(crate) fn failed(key: &OrderKey, error: &StoreError) -> Answer {
     tracing::error!(order = %key, %error, "a request failed");
     unavailable(error, || format!("the record of {key} cannot be read"))
 }
 
-fn unavailable(error: &StoreError, corrupt: impl FnOnce() -> String) -> Answer {
+pub(crate) fn unavailable(error: &StoreError, corrupt: impl FnOnce() -> String) -> Answer {
     match error {
         StoreError::Unavailable { .. } => Answer::unavailable(),
         StoreError::Corrupt { .. } => Answer::problem(500, None, corrupt()),

@@ -2,10 +2,15 @@
 
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use base64::{Engine, engine::general_purpose::STANDARD};
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
-use shared::order::{OrderKey, Product, Ref};
+use shared::{
+    order::{OrderKey, Product, Ref},
+    store::DeliveryCursor,
+    webhook::{About, DeliveryState, EventId},
+};
 
-use crate::answer::Answer;
+use crate::{answer::Answer, feed::FeedQuery};
 
 /// A call of the HTTP API.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,23 +18,36 @@ pub(crate) enum Call {
     Health,
     Track(OrderKey),
     Show(OrderKey),
-    History(OrderKey, HistoryPage),
+    History(OrderKey, Page),
     Card(OrderKey),
+    OrderDeliveries(OrderKey, Page),
     Lookup(Product),
+    Deliveries(DeliveryList),
+    Resend(EventId),
+    Feed(FeedQuery),
 }
 
-/// A page of an order's events.
+/// A page of an order's events, or of their deliveries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct HistoryPage {
+pub(crate) struct Page {
     /// The page starts after this event number; 0: at the first event.
     pub(crate) after: u32,
     /// Maximum number of events, 1 to 100.
     pub(crate) limit: u32,
 }
 
-impl HistoryPage {
-    const MAX: u32 = 100;
+/// A page of the deliveries in one state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DeliveryList {
+    pub(crate) state: DeliveryState,
+    /// The page starts after this place; `None`: at the first delivery.
+    pub(crate) cursor: Option<DeliveryCursor>,
+    /// Maximum number of deliveries, 1 to 100.
+    pub(crate) limit: u32,
 }
+
+/// The largest page of any list.
+pub(crate) const MAX_LIMIT: u32 = 100;
 
 impl Call {
     /// The name in logs.
@@ -41,14 +59,26 @@ impl Call {
             Self::History(..) => "history",
             Self::Card(_) => "card",
             Self::Lookup(_) => "lookup",
+            Self::OrderDeliveries(..) => "order_deliveries",
+            Self::Deliveries(_) => "deliveries",
+            Self::Resend(_) => "resend",
+            Self::Feed(_) => "feed",
         }
     }
 
     /// The order in the path, if any.
     pub(crate) fn order(&self) -> Option<&OrderKey> {
         match self {
-            Self::Track(key) | Self::Show(key) | Self::History(key, _) | Self::Card(key) => Some(key),
-            Self::Health | Self::Lookup(_) => None,
+            Self::Track(key)
+            | Self::Show(key)
+            | Self::History(key, _)
+            | Self::Card(key)
+            | Self::OrderDeliveries(key, _) => Some(key),
+            Self::Resend(event) => match &event.about {
+                About::Order(key) => Some(key),
+                About::VendorKey(_) => None,
+            },
+            Self::Health | Self::Lookup(_) | Self::Deliveries(_) | Self::Feed(_) => None,
         }
     }
 }
@@ -62,15 +92,25 @@ const MAX_BODY: usize = 16 * 1024;
 pub(crate) fn parse(request: &ApiGatewayV2httpRequest) -> Result<Call, Answer> {
     let method = request.request_context.http.method.as_str();
     let path = request.raw_path.as_deref().unwrap_or_default();
+    let query = request.raw_query_string.as_deref().unwrap_or_default();
     let segments: Vec<&str> = path.trim_end_matches('/').split('/').skip(1).collect();
     match (segments.as_slice(), method) {
         (["health"], "GET") => Ok(Call::Health),
         (["health"], _) => Err(Answer::method_not_allowed("GET")),
+        (["events"], "GET") => Ok(Call::Feed(FeedQuery::parse(query)?)),
+        (["events"], _) => Err(Answer::method_not_allowed("GET")),
         (["orders", product, "lookup"], "POST") => Ok(Call::Lookup(parse_product(product)?)),
         (["orders", product, id, rest @ ..], _) => {
             let key = OrderKey { product: parse_product(product)?, id: parse_id(id)? };
-            of_order(method, key, rest, request.raw_query_string.as_deref().unwrap_or_default())
+            of_order(method, key, rest, query)
         }
+        (["deliveries"], "GET") => Ok(Call::Deliveries(delivery_list(query)?)),
+        (["deliveries"], _) => Err(Answer::method_not_allowed("GET")),
+        // The id of an event contains a slash, which API Gateway has decoded.
+        (["deliveries", event @ .., "resend"], _) if !event.is_empty() => match method {
+            "POST" => Ok(Call::Resend(parse_event_id(&event.join("/"))?)),
+            _ => Err(Answer::method_not_allowed("POST")),
+        },
         _ => Err(no_route()),
     }
 }
@@ -79,12 +119,13 @@ fn of_order(method: &str, key: OrderKey, rest: &[&str], query: &str) -> Result<C
     match (method, rest) {
         ("PUT", []) => Ok(Call::Track(key)),
         ("GET", []) => Ok(Call::Show(key)),
-        ("GET", ["history"]) => Ok(Call::History(key, history_page(query)?)),
+        ("GET", ["history"]) => Ok(Call::History(key, page(query)?)),
+        ("GET", ["deliveries"]) => Ok(Call::OrderDeliveries(key, page(query)?)),
         ("GET", ["card"]) => Ok(Call::Card(key)),
         // `lookup` is also a valid order id.
         (_, []) if key.id.as_str() == "lookup" => Err(Answer::method_not_allowed("GET, POST, PUT")),
         (_, []) => Err(Answer::method_not_allowed("GET, PUT")),
-        (_, ["history" | "card"]) => Err(Answer::method_not_allowed("GET")),
+        (_, ["history" | "card" | "deliveries"]) => Err(Answer::method_not_allowed("GET")),
         _ => Err(no_route()),
     }
 }
@@ -97,29 +138,70 @@ fn parse_id(text: &str) -> Result<shared::order::OrderId, Answer> {
     text.parse().map_err(|error| Answer::problem(400, Some("id"), format!("{error}")))
 }
 
-/// `after` and `limit` of a query. Other parameters are ignored; of a repeated one, the last counts.
-fn history_page(query: &str) -> Result<HistoryPage, Answer> {
-    let mut page = HistoryPage { after: 0, limit: HistoryPage::MAX };
-    for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
-        let number = value.parse::<u32>().ok().filter(|_| value.bytes().all(|byte| byte.is_ascii_digit()));
-        let bad = |why: &str| Answer::problem(400, Some(name), format!("{name} must be {why}"));
+fn parse_event_id(text: &str) -> Result<EventId, Answer> {
+    text.parse().map_err(|error| Answer::problem(400, Some("event_id"), format!("{error}")))
+}
+
+/// The parameters of a query that have a value, decoded. Of a repeated one, the last counts.
+pub(crate) fn parameters(query: &str) -> impl Iterator<Item = (&str, String)> {
+    let decoded = |value: &str| percent_decode_str(&value.replace('+', " ")).decode_utf8_lossy().into_owned();
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.map(move |(name, value)| (name, decoded(value)))
+}
+
+pub(crate) fn bad(name: &str, why: &str) -> Answer {
+    Answer::problem(400, Some(name), format!("{name} must be {why}"))
+}
+
+pub(crate) fn whole_number(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+pub(crate) fn limit(text: &str) -> Result<u32, Answer> {
+    let limit = whole_number(text).filter(|limit| (1..=MAX_LIMIT).contains(limit));
+    limit.ok_or_else(|| bad("limit", "a whole number from 1 to 100"))
+}
+
+/// `after` and `limit` of a query. Other parameters are ignored.
+fn page(query: &str) -> Result<Page, Answer> {
+    let mut page = Page { after: 0, limit: MAX_LIMIT };
+    for (name, value) in parameters(query) {
         match name {
-            "after" => page.after = number.ok_or_else(|| bad("an event number, as in `next`"))?,
-            "limit" => {
-                let limit = number.filter(|limit| (1..=HistoryPage::MAX).contains(limit));
-                page.limit = limit.ok_or_else(|| bad("a whole number from 1 to 100"))?;
+            "after" => {
+                page.after =
+                    whole_number(&value).ok_or_else(|| bad(name, "an event number, as in `next`"))?;
             }
+            "limit" => page.limit = limit(&value)?,
             _ => {}
         }
     }
     Ok(page)
 }
 
+/// `state`, `cursor` and `limit` of a query. Other parameters are ignored.
+fn delivery_list(query: &str) -> Result<DeliveryList, Answer> {
+    let mut list = DeliveryList { state: DeliveryState::Failed, cursor: None, limit: MAX_LIMIT };
+    for (name, value) in parameters(query) {
+        match (name, value.as_str()) {
+            ("state", "failed") => list.state = DeliveryState::Failed,
+            ("state", "retrying") => list.state = DeliveryState::Retrying,
+            ("state", _) => return Err(bad(name, "failed or retrying")),
+            ("cursor", text) => {
+                list.cursor =
+                    Some(DeliveryCursor::read(text).map_err(|_| bad(name, "`next` of the page before"))?);
+            }
+            ("limit", text) => list.limit = limit(text)?,
+            _ => {}
+        }
+    }
+    Ok(list)
+}
+
 fn no_route() -> Answer {
     Answer::problem(
         404,
         None,
-        "no such route; see /orders/{product}/{id} and POST /orders/{product}/lookup".to_owned(),
+        "no such route; see /orders/{product}/{id}, POST /orders/{product}/lookup and /events".to_owned(),
     )
 }
 

@@ -8,8 +8,25 @@ use shared::{
 
 use super::*;
 
+mod examples;
+mod feed;
+mod openapi;
+
+/// The answer to a request, which is as `infra/openapi.yaml` documents it.
+async fn handle(tracker: &Tracker, request: ApiGatewayV2httpRequest) -> ApiGatewayV2httpResponse {
+    let response = super::handle(tracker, request.clone()).await;
+    openapi::assert_documented(&request, &response);
+    response
+}
+
 /// A tracker whose table is unreachable: invalid requests are rejected before any access.
 async fn tracker() -> Tracker {
+    tracker_at("http://127.0.0.1:9").await
+}
+
+/// A tracker with AWS and the vendor at this address.
+async fn tracker_at(endpoint: &str) -> Tracker {
+    let vendor = format!("{endpoint}/v3");
     let settings = [
         ("ORDERS_TABLE", "orders"),
         ("EVENT_BUS", "bus"),
@@ -18,7 +35,8 @@ async fn tracker() -> Tracker {
         ("AWS_REGION", "eu-west-3"),
         ("AWS_ACCESS_KEY_ID", "id"),
         ("AWS_SECRET_ACCESS_KEY", "secret"),
-        ("AWS_ENDPOINT_URL", "http://127.0.0.1:9"),
+        ("AWS_ENDPOINT_URL", endpoint),
+        ("ONECLICKDZ_BASE_URL", &vendor),
     ];
     let mut config = Config::read(settings.map(|(name, value)| (name.to_owned(), value.to_owned()))).unwrap();
     config.secrets = SecretSource::Environment(secrets());
@@ -234,6 +252,7 @@ async fn every_sample_request_matches_a_route() {
         include_str!("../../../events/http/lookup.json"),
         include_str!("../../../events/http/get-history.json"),
         include_str!("../../../events/http/get-card.json"),
+        include_str!("../../../events/http/get-events.json"),
     ] {
         // The route exists; then the table is unreachable.
         assert_problem(request(sample, |_| {}), 503, None, sample).await;

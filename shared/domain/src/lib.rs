@@ -8,3 +8,7 @@ pub mod page;
 pub mod planner;
 pub mod rate_limiter;
 pub mod time;
+pub mod webhook;
+
+#[cfg(test)]
+mod schemas;

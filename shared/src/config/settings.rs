@@ -1,7 +1,10 @@
 //! The table of settings. The functions read their configuration from it, `docs/configuration.md` is written from it, and the parameters
 //! and variables of `infra/template.yaml` are compared with it (`shared/tests/settings.rs`).
 
-use super::value::{Value, Values};
+use super::{
+    resources::{PROCESS, RESOURCES},
+    value::{Value, Values},
+};
 
 /// One setting of the functions.
 #[derive(Debug)]
@@ -46,8 +49,8 @@ pub struct Group {
 }
 
 /// All settings of the functions but those of AWS, which Lambda sets.
-pub static SETTINGS: [Group; 8] =
-    [VENDOR, LIST_CHECKS, POLLING, RECHECKS, OVERDUE, FAILED_CHECKS, PROCESS, RESOURCES];
+pub static SETTINGS: [Group; 9] =
+    [VENDOR, LIST_CHECKS, POLLING, RECHECKS, OVERDUE, FAILED_CHECKS, WEBHOOKS, PROCESS, RESOURCES];
 
 const VENDOR: Group = Group {
     title: "Vendor",
@@ -267,82 +270,25 @@ const FAILED_CHECKS: Group = Group {
     ],
 };
 
-const PROCESS: Group = Group {
-    title: "Process",
-    about: "Logging and connections of each function. What each log line means: [logging](logging.md).",
+const WEBHOOKS: Group = Group {
+    title: "Webhooks",
+    about: "Events as signed HTTP requests to an address of the shop, see [webhooks](events.md#webhooks). Which events are sent: \
+            [`WEBHOOK_EVENTS`](#webhook_events).",
     settings: &[
         Setting {
-            name: "RUST_LOG",
-            parameter: Some("LogLevel"),
-            value: Value::Level(|values| &mut values.log_level),
-            what: "The least severe level of the tracker's own log lines. Libraries log warnings and errors only. \
-                   Summary lines, and so all metrics, are written at every level.",
-            change: "To write fewer log lines: `warn` or `error`.",
+            name: "WEBHOOK_URL",
+            parameter: Some("WebhookUrl"),
+            value: Value::Text(|values| &mut values.webhook_url),
+            what: "The address that events are sent to: an https URL of a public host, without a user and a password. On a \
+                   local stack, also any URL of loopback. Without one there are no webhooks.",
+            change: "To receive events without AWS: set the address of your shop's route for them.",
         },
         Setting {
-            name: "EXTRA_CA_CERTS",
-            parameter: None,
-            value: Value::Text(|values| &mut values.extra_ca_certs),
-            what: "The path of a PEM file with root certificates that are trusted besides Mozilla's.",
-            change: "To run in a network that inspects TLS, or with a stand-in for the vendor or AWS.",
-        },
-        Setting {
-            name: "CONNECT_AHEAD_TIMEOUT",
-            parameter: None,
-            value: Value::Duration(|values| &mut values.connect_ahead_timeout),
-            what: "How long a start waits for its first request to the table, which opens the connection that the \
-                   first call needs.",
-            change: "",
-        },
-    ],
-};
-
-const RESOURCES: Group = Group {
-    title: "Resources",
-    about: "The template sets the first four to resources of the stack. `make up` and `make deploy` do not take any of \
-            them from their environment for the functions.",
-    settings: &[
-        Setting {
-            name: "ORDERS_TABLE",
-            parameter: None,
-            value: Value::Required(|values| &mut values.orders_table),
-            what: "The DynamoDB table of the orders.",
-            change: "",
-        },
-        Setting {
-            name: "EVENT_BUS",
-            parameter: None,
-            value: Value::Required(|values| &mut values.event_bus),
-            what: "The EventBridge bus that events are published to.",
-            change: "",
-        },
-        Setting {
-            name: "CARD_KEY_ID",
-            parameter: None,
-            value: Value::Required(|values| &mut values.card_key_id),
-            what: "The KMS key that encrypts card codes.",
-            change: "",
-        },
-        Setting {
-            name: "SECRET_ID",
-            parameter: None,
-            value: Value::Text(|values| &mut values.secret_id),
-            what: "The secret in Secrets Manager, see [The secret](#the-secret). Required, unless \
-                   `ONECLICKDZ_API_KEY` is set.",
-            change: "",
-        },
-        Setting {
-            name: "ONECLICKDZ_API_KEY",
-            parameter: None,
-            value: Value::Text(|values| &mut values.api_key),
-            what: "The vendor's key, for a function that runs without a secret. Ignored if `SECRET_ID` is set.",
-            change: "",
-        },
-        Setting {
-            name: "API_TOKENS",
-            parameter: None,
-            value: Value::Text(|values| &mut values.api_tokens),
-            what: "Tokens with all scopes, with commas between them. Used with `ONECLICKDZ_API_KEY` only.",
+            name: "WEBHOOK_RETRY_SCHEDULE",
+            parameter: Some("WebhookRetrySchedule"),
+            value: Value::Schedule(|values| &mut values.webhook_retry_schedule),
+            what: "Waits before an event is sent again that was not taken, each up to a fifth shorter or longer and at most \
+                   12 h. After the last one the event becomes a dead letter.",
             change: "",
         },
     ],

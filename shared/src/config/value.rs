@@ -9,6 +9,8 @@ use crate::{
     rate_limiter::Budget,
 };
 
+use super::webhooks::Webhooks;
+
 /// One value for each setting. `Default` is the one place in Rust where a default is written (those of `schedule` and of the rate are the domain's).
 pub(super) struct Values {
     pub(super) orders_table: String,
@@ -26,6 +28,11 @@ pub(super) struct Values {
     pub(super) log_level: tracing::Level,
     pub(super) extra_ca_certs: String,
     pub(super) connect_ahead_timeout: Duration,
+    pub(super) webhook_url: String,
+    pub(super) webhook_retry_schedule: RetrySchedule,
+    pub(super) webhook_secret_id: String,
+    pub(super) webhook_queue_url: String,
+    pub(super) webhook_dead_letters_url: String,
 }
 
 impl Default for Values {
@@ -46,6 +53,11 @@ impl Default for Values {
             log_level: tracing::Level::INFO,
             extra_ca_certs: String::new(),
             connect_ahead_timeout: Duration::from_millis(300),
+            webhook_url: String::new(),
+            webhook_retry_schedule: Webhooks::default_retry_schedule(),
+            webhook_secret_id: String::new(),
+            webhook_queue_url: String::new(),
+            webhook_dead_letters_url: String::new(),
         }
     }
 }

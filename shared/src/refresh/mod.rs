@@ -60,6 +60,8 @@ pub struct Tracker {
     pub schedule: Schedule,
     /// What is known of the vendor's lists; `None`: list checks are off, each order is checked alone.
     pub lists: Option<Lists>,
+    /// Whether events are sent to the merchant's URL.
+    pub has_webhooks: bool,
 }
 
 /// The result of a status check.

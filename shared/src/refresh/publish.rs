@@ -6,7 +6,8 @@ use super::Tracker;
 use crate::{
     order::{Event, Order},
     secret::Fingerprint,
-    store::{StoreError, VendorOutbox},
+    store::{MAX_STAMP_AGE, StoreError, VendorOutbox},
+    time::between,
 };
 
 /// The result of publishing an order's outbox.
@@ -48,6 +49,7 @@ impl Tracker {
             stored = self.store.events_after(&order.key, order.published).await?;
             &stored
         };
+        self.list_late(events).await?;
         let result = self.publisher.publish(events).await;
         if let Some(why) = &result.stopped {
             tracing::warn!(order = %order.key, why, "events stay in the outbox");
@@ -65,6 +67,16 @@ impl Tracker {
         Ok((result.count, unpublished_since))
     }
 
+    /// Lists events in the feed anew if a reader may have passed them before they were committed: this process was
+    /// slow, or another one did not publish them.
+    async fn list_late(&self, events: &[Event]) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        if events.iter().any(|event| between(event.occurred_at, now) > MAX_STAMP_AGE) {
+            self.store.list_events(events, &self.clock).await?;
+        }
+        Ok(())
+    }
+
     /// Publishes the pending events of a key. Returns how many were published, and the time of the first that was
     /// not. A suspended key is due again after 60 s.
     ///
@@ -72,6 +84,7 @@ impl Tracker {
     /// If the table fails.
     pub async fn publish_key(&self, key: &Fingerprint) -> Result<(usize, Option<Timestamp>), StoreError> {
         let VendorOutbox { events, usage } = self.store.vendor_outbox(key).await?;
+        self.store.list_vendor_events(key, &events, &self.clock).await?;
         let result = self.publisher.publish(&events).await;
         if let Some(why) = &result.stopped {
             tracing::warn!(%key, why, "events about the key stay in the outbox");

@@ -67,6 +67,7 @@ impl Tracker {
             clock,
             schedule: config.schedule.clone(),
             lists: config.list_checks.then(Lists::default),
+            has_webhooks: config.webhooks.url.is_some(),
         })
     }
 

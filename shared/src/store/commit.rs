@@ -112,7 +112,7 @@ impl Store {
     }
 }
 
-fn unbuilt(error: &BuildError) -> StoreError {
+pub(super) fn unbuilt(error: &BuildError) -> StoreError {
     StoreError::Unavailable { what: "build a request", why: error.to_string() }
 }
 

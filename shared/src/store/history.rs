@@ -4,8 +4,12 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::{Timestamp, fmt::serde::timestamp::millisecond};
 use serde::{Deserialize, Serialize};
 
-use super::{Item, Store, StoreError, item};
-use crate::order::{Event, OrderKey};
+use super::{Item, Store, StoreError, feed, item};
+use crate::{
+    order::{Event, OrderKey},
+    rate_limiter::VendorEvent,
+    secret::Fingerprint,
+};
 
 fn sort_key(seq: u32) -> String {
     format!("EVENT#{seq:06}")
@@ -22,22 +26,31 @@ struct EventItem {
     detail: String,
 }
 
+/// An event's item, listed in the feed at the time of the event: it is the time at which its commit began.
 pub(super) fn write_event(event: &Event) -> Result<Item, StoreError> {
-    let mut item = item::item_key(&event.key, &sort_key(event.seq));
-    item.extend(item::attributes(
-        &event.key,
-        &EventItem {
-            event_id: event.id(),
-            seq: event.seq,
-            detail_type: event.detail_type.clone(),
-            occurred_at: event.occurred_at,
-            detail: event.detail.clone(),
-        },
-    )?);
-    Ok(item)
+    let Event { key, seq, detail_type, occurred_at, detail } = event.clone();
+    let (partition, event_id) = (item::partition(&key), event.id());
+    write(partition, &EventItem { event_id, seq, detail_type, occurred_at, detail })
 }
 
-fn read_event(key: &OrderKey, item: &Item) -> Result<Event, StoreError> {
+/// The item of an event about a key.
+pub(super) fn write_vendor_event(key: &Fingerprint, event: &VendorEvent) -> Result<Item, StoreError> {
+    let VendorEvent { seq, detail_type, occurred_at, detail } = event.clone();
+    write(
+        format!("vendor#{key}"),
+        &EventItem { event_id: event.id(key), seq, detail_type, occurred_at, detail },
+    )
+}
+
+fn write(partition: String, event: &EventItem) -> Result<Item, StoreError> {
+    let mut item: Item = serde_dynamo::to_item(event)
+        .map_err(|error| StoreError::Refused { what: "write an event", why: error.to_string() })?;
+    let key = [("pk", partition), ("sk", sort_key(event.seq))];
+    item.extend(key.map(|(name, value)| (name.to_owned(), AttributeValue::S(value))));
+    Ok(feed::stamped(item, event.occurred_at))
+}
+
+pub(super) fn read_event(key: &OrderKey, item: &Item) -> Result<Event, StoreError> {
     let EventItem { seq, detail_type, occurred_at, detail, .. } = item::read(key, item.clone())?;
     Ok(Event { key: key.clone(), seq, detail_type, occurred_at, detail })
 }

@@ -4,9 +4,12 @@
 //! Every write is conditional and names the attributes it changes, so that an older deployed version does not drop
 //! attributes it does not know.
 
+mod batch_get;
 mod commit;
+mod deliveries;
 mod due;
 mod error;
+mod feed;
 mod history;
 mod item;
 mod orders;
@@ -21,8 +24,10 @@ use aws_sdk_dynamodb::{
 };
 
 pub use commit::Commit;
+pub use deliveries::{DeliveryCursor, InvalidCursor, Page};
 pub use due::Due;
 pub use error::StoreError;
+pub use feed::{FEED_LAG, FeedCursor, FeedEvent, FeedPage, MAX_STAMP_AGE};
 pub use item::{read_order, write_order};
 pub use permits::{KeyUpdate, VendorOutbox};
 

@@ -2,17 +2,13 @@
 
 use std::collections::HashSet;
 
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
+use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
 
-use super::{Item, Store, StoreError, due::read_key, item};
+use super::{Store, StoreError, due::read_key, item};
 use crate::order::{Order, OrderKey};
 
-/// `BatchGetItem` takes at most 100 keys (DynamoDB).
-const MAX_KEYS: usize = 100;
-/// Requests for keys that DynamoDB left unprocessed.
-const MAX_TRIES: usize = 4;
 /// Orders in flight that a plan includes; if there are more, those in flight for longest.
 const MAX_IN_FLIGHT: usize = 4000;
 
@@ -54,35 +50,14 @@ impl Store {
         let mut orders = Vec::with_capacity(keys.len());
         let mut named = HashSet::with_capacity(keys.len());
         let keys: Vec<&OrderKey> = keys.iter().filter(|key| named.insert(*key)).collect();
-        for some in keys.chunks(MAX_KEYS) {
-            let mut wanted: Vec<Item> = some.iter().map(|key| item::order_key(key)).collect();
-            for _ in 0..MAX_TRIES {
-                if wanted.is_empty() {
-                    break;
+        let keys = keys.into_iter().map(item::order_key).collect();
+        for stored in self.batch_get(keys, "read orders").await?.found {
+            let Some(key) = read_key(&stored) else { continue };
+            match item::read_order(&key, stored) {
+                Ok(order) => orders.push(order),
+                Err(error) => {
+                    tracing::error!(order = %key, %error, "an order could not be read and is skipped")
                 }
-                let asked = KeysAndAttributes::builder().set_keys(Some(wanted)).build();
-                let asked = asked.map_err(|error| StoreError::Unavailable {
-                    what: "build a request",
-                    why: error.to_string(),
-                })?;
-                let found = self
-                    .client
-                    .batch_get_item()
-                    .request_items(&self.table, asked)
-                    .send()
-                    .await
-                    .map_err(|error| StoreError::unavailable("read orders", &error))?;
-                let items =
-                    found.responses.and_then(|mut by_table| by_table.remove(&self.table)).unwrap_or_default();
-                orders.extend(items.into_iter().filter_map(|stored| {
-                    let key = read_key(&stored)?;
-                    let order = item::read_order(&key, stored);
-                    order
-                        .inspect_err(|error| tracing::error!(order = %key, %error, "an order could not be read and is skipped"))
-                        .ok()
-                }));
-                let left = found.unprocessed_keys.and_then(|mut by_table| by_table.remove(&self.table));
-                wanted = left.map(|left| left.keys).unwrap_or_default();
             }
         }
         Ok(orders)

@@ -35,6 +35,7 @@ pub(super) enum Condition {
     Exists(String),
     Absent(String),
     Compare(String, &'static str, AttributeValue),
+    Shorter(String, usize),
     Any(Vec<Condition>),
 }
 
@@ -49,6 +50,11 @@ pub(super) fn absent(name: impl Into<String>) -> Condition {
 /// A comparison: `is("version", "=", number(3))`.
 pub(super) fn is(name: impl Into<String>, operator: &'static str, value: AttributeValue) -> Condition {
     Condition::Compare(name.into(), operator, value)
+}
+
+/// The list has fewer than `length` elements.
+pub(super) fn shorter(name: impl Into<String>, length: usize) -> Condition {
+    Condition::Shorter(name.into(), length)
 }
 
 impl Condition {
@@ -139,6 +145,10 @@ impl Change {
             Condition::Absent(name) => format!("attribute_not_exists({})", self.name(name)),
             Condition::Compare(name, operator, value) => {
                 format!("{} {operator} {}", self.name(name), self.value(value))
+            }
+            Condition::Shorter(name, length) => {
+                let length = AttributeValue::N(length.to_string());
+                format!("size({}) < {}", self.name(name), self.value(length))
             }
             Condition::Any(conditions) => {
                 let any: Vec<String> = conditions.into_iter().map(|one| self.condition(one)).collect();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
+use http::{Request, Response, StatusCode, Uri, header};
 use hyper::body::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::ExposeSecret;
@@ -15,8 +15,7 @@ use super::{
     reference::names,
 };
 use crate::{
-    clock::Clock,
-    http::{CallError, Http},
+    http::{CallError, Http, retry_after},
     order::{OrderKey, Product, Ref},
     secret::VendorKey,
 };
@@ -158,23 +157,6 @@ fn transport_error(error: CallError, most_body: usize) -> VendorError {
         CallError::Undecodable(what) => VendorError::unreadable(".", what),
         other => VendorError::Unavailable { what: other.to_string(), retry_after: None },
     }
-}
-
-/// `Retry-After` (RFC 9110, section 10.2.3): seconds, also with decimals, or a date, compared with the answer's
-/// `Date`. A value beyond any duration is `Duration::MAX`; an unreadable one is `None`.
-pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).map(str::trim);
-    let wait = text(header::RETRY_AFTER)?;
-    if !wait.is_empty() && wait.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
-        return wait
-            .parse()
-            .ok()
-            .map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
-    }
-    let until = httpdate::parse_http_date(wait).ok()?;
-    let now = text(header::DATE).and_then(|date| httpdate::parse_http_date(date).ok());
-    let now = now.unwrap_or_else(|| Clock::System.now().into());
-    Some(until.duration_since(now).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -12,12 +12,12 @@ use serde_json::value::RawValue;
 
 use super::{
     Oddities, Vendor, VendorError, VendorOrder,
-    client::retry_after,
     envelope::{self, Envelope, Head, Opened},
     json::{Object, kind, text_of},
     order,
 };
 use crate::{
+    http::retry_after,
     order::{OrderId, Product},
     page::{MAX_ROWS, Page},
     secret::VendorKey,

@@ -14,7 +14,7 @@ use bench::{
     quota::Quota,
     samples::{Samples, round},
     stand_ins::{StandIns, our_settings, peers_settings},
-    subject::Subject,
+    subject::{Job, Subject},
 };
 use clap::{Parser, Subcommand};
 use serde_json::json;
@@ -88,7 +88,8 @@ async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     };
     let environment = |subject: &Subject| {
         let own = if subject.ours { our_settings(timeout) } else { peers_settings() };
-        stand_ins.environment().clone().into_iter().chain(own).collect::<BTreeMap<_, _>>()
+        let more = stand_ins.webhook_settings().clone().into_iter().filter(|_| subject.job == Job::Notify);
+        stand_ins.environment().clone().into_iter().chain(own).chain(more).collect::<BTreeMap<_, _>>()
     };
     let figures = match arguments.what {
         What::Time { rounds, calls } => time(&subjects, environment, rounds, calls, &folder).await?,

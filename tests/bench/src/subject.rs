@@ -43,6 +43,8 @@ pub enum Job {
     Poll,
     /// Rechecks.
     Recheck,
+    /// Webhooks.
+    Notify,
 }
 
 /// One kind of call.
@@ -71,12 +73,20 @@ impl Job {
                 event: json!({"product": "mobile", "id": ASKED_ORDER}),
                 answer: "FULFILLED",
             }],
+            Self::Notify => vec![Call {
+                name: "delivers an event",
+                event: serde_json::from_str(WEBHOOK).unwrap_or_default(),
+                answer: "\"batchItemFailures\":[]",
+            }],
             Self::Recheck => {
                 vec![Call { name: "nothing is due", event: json!({}), answer: "\"remaining\":0" }]
             }
         }
     }
 }
+
+/// An event in the queue of the webhooks.
+const WEBHOOK: &str = include_str!("../../../events/notify-queue.json");
 
 /// A status request event of API Gateway (HTTP API, payload format 2.0).
 fn get(order: &str) -> Value {

@@ -114,6 +114,17 @@ impl Sandbox {
         serde_json::from_str(&call.send().await.unwrap().text().await.unwrap()).unwrap()
     }
 
+    /// The webhooks about an order that its receiver has got, in the order of their arrival.
+    pub async fn webhooks(&self, order: &str) -> Vec<Value> {
+        let answer = self.control("GET", &format!("/webhooks?order={order}"), None).await;
+        answer["webhooks"].as_array().unwrap().clone()
+    }
+
+    /// Scripts the receiver's answers to the next webhooks about an order.
+    pub async fn script_webhooks(&self, order: &str, answers: Value) {
+        self.control("POST", "/webhooks/script", Some(json!({"order": order, "answers": answers}))).await;
+    }
+
     /// Scripts the order's next answers.
     pub async fn script(&self, id: &str, answers: Value) {
         self.control("POST", &format!("/orders/{id}/script"), Some(json!({"answers": answers}))).await;

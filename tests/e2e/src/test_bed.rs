@@ -62,7 +62,7 @@ impl IsolatedTable {
         place
     }
 
-    /// Creates both unless they exist. Keys and index are those of `infra/template.yaml`.
+    /// Creates both unless they exist. Keys and indexes are those of `infra/template.yaml`.
     pub async fn create_again(&self, stack: &Stack) {
         let attribute = |name: &str, kind| {
             AttributeDefinition::builder().attribute_name(name).attribute_type(kind).build().unwrap()
@@ -70,13 +70,11 @@ impl IsolatedTable {
         let key = |name: &str, kind| {
             KeySchemaElement::builder().attribute_name(name).key_type(kind).build().unwrap()
         };
-        let due = GlobalSecondaryIndex::builder()
-            .index_name("due")
-            .key_schema(key("due_shard", KeyType::Hash))
-            .key_schema(key("due_at", KeyType::Range))
-            .projection(Projection::builder().projection_type(ProjectionType::KeysOnly).build())
-            .build()
-            .unwrap();
+        let index = |name: &str, hash: &str, range: &str| {
+            let keys_only = Projection::builder().projection_type(ProjectionType::KeysOnly).build();
+            let index = GlobalSecondaryIndex::builder().index_name(name).projection(keys_only);
+            index.key_schema(key(hash, KeyType::Hash)).key_schema(key(range, KeyType::Range)).build().unwrap()
+        };
         let table = stack
             .dynamodb()
             .create_table()
@@ -86,9 +84,12 @@ impl IsolatedTable {
             .attribute_definitions(attribute("sk", ScalarAttributeType::S))
             .attribute_definitions(attribute("due_shard", ScalarAttributeType::S))
             .attribute_definitions(attribute("due_at", ScalarAttributeType::N))
+            .attribute_definitions(attribute("feed", ScalarAttributeType::S))
+            .attribute_definitions(attribute("feed_at", ScalarAttributeType::S))
             .key_schema(key("pk", KeyType::Hash))
             .key_schema(key("sk", KeyType::Range))
-            .global_secondary_indexes(due);
+            .global_secondary_indexes(index("due", "due_shard", "due_at"))
+            .global_secondary_indexes(index("feed", "feed", "feed_at"));
         expect_done(table.send().await, "ResourceInUseException");
         let bus = stack.events().create_event_bus().name(&self.name);
         expect_done(bus.send().await, "ResourceAlreadyExistsException");

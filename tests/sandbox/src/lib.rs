@@ -12,6 +12,7 @@ mod list;
 mod new_orders;
 mod numbers;
 mod order;
+mod receiver;
 mod reply;
 mod sandbox;
 mod settings;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::Request;
 use axum::extract::connect_info::IntoMakeServiceWithConnectInfo;
-use axum::routing::any;
+use axum::routing::{any, post};
 
 pub use sandbox::Sandbox;
 pub use settings::{Outcome, Settings};
@@ -36,7 +37,8 @@ pub fn service(sandbox: Sandbox) -> IntoMakeServiceWithConnectInfo<Router, Socke
     };
     Router::new()
         .route("/v3/{*call}", any(vendor::handle))
-        .nest("/_sandbox", control::routes())
+        .route("/receiver", post(receiver::receive))
+        .nest("/_sandbox", control::routes().merge(receiver::routes()))
         .fallback(unrouted)
         .with_state(Arc::new(sandbox))
         .into_make_service_with_connect_info()

@@ -15,6 +15,7 @@ use crate::gate::Gate;
 use crate::list::{Index, Lists};
 use crate::numbers::{Product, course, steps};
 use crate::order::Order;
+use crate::receiver::Received;
 use crate::settings::Settings;
 use crate::timeline::{Step, Timeline};
 
@@ -39,6 +40,10 @@ pub(crate) struct State {
     pub(crate) lists: Lists,
     /// Scripts for the next list calls, by product; `None`: either product.
     pub(crate) list_scripts: HashMap<Option<Product>, Script>,
+    /// Webhooks that have arrived, in the order of their arrival.
+    pub(crate) webhooks: Vec<Received>,
+    /// Scripts for the answers to webhooks, by order id.
+    pub(crate) webhook_scripts: HashMap<String, Script>,
     pub(crate) outage: Option<Answer>,
     pub(crate) calls: Vec<Call>,
     pub(crate) gate: Gate,
@@ -135,6 +140,8 @@ impl State {
             index: Index::default(),
             lists: Lists::default(),
             list_scripts: HashMap::new(),
+            webhooks: Vec::new(),
+            webhook_scripts: HashMap::new(),
             outage: None,
             calls: Vec::new(),
             gate: Gate::default(),

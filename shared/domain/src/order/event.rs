@@ -1,6 +1,8 @@
 //! Events of orders, numbered per order, each with the exact JSON that is published.
 
 use jiff::Timestamp;
+#[cfg(test)]
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Order, OrderKey, OrderView, Trouble, VendorStatus};
@@ -8,42 +10,62 @@ use super::{Order, OrderKey, OrderView, Trouble, VendorStatus};
 /// Event source of everything this tracker publishes.
 pub const SOURCE: &str = "topup-tracker";
 
-/// How an order came to be tracked.
+/// The detail type of everything this tracker publishes.
+pub const DETAIL_TYPES: [&str; 13] = [
+    "Order Tracked",
+    "Order Fulfilled",
+    "Order Refunded",
+    "Order Queued",
+    "Order Uncertain",
+    "Order Delayed",
+    "Order Resumed",
+    "Order Needs Review",
+    "Card Available",
+    "Card Revealed",
+    "Vendor Suspended",
+    "Vendor Resumed",
+    "Vendor List Degraded",
+];
+
+/// How the tracker was told of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(JsonSchema))]
 pub enum TrackedBy {
-    /// `PUT /orders/…`.
+    /// By the HTTP API: `PUT /orders/…` or a lookup.
     Put,
-    /// The input of a poller (`Top-up Sent`); its state machine execution is running already.
+    /// By an event `Top-up Sent`.
     Poller,
-    /// A link of another order: `follow_orderid`, `retry_orderid`.
+    /// By another order that names this one (`follow_order_id` or `retry_order_id`).
     Link,
 }
 
-/// Why a person should review an order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why a person must review an order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(JsonSchema))]
 pub enum ReviewReason {
-    /// Parked for longer than the vendor says it takes, or than the settings allow.
+    /// The order is parked for longer than the settings allow.
     Overdue,
-    /// An unknown status text, or none.
+    /// The vendor stated a status that the tracker does not know, or none.
     UnrecognisedStatus,
     /// The order is final, and the vendor now states another status. The published outcome stays.
     Contradiction,
-    /// The vendor does not know this order.
+    /// The vendor does not know the order.
     NotFound,
-    /// Fulfilled, but no card after the last wait of `RECHECK_CARD`, or after 24 h of failed checks.
+    /// The order is fulfilled, but no card came.
     CardMissing,
-    /// Refunded, and retried under another id: the customer may be served twice.
+    /// The order is refunded, and the vendor retried it under `retry_order_id`. Both can serve the customer.
     Retried,
-    /// Refunded, and redirected to another id: the same risk.
+    /// The order is refunded, and the vendor redirected it to `follow_order_id`. Both can serve the customer.
     Followed,
-    /// The vendor's answers about this order cannot be parsed.
+    /// The vendor's answers about the order cannot be read, several times in a row.
     Unreadable,
-    /// The vendor rejects every call about this order.
+    /// The vendor rejects every call about the order.
     Rejected,
-    /// The vendor returned this order before and does not know it any more.
+    /// The vendor showed the order before and does not know it now.
     Vanished,
-    /// The table rejects what the vendor returns for this order.
+    /// The table refuses what the vendor says about the order.
     StoreRefuses,
 }
 
@@ -77,36 +99,52 @@ impl ReviewReason {
     }
 }
 
-/// The kind of an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What happened: the part of an event's detail that differs between events. Each variant's text is the description of its JSON Schema.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "detail_type")]
+#[cfg_attr(test, derive(JsonSchema))]
 pub enum EventKind {
-    /// Tracking began.
+    /// Published when the tracker was told of the order. It is the first event of every order.
+    #[serde(rename = "Order Tracked")]
     OrderTracked {
-        /// How.
+        /// How the tracker was told.
         by: TrackedBy,
     },
-    /// A queued order is in flight again.
-    OrderResumed,
-    /// The vendor said `FULFILLED`.
+    /// Published when the vendor stated `FULFILLED`: the order is delivered. An order has at most one outcome.
+    #[serde(rename = "Order Fulfilled")]
     OrderFulfilled,
-    /// The vendor said `REFUNDED`.
+    /// Published when the vendor stated `REFUNDED`: the order failed, and the vendor returned the money. An order has at most one outcome.
+    #[serde(rename = "Order Refunded")]
     OrderRefunded,
-    /// The vendor said `QUEUED`.
+    /// Published when the vendor stated `QUEUED`, for the first time for this order. The vendor delivers it later. This is not a failure.
+    #[serde(rename = "Order Queued")]
     OrderQueued,
-    /// The vendor said `UNKNOWN_ERROR`.
+    /// Published when the vendor stated `UNKNOWN_ERROR`, for the first time for this order. The outcome follows. This is no reason for a
+    /// refund.
+    #[serde(rename = "Order Uncertain")]
     OrderUncertain,
-    /// In flight for longer than the poll deadline.
+    /// Published when the order was in flight for longer than the poll deadline. The outcome follows. This is no reason for a refund.
+    #[serde(rename = "Order Delayed")]
     OrderDelayed,
-    /// A person should review the order.
+    /// Published each time a queued order is in flight again.
+    #[serde(rename = "Order Resumed")]
+    OrderResumed,
+    /// Published when a person must review the order. It can come with any other event, also after the outcome.
+    #[serde(rename = "Order Needs Review")]
     OrderNeedsReview {
-        /// The reason.
+        /// Why a person must review the order.
+        #[cfg_attr(test, schemars(transform = crate::schemas::open))]
         reason: ReviewReason,
-        /// The vendor's status text that caused the review, if one did.
+        /// The vendor's status text that the reason is about. Absent if it is about none.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[cfg_attr(test, schemars(with = "String"))]
         stated_status: Option<String>,
     },
-    /// The card arrived after the order was fulfilled.
+    /// Published when the card came after `Order Fulfilled`.
+    #[serde(rename = "Card Available")]
     CardAvailable,
-    /// The card code was read through the API.
+    /// Published each time the card code was read through the API.
+    #[serde(rename = "Card Revealed")]
     CardRevealed,
 }
 
@@ -156,20 +194,25 @@ fn event_id(key: &OrderKey, seq: u32) -> String {
 
 /// `detail` of every event about an order, version 1.
 #[derive(Serialize)]
-struct Detail<'a> {
+#[cfg_attr(test, derive(JsonSchema))]
+pub(crate) struct Detail<'a> {
+    /// The id of the event: `{product}/{id}#{seq}`. It is the same when the event is published again.
     event_id: String,
+    /// The number of the event among the order's events, from 1, without gaps.
+    #[cfg_attr(test, schemars(range(min = 1)))]
     seq: u32,
+    /// The version of this format.
+    #[cfg_attr(test, schemars(extend("const" = 1)))]
     version: u32,
-    detail_type: &'a str,
+    /// When it happened.
     occurred_at: Timestamp,
+    /// The vendor's status before this event.
     previous_status: Option<&'a VendorStatus>,
+    /// Whether no check of the order had been answered before.
     first_check: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    by: Option<TrackedBy>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stated_status: Option<&'a str>,
+    #[serde(flatten)]
+    kind: &'a EventKind,
+    /// The order after the event. It never contains a card code.
     order: OrderView<'a>,
 }
 
@@ -183,24 +226,14 @@ impl Order {
         now: Timestamp,
     ) -> Event {
         self.seq = self.seq.saturating_add(1);
-        let (by, reason, stated_status) = match &kind {
-            EventKind::OrderTracked { by } => (Some(*by), None, None),
-            EventKind::OrderNeedsReview { reason, stated_status } => {
-                (None, Some(reason.as_str()), stated_status.as_deref())
-            }
-            _ => (None, None, None),
-        };
         let detail = Detail {
             event_id: event_id(&self.key, self.seq),
             seq: self.seq,
             version: 1,
-            detail_type: kind.detail_type(),
             occurred_at: now,
             previous_status,
             first_check,
-            by,
-            reason,
-            stated_status,
+            kind: &kind,
             order: OrderView::of(self, now),
         };
         Event {

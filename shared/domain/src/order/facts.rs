@@ -126,6 +126,7 @@ mod verbatim {
 
 /// An amount in DZD as the vendor wrote it (`490.00`): a JSON number of at most 64 characters within the range of a double.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(with = "f64", inline))]
 pub struct Amount(String);
 
 impl Amount {
@@ -153,6 +154,7 @@ impl Serialize for Amount {
 /// JSON kept as its original text: field order and unknown fields are preserved.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(with = "serde_json::Value", inline))]
 pub struct JsonText(Box<RawValue>);
 
 impl JsonText {

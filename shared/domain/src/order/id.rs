@@ -17,10 +17,11 @@ pub enum InvalidId {
     Ref,
 }
 
-/// The vendor's id of an order: `[A-Za-z0-9_-]{1,64}`. The vendor's examples all have 24 lower-case hex digits, but its documentation does
-/// not specify the form. An id of 24 hex digits (a MongoDB ObjectId) is case-insensitive and stored in lower case.
+/// The vendor's id of an order. An id of 24 hex digits (MongoDB's ObjectId) names the same order in upper and lower case: the tracker keeps
+/// it in lower case. All of the vendor's examples have this form, but the vendor does not promise it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(extend("pattern" = "^[A-Za-z0-9_-]{1,64}$")))]
 pub struct OrderId(String);
 
 impl OrderId {
@@ -67,6 +68,8 @@ impl fmt::Display for OrderId {
 /// The merchant's reference: 1 to 200 characters, no control characters. The vendor may return another form of it (`vendor_ref`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(extend("pattern" = r"^[^\u0000-\u001f\u007f-\u009f]{1,200}$")))]
 pub struct Ref(String);
 
 impl Ref {

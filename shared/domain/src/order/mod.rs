@@ -14,7 +14,9 @@ mod view;
 
 pub use card::SealedCard;
 pub use decide::{Decision, decide};
-pub use event::{Event, EventKind, ReviewReason, SOURCE, TrackedBy};
+#[cfg(test)]
+pub(crate) use event::Detail;
+pub use event::{DETAIL_TYPES, Event, EventKind, ReviewReason, SOURCE, TrackedBy};
 pub use facts::{Amount, Facts, JsonText};
 pub use id::{InvalidId, OrderId, OrderKey, Ref};
 pub use phase::{Outcome, ParkedAs, Phase};

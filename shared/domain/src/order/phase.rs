@@ -62,17 +62,18 @@ impl Phase {
     }
 }
 
-/// Why an order is rechecked instead of polled.
+/// Why an order is parked: rechecked instead of polled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum ParkedAs {
-    /// `QUEUED`.
+    /// The vendor stated `QUEUED`.
     Queued,
-    /// `UNKNOWN_ERROR`.
+    /// The vendor stated `UNKNOWN_ERROR`.
     Uncertain,
-    /// Still in flight at the poll deadline.
+    /// The order was in flight for longer than the poll deadline.
     Delayed,
-    /// The vendor has never returned it.
+    /// The vendor has never known the order.
     NotFound,
 }
 

@@ -9,6 +9,7 @@ use super::{RetrySchedule, Schedule};
 /// The product that was bought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Product {
     /// Mobile credit.
     Mobile,

@@ -63,6 +63,11 @@ impl FromStr for RetrySchedule {
 }
 
 impl RetrySchedule {
+    /// A schedule of these waits.
+    pub fn new(first: Duration, rest: impl IntoIterator<Item = Duration>) -> Self {
+        Self { first, rest: rest.into_iter().collect() }
+    }
+
     /// The wait before check number `attempt` (from 0).
     pub fn wait(&self, attempt: u32) -> Duration {
         let Some(after_first) = attempt.checked_sub(1) else { return self.first };
@@ -109,7 +114,7 @@ impl RetrySchedule {
     }
 }
 
-/// Random jitter of waits, from -1 (10 % shorter) to 1 (10 % longer). An input, so that decisions stay pure.
+/// Random jitter of waits, from -1 (shorter) to 1 (longer); of a recheck by up to 10 %. An input, so that decisions stay pure.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Jitter(f64);
 
@@ -123,7 +128,12 @@ impl Jitter {
     }
 
     pub(super) fn of(self, wait: Duration) -> Duration {
-        wait.mul_f64(1.0 + 0.1 * self.0)
+        self.scaled(wait, 0.1)
+    }
+
+    /// `wait`, at most `most` (0.2: a fifth) shorter or longer.
+    pub(crate) fn scaled(self, wait: Duration, most: f64) -> Duration {
+        wait.mul_f64(1.0 + most * self.0)
     }
 }
 

@@ -2,10 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The vendor's status. The vendor documents six texts (and mentions two others, which its samples contradict). Any other text is kept
-/// unchanged and never treated as an outcome.
+/// The vendor's status of an order, as it came: any text. The vendor documents six. The tracker keeps any other text and never takes it for
+/// an outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(extend("examples" = ["PENDING", "HANDLING", "QUEUED", "UNKNOWN_ERROR", "FULFILLED", "REFUNDED"])))]
 pub enum VendorStatus {
     /// Waiting for a server of the vendor (mobile, 2–15 s).
     Pending,

@@ -45,20 +45,38 @@ pub struct VendorEvent {
     pub detail: String,
 }
 
+/// `detail` of every event about a key, version 1.
 #[derive(Serialize)]
-struct Detail<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Detail<'a> {
+    /// The id of the event: `vendor/{fingerprint of the key}#{seq}`. It is the same when the event is published again.
     event_id: String,
+    /// The number of the event among the key's events, from 1.
+    #[cfg_attr(test, schemars(range(min = 1)))]
     seq: u32,
+    /// The version of this format.
+    #[cfg_attr(test, schemars(extend("const" = 1)))]
     version: u32,
+    /// The same as `detail-type` of the envelope.
     detail_type: &'a str,
+    /// When it happened.
     occurred_at: Timestamp,
+    /// Why: see each event.
     reason: Option<&'a str>,
+    /// When the first probe is made.
     suspended_until: Option<Timestamp>,
+    /// Whose list it is.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "crate::order::Product", transform = crate::schemas::open))]
     product: Option<&'a str>,
 }
 
 impl VendorEvent {
+    /// `vendor/{key}#{seq}`: the same for each repetition, so that consumers can deduplicate.
+    pub fn id(&self, key: &impl Display) -> String {
+        event_id(key, self.seq)
+    }
+
     /// Event `seq` about the key with fingerprint `key`; its id is `vendor/{key}#{seq}`.
     pub fn new(key: &impl Display, seq: u32, kind: VendorEventKind<'_>, now: Timestamp) -> Self {
         let (detail_type, reason, suspended_until, product) = match kind {
@@ -72,7 +90,7 @@ impl VendorEvent {
             }
         };
         let detail = Detail {
-            event_id: format!("vendor/{key}#{seq}"),
+            event_id: event_id(key, seq),
             seq,
             version: 1,
             detail_type,
@@ -89,6 +107,10 @@ impl VendorEvent {
             detail: serde_json::to_string(&detail).unwrap_or_default(),
         }
     }
+}
+
+fn event_id(key: &impl Display, seq: u32) -> String {
+    format!("vendor/{key}#{seq}")
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@ use std::fmt;
 use jiff::Timestamp;
 
 pub use budget::{Budget, Class, InvalidBudget};
+#[cfg(test)]
+pub(crate) use event::Detail;
 pub use event::{VendorEvent, VendorEventKind};
 pub use give_back::{GiveBack, Restore};
 pub use usage::{

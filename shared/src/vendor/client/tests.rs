@@ -238,44 +238,6 @@ async fn a_lookup_by_ref_encodes_it_and_joins_on_the_id() {
     }
 }
 
-#[test]
-fn retry_after_is_read_in_every_form() {
-    let date = "Wed, 21 Oct 2026 07:28:00 GMT";
-    let wait = |retry_after: &str, date: Option<&str>| {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::RETRY_AFTER, retry_after.parse().unwrap());
-        if let Some(date) = date {
-            headers.insert(header::DATE, date.parse().unwrap());
-        }
-        super::retry_after(&headers)
-    };
-    let seconds = |seconds| Some(Duration::from_secs(seconds));
-    for (text, expected) in [
-        ("7", seconds(7)),
-        (" 7 ", seconds(7)),
-        ("0", seconds(0)),
-        ("1.5", Some(Duration::from_millis(1500))),
-        ("99999999999999999999999", Some(Duration::MAX)),
-        ("Wed, 21 Oct 2026 07:29:14 GMT", seconds(74)),
-        ("Wednesday, 21-Oct-26 07:29:14 GMT", seconds(74)),
-        ("Wed Oct 21 07:29:14 2026", seconds(74)),
-        ("Wed, 21 Oct 2026 07:00:00 GMT", seconds(0)),
-        ("", None),
-        ("-3", None),
-        ("soon", None),
-        (".", None),
-        ("1.2.3", None),
-        ("7s", None),
-        ("inf", None),
-    ] {
-        assert_eq!(wait(text, Some(date)), expected, "{text:?}");
-    }
-    // Without `Date`, the system clock is used.
-    let now: std::time::SystemTime = Clock::System.now().into();
-    let soon = httpdate::fmt_http_date(now + Duration::from_secs(3600));
-    assert!(wait(&soon, None).is_some_and(|wait| (3500..=3600).contains(&wait.as_secs())));
-}
-
 /// A self-signed certificate.
 #[tokio::test]
 async fn no_key_is_sent_to_a_vendor_with_an_untrusted_certificate() {

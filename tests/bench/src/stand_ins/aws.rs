@@ -59,7 +59,9 @@ pub(super) fn secrets() -> Router {
         answer(&headers, &body, |operation, asked| {
             let value = json!({
                 "oneclickdz_api_key": VENDOR_KEY,
-                "api_tokens": [{"token": TOKEN, "scopes": ["orders", "cards"]}]
+                "api_tokens": [{"token": TOKEN, "scopes": ["orders", "cards"]}],
+                // For `notify`, which reads another secret.
+                "current": "YmVuY2gtd2ViaG9vay1zZWNyZXQtMDEyMzQ1Njc4OS4="
             });
             (operation == "GetSecretValue").then(|| json!({
                 "ARN": "arn:aws:secretsmanager:eu-west-3:123456789012:secret:bench", "Name": asked["SecretId"],

@@ -26,6 +26,7 @@ pub const PEERS_TABLE: &str = "bench-peers";
 #[derive(Debug)]
 pub struct StandIns {
     environment: BTreeMap<String, String>,
+    webhooks: BTreeMap<String, String>,
 }
 
 impl StandIns {
@@ -71,13 +72,31 @@ impl StandIns {
         ];
         let environment =
             environment.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        Ok(Self { environment })
+        let webhooks = webhooks(&dynamodb, &vendor);
+        Ok(Self { environment, webhooks })
+    }
+
+    /// What `notify` needs besides.
+    pub fn webhook_settings(&self) -> &BTreeMap<String, String> {
+        &self.webhooks
     }
 
     /// The environment of all subjects.
     pub fn environment(&self) -> &BTreeMap<String, String> {
         &self.environment
     }
+}
+
+/// Settings of `notify`. With `AWS_ENDPOINT_URL`, the shop may be on loopback.
+fn webhooks(aws: &str, shop: &str) -> BTreeMap<String, String> {
+    let all = [
+        ("AWS_ENDPOINT_URL", aws),
+        ("WEBHOOK_URL", &format!("{shop}/webhooks")),
+        ("WEBHOOK_SECRET_ID", "bench-webhooks"),
+        ("WEBHOOK_QUEUE_URL", "https://localhost:9/events"),
+        ("WEBHOOK_DEAD_LETTERS_URL", "https://localhost:9/letters"),
+    ];
+    all.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
 }
 
 /// Settings of our functions. `timeout`: `CONNECT_AHEAD_TIMEOUT`. `GLIBC_TUNABLES` as in the template.

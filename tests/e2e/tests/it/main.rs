@@ -11,7 +11,9 @@
 
 mod api;
 mod call_rate;
+mod cli;
 mod crash;
+mod feed;
 mod links;
 mod list_checks;
 mod odd_answers;
@@ -27,3 +29,4 @@ mod set_up;
 mod settings;
 mod vendor_faults;
 mod vendor_scenarios;
+mod webhooks;

@@ -24,7 +24,8 @@ const RECHECK: &str = "RECHECK_ROLE";
 const MACHINE: &str = "POLL_MACHINE_ROLE";
 const START: &str = "START_POLL_ROLE";
 const TICK: &str = "RECHECK_SCHEDULE_ROLE";
-const ROLES: [&str; 6] = [STATUS, POLLER, RECHECK, MACHINE, START, TICK];
+const NOTIFY: &str = "NOTIFY_ROLE";
+const ROLES: [&str; 7] = [STATUS, POLLER, RECHECK, MACHINE, START, TICK, NOTIFY];
 
 /// The callers for which a call must succeed.
 #[derive(Clone, Copy, Debug)]
@@ -53,12 +54,16 @@ struct Names {
 
 /// Name of a table, secret, queue, bus and log group that are not the stack's.
 const OTHER: &str = "privileges-other";
+const LETTERS: [&str; 4] =
+    ["POLLER_DEAD_LETTERS", "RULE_DEAD_LETTERS", "RECHECK_FAILURES", "WEBHOOK_DEAD_LETTERS"];
 const PROBE: &str = "probe message of the privileges test";
 
 fn table(stack: &Stack, names: &Names) -> Vec<Call> {
     let key = json!({"pk": {"S": "PRIVILEGES"}, "sk": {"S": "PROBE"}});
     let of_due = json!({"TableName": stack.env("ORDERS_TABLE"), "IndexName": "due", "KeyConditionExpression": "due_shard = :s",
         "ExpressionAttributeValues": {":s": {"S": "0"}}});
+    let of_feed = json!({"TableName": stack.env("ORDERS_TABLE"), "IndexName": "feed", "KeyConditionExpression": "feed = :f",
+        "ExpressionAttributeValues": {":f": {"S": "privileges"}}});
     let of_key = |table: &str| json!({"TableName": table, "Key": key});
     let put = |table: &str| json!({"TableName": table, "Item": key});
     let query = |table: &str| {
@@ -78,8 +83,8 @@ fn table(stack: &Stack, names: &Names) -> Vec<Call> {
     let message =
         |queue: &str| json!({"QueueUrl": queue, "MessageBody": json!({"probe": PROBE}).to_string()});
     let receive = |queue: &str| json!({"QueueUrl": queue, "VisibilityTimeout": 0});
-    let letters =
-        ["POLLER_DEAD_LETTERS", "RULE_DEAD_LETTERS", "RECHECK_FAILURES"].map(|name| stack.env(name));
+    let letters = LETTERS.map(|name| stack.env(name));
+    let webhooks = stack.env("WEBHOOK_QUEUE");
     let other_queue = letters[0].rsplit_once('/').map(|(start, _)| format!("{start}/{OTHER}")).unwrap();
     let machine = json!({"stateMachineArn": stack.env("STATE_MACHINE_ARN")});
     let start = json!({"stateMachineArn": stack.env("STATE_MACHINE_ARN"), "input": names.order.to_string()});
@@ -95,13 +100,14 @@ fn table(stack: &Stack, names: &Names) -> Vec<Call> {
     let role_name = status_role.rsplit('/').next().unwrap();
 
     vec![
-        // DynamoDB: the orders table only. No role deletes, and orders are read by key or by the due index only.
+        // DynamoDB: the orders table only. No role deletes, and items are read by key or by an index only.
         ("dynamodb:GetItem", of_key(orders), FUNCTIONS),
         ("dynamodb:PutItem", put(orders), FUNCTIONS),
-        ("dynamodb:UpdateItem", update(orders), FUNCTIONS),
+        ("dynamodb:UpdateItem", update(orders), Roles(&[STATUS, POLLER, RECHECK, NOTIFY])),
         ("dynamodb:Query", query(orders), FUNCTIONS),
         ("dynamodb:TransactWriteItems", json!({"TransactItems": [{"Put": put(orders)}]}), FUNCTIONS),
-        ("dynamodb:Query", of_due, Roles(&[POLLER, RECHECK])),
+        ("dynamodb:Query", of_due, FUNCTIONS),
+        ("dynamodb:Query", of_feed, Roles(&[STATUS])),
         (
             "dynamodb:TransactWriteItems",
             json!({"TransactItems": [{"Delete": of_key(orders)}]}),
@@ -109,11 +115,7 @@ fn table(stack: &Stack, names: &Names) -> Vec<Call> {
         ),
         ("dynamodb:DeleteItem", of_key(orders), Administrator),
         ("dynamodb:Scan", json!({"TableName": orders}), Administrator),
-        (
-            "dynamodb:BatchGetItem",
-            json!({"RequestItems": {orders: {"Keys": [key]}}}),
-            Roles(&[POLLER, RECHECK]),
-        ),
+        ("dynamodb:BatchGetItem", json!({"RequestItems": {orders: {"Keys": [key]}}}), FUNCTIONS),
         ("dynamodb:BatchGetItem", json!({"RequestItems": {OTHER: {"Keys": [key]}}}), Administrator),
         (
             "dynamodb:BatchWriteItem",
@@ -144,6 +146,7 @@ fn table(stack: &Stack, names: &Names) -> Vec<Call> {
         ("kms:ScheduleKeyDeletion", json!({"KeyId": card_key, "PendingWindowInDays": 7}), Untested),
         // The secret: functions read it and none changes it.
         ("secretsmanager:GetSecretValue", secret(stack.env("SECRET_ID")), FUNCTIONS),
+        ("secretsmanager:GetSecretValue", secret(stack.env("WEBHOOK_SECRET_ID")), Roles(&[NOTIFY])),
         ("secretsmanager:GetSecretValue", secret(OTHER), Administrator),
         ("secretsmanager:DescribeSecret", secret(stack.env("SECRET_ID")), Administrator),
         ("secretsmanager:ListSecrets", json!({}), Administrator),
@@ -164,10 +167,15 @@ fn table(stack: &Stack, names: &Names) -> Vec<Call> {
         ("sqs:SendMessage", message(letters[0]), Roles(&[MACHINE])),
         ("sqs:SendMessage", message(letters[1]), Roles(&[TICK])),
         ("sqs:SendMessage", message(letters[2]), Roles(&[RECHECK])),
+        ("sqs:SendMessage", message(letters[3]), Roles(&[NOTIFY])),
+        ("sqs:ReceiveMessage", receive(webhooks), Roles(&[NOTIFY])),
+        ("sqs:GetQueueAttributes", json!({"QueueUrl": webhooks}), Roles(&[NOTIFY])),
+        ("sqs:PurgeQueue", json!({"QueueUrl": webhooks}), Untested),
         ("sqs:SendMessage", message(&other_queue), Administrator),
         ("sqs:ReceiveMessage", receive(letters[0]), Administrator),
         ("sqs:ReceiveMessage", receive(letters[1]), Administrator),
         ("sqs:ReceiveMessage", receive(letters[2]), Administrator),
+        ("sqs:ReceiveMessage", receive(letters[3]), Administrator),
         ("sqs:PurgeQueue", json!({"QueueUrl": letters[0]}), Untested),
         ("sqs:DeleteQueue", json!({"QueueUrl": letters[0]}), Untested),
         // The state machine: only rules start it.
@@ -276,7 +284,7 @@ async fn prepare(administrator: &Caller<'_>) -> Names {
 /// Deletes the messages that permitted calls have put into the queues.
 async fn remove_probes(administrator: &Caller<'_>) {
     let stack = administrator.stack;
-    for queue in ["POLLER_DEAD_LETTERS", "RULE_DEAD_LETTERS", "RECHECK_FAILURES"] {
+    for queue in LETTERS {
         let queue = stack.env(queue);
         wait_until("the probe in its queue", Duration::from_secs(30), || async {
             let check = json!({"QueueUrl": queue, "MaxNumberOfMessages": 10, "VisibilityTimeout": 0});

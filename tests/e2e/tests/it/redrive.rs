@@ -1,9 +1,9 @@
 //! `make redrive`: dead letters are redriven once to their source; unreadable ones stay in their queue.
 
-use std::{path::Path, process::Output};
+use std::{path::Path, process::Output, time::Duration};
 
 use aws_sdk_sqs::types::MessageAttributeValue;
-use e2e::Stack;
+use e2e::{Stack, wait_until};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use shared::clock::Clock;
@@ -123,6 +123,27 @@ async fn dead_letters_are_redriven_to_their_source() {
 }
 
 #[tokio::test]
+async fn an_event_that_the_shop_has_not_taken_is_sent_again() {
+    let _turn = TURN.lock().await;
+    let stack = Stack::standard();
+    let id = stack.sandbox.make("mobile", json!([{"after_seconds": 0, "status": "HANDLING"}])).await;
+    let event: Value =
+        serde_json::from_str(include_str!("../../../../events/out/order-refunded.json")).unwrap();
+    let event = serde_json::from_str(
+        &event.to_string().replace(event["detail"]["order"]["id"].as_str().unwrap(), &id),
+    )
+    .unwrap();
+    let letter = put(&stack, "WEBHOOK_DEAD_LETTERS", &event, &[("reason", "exhausted")]).await;
+    let run = redrive(&stack, &[&letter], &[]).await;
+    assert!(run.status.success() && text(&run).contains("1 put back, 0 left"), "{}", text(&run));
+    let received = wait_until("the webhook", Duration::from_secs(60), || async {
+        stack.sandbox.webhooks(&id).await.into_iter().next()
+    })
+    .await;
+    assert_eq!(serde_json::from_str::<Value>(received["body"].as_str().unwrap()).unwrap(), event);
+}
+
+#[tokio::test]
 async fn an_unreadable_letter_stays_and_is_reported() {
     let _turn = TURN.lock().await;
     let stack = Stack::standard();
@@ -132,6 +153,7 @@ async fn an_unreadable_letter_stays_and_is_reported() {
             json!({"input": {"product": "mobile", "id": "not an id"}, "error": "InvalidInput"}),
         ),
         ("RULE_DEAD_LETTERS", json!("neither order nor schedule")),
+        ("WEBHOOK_DEAD_LETTERS", json!({"source": "elsewhere"})),
     ];
     let mut letters = Vec::new();
     for (queue, body) in &unreadable {
@@ -141,7 +163,7 @@ async fn an_unreadable_letter_stays_and_is_reported() {
     for _ in 0..2 {
         let run = redrive(&stack, &letters, &[]).await;
         assert_eq!(run.status.code(), Some(1), "{}", text(&run));
-        assert!(text(&run).contains(" 0 put back, 2 left"), "{}", text(&run));
+        assert!(text(&run).contains(" 0 put back, 3 left"), "{}", text(&run));
         assert!(letters.iter().all(|letter| text(&run).contains(letter.as_str())), "{}", text(&run));
     }
     for (queue, body) in &unreadable {

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
+use crate::schemas::tests::errors_of;
 
 fn any_status() -> impl Strategy<Value = Option<String>> {
     prop_oneof![
@@ -161,7 +162,8 @@ proptest! {
         })?;
     }
 
-    /// Invariant 6. Also: event numbers have no gaps, details are JSON, and the next check of a parked order is not in the past.
+    /// Invariant 6. Also: event numbers have no gaps, details fit `events/schemas/`,
+    /// and the next check of a parked order is not in the past.
     #[test]
     fn decide_is_total((product, checks) in any_history()) {
         run(product, &checks, |before, _, now, decision| {
@@ -169,6 +171,7 @@ proptest! {
                 prop_assert_eq!(event.seq, before.seq + 1 + index as u32);
                 let detail: Value = serde_json::from_str(&event.detail).map_err(|e| TestCaseError::fail(e.to_string()))?;
                 prop_assert_eq!(&detail["event_id"], &Value::from(event.id()));
+                prop_assert_eq!(errors_of(&event.detail_type, &event.detail), [""; 0]);
             }
             prop_assert_eq!(decision.order.seq, before.seq + decision.events.len() as u32);
             if let Some(next) = decision.order.next_check_at.filter(|_| decision.order.phase.parked_as().is_some()) {
