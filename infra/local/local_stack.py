@@ -196,7 +196,7 @@ def free_port() -> int:
 def status_of(url: str, headers: Mapping[str, str] | None = None, timeout: float = 20) -> int:
     """The status of the answer to a GET; 0 without an answer."""
     try:
-        return urllib3.request("GET", url, headers=headers, timeout=timeout, retries=False).status
+        return urllib3.request("GET", url, headers={**(headers or {}), "connection": "close"}, timeout=timeout, retries=False).status
     except urllib3.exceptions.HTTPError:
         return 0
 

@@ -107,8 +107,9 @@ class Delivery:
 
     def to(self, url: str, body: bytes | None = None) -> int:
         """Sends it to a server, perhaps with another body; returns the status of the answer, 0 without one."""
+        headers = {**self.headers, "connection": "close"}
         try:
-            return urllib3.request("POST", url, body=self.body if body is None else body, headers=self.headers, timeout=10, retries=False).status
+            return urllib3.request("POST", url, body=self.body if body is None else body, headers=headers, timeout=10, retries=False).status
         except urllib3.exceptions.HTTPError:
             return 0
 
