@@ -38,7 +38,7 @@ logs: ## show the logs of the local stack as they grow
 watch: ## serve the functions from source against the local stack; rebuild on change
 	@$(RUN) infra.local.stack watch
 
-test: ## run the linters and all tests, on three local stacks
+test: ## run the linters and all tests, on local stacks
 	@$(RUN) tests.run lint all
 
 test-fast: ## run the tests that need no stack
