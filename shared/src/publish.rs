@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// `PutEvents` takes at most 10 entries (EventBridge quota) …
-const MAX_ENTRIES: usize = 10;
+pub(crate) const MAX_ENTRIES: usize = 10;
 /// … and 256 KiB in total. This counts details only, and leaves room for the other fields.
 const MAX_BYTES: usize = 240 * 1024;
 
@@ -28,7 +28,7 @@ pub struct Publisher {
 }
 
 /// The result of publishing. Events that were not published stay in the outbox.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Published {
     /// `seq` of the last event that was published; all before it were published too. `None`: no event was.
     pub up_to: Option<u32>,
@@ -73,7 +73,7 @@ impl Publisher {
     where
         Entry<'a>: From<&'a E>,
     {
-        let mut published = Published { up_to: None, count: 0, stopped: None };
+        let mut published = Published::default();
         let events: Vec<Entry<'a>> = events.iter().map(Entry::from).collect();
         for chunk in chunks(&events) {
             let entries = chunk.iter().map(|event| self.entry(SOURCE, event)).collect();

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::Tracker;
 use crate::{
     order::{Event, Order},
+    publish::{self, MAX_ENTRIES},
     secret::Fingerprint,
     store::{MAX_STAMP_AGE, StoreError, VendorOutbox},
     time::between,
@@ -49,8 +50,7 @@ impl Tracker {
             stored = self.store.events_after(&order.key, order.published).await?;
             &stored
         };
-        self.list_late(events).await?;
-        let result = self.publisher.publish(events).await;
+        let result = self.publish_events(events).await;
         if let Some(why) = &result.stopped {
             tracing::warn!(order = %order.key, why, "events stay in the outbox");
         }
@@ -65,6 +65,24 @@ impl Tracker {
             return Err(error);
         }
         Ok((result.count, unpublished_since))
+    }
+
+    /// Publishes events, a few at a time: what is listed late must be published soon after it.
+    async fn publish_events(&self, events: &[Event]) -> publish::Published {
+        let mut published = publish::Published::default();
+        for some in events.chunks(MAX_ENTRIES) {
+            let result = match self.list_late(some).await {
+                Ok(()) => self.publisher.publish(some).await,
+                Err(error) => stopped_by(&error),
+            };
+            published.up_to = result.up_to.or(published.up_to);
+            published.count += result.count;
+            published.stopped = result.stopped;
+            if published.stopped.is_some() {
+                break;
+            }
+        }
+        published
     }
 
     /// Lists events in the feed anew if a reader may have passed them before they were committed: this process was
@@ -84,8 +102,10 @@ impl Tracker {
     /// If the table fails.
     pub async fn publish_key(&self, key: &Fingerprint) -> Result<(usize, Option<Timestamp>), StoreError> {
         let VendorOutbox { events, usage } = self.store.vendor_outbox(key).await?;
-        self.store.list_vendor_events(key, &events, &self.clock).await?;
-        let result = self.publisher.publish(&events).await;
+        let result = match self.store.list_vendor_events(key, &events, &self.clock).await {
+            Ok(()) => self.publisher.publish(&events).await,
+            Err(error) => stopped_by(&error),
+        };
         if let Some(why) = &result.stopped {
             tracing::warn!(%key, why, "events about the key stay in the outbox");
             let is_out = |seq: u32| result.up_to.is_some_and(|up_to| seq <= up_to);
@@ -98,4 +118,9 @@ impl Tracker {
         }
         Ok((result.count, None))
     }
+}
+
+/// Nothing was published, because the events could not be listed in the feed.
+fn stopped_by(error: &StoreError) -> publish::Published {
+    publish::Published { stopped: Some(error.to_string()), ..publish::Published::default() }
 }

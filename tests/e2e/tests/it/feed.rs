@@ -243,6 +243,53 @@ impl Gate for Open {
     }
 }
 
+/// A table in which listing an event takes 100 ms.
+#[derive(Debug)]
+struct SlowListing(Clock);
+
+impl Gate for SlowListing {
+    fn before<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Passage> {
+        if request.operation == "UpdateItem" && request.text.contains("feed_at") {
+            self.0.set(later(self.0.now(), Duration::from_millis(100)));
+        }
+        Box::pin(std::future::ready(Passage::Forward))
+    }
+
+    fn after<'a>(&'a self, _: &'a Request, _: &'a Answer) -> BoxFuture<'a, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// Listing all of them at once would take longer than a stamp may be old, each time anew.
+#[tokio::test]
+async fn an_outbox_of_many_events_is_published() {
+    const EVENTS: u32 = 26;
+    let stack = Stack::fast();
+    let place = IsolatedTable::create(&stack, "feed-outbox").await;
+    let bed = TestBed::open(&stack, &place).await;
+    let clock = Clock::fixed(Clock::System.now());
+    let slow: Arc<dyn Gate> = Arc::new(SlowListing(clock.clone()));
+    let tracker = bed.tracker(&slow, clock.clone(), "own-key", &[]).await;
+    let key = order("outbox");
+    let (_, before) = tracker.track(&key, None, TrackedBy::Poller).await.unwrap();
+    let (mut after, mut events) = (before.clone(), Vec::new());
+    for _ in 1..EVENTS {
+        let decision = after.card_revealed(clock.now());
+        after = decision.order;
+        events.extend(decision.events);
+    }
+    // The process dies before it publishes them.
+    tracker.store.commit(&before, after, &events, Some(clock.now())).await.unwrap();
+    clock.set(later(clock.now(), Duration::from_secs(30)));
+    tracker.refresh(&key, Trigger::Recheck).await.unwrap();
+    assert_eq!(bed.published(&key).len(), EVENTS as usize);
+    let mut reader = Reader::new(&tracker);
+    clock.set(later(clock.now(), FEED_LAG * 2));
+    reader.read(100).await;
+    assert_eq!(reader.numbers(&key), (1..=EVENTS).collect::<Vec<_>>());
+    place.delete(&stack).await;
+}
+
 #[tokio::test]
 async fn events_about_a_key_are_in_the_feed() {
     let stack = Stack::fast();
