@@ -163,7 +163,7 @@ impl Http {
     }
 
     /// Posts a request once. Of the response's body, the first `most` bytes are read, as sent; a body that breaks off
-    /// is no error. `timeout` covers the response's head, and its body again.
+    /// is no error. `timeout` covers the whole call.
     ///
     /// # Errors
     /// See [`CallError`]. Any HTTP status is a response, not an error.
@@ -174,7 +174,8 @@ impl Http {
         most: usize,
     ) -> Result<Response<Bytes>, CallError> {
         request.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        let sent = tokio::time::timeout(timeout, self.client.execute(sendable(request)?)).await;
+        let deadline = tokio::time::Instant::now() + timeout;
+        let sent = tokio::time::timeout_at(deadline, self.client.execute(sendable(request)?)).await;
         let mut sent = sent.map_err(|_| CallError::TimedOut)?.map_err(|error| not_sent(&error))?;
         self.connections.answered(sent.extensions());
         let mut body = Vec::new();
@@ -187,7 +188,7 @@ impl Http {
             }
         };
         // Without the rest of the body if it comes too late: the status is what counts.
-        let _ = tokio::time::timeout(timeout, reading).await;
+        let _ = tokio::time::timeout_at(deadline, reading).await;
         let mut answer = Response::new(body.into());
         *answer.status_mut() = sent.status();
         *answer.headers_mut() = std::mem::take(sent.headers_mut());
