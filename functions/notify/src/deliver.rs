@@ -34,8 +34,7 @@ pub(crate) enum Done {
 pub(crate) async fn deliver(notifier: &Notifier, record: SqsMessage) -> Done {
     let Some(message) = Message::read(&record) else {
         let text = record.body.as_deref().unwrap_or_default();
-        tracing::error!(message = record.message_id, "a message is no event of the tracker");
-        return give_up(notifier, text, "unreadable").await;
+        return give_up(notifier, text, record.message_id.as_deref(), "unreadable").await;
     };
     let began = notifier.clock.now();
     let sent = send(notifier, &message).await;
@@ -57,7 +56,9 @@ pub(crate) async fn deliver(notifier: &Notifier, record: SqsMessage) -> Done {
             notifier.queue.hide(&message.receipt, wait).await;
             Done::Stays
         }
-        Verdict::GiveUp(why) => give_up(notifier, &message.body, why.as_str()).await,
+        Verdict::GiveUp(why) => {
+            give_up(notifier, &message.body, Some(&message.event_id.to_string()), why.as_str()).await
+        }
     }
 }
 
@@ -90,35 +91,22 @@ fn attempt(at: jiff::Timestamp, took: Duration, sent: &Result<Response<Bytes>, C
 
 /// One line for each attempt that failed. The URL and the answer's body are not logged: they may hold a password.
 fn log(message: &Message, attempt: &Attempt, verdict: Verdict) {
+    let wait_seconds = match verdict {
+        Verdict::Delivered => return,
+        Verdict::Retry(wait) => Some(wait.as_secs()),
+        Verdict::GiveUp(_) => None,
+    };
     let Attempt { status, milliseconds, error, .. } = attempt;
     let (event, number, error) = (message.event_id.to_string(), message.attempt, error.as_deref());
-    match verdict {
-        Verdict::Delivered => {}
-        Verdict::Retry(wait) => {
-            let wait_seconds = wait.as_secs();
-            tracing::warn!(
-                event,
-                attempt = number,
-                status,
-                milliseconds,
-                error,
-                wait_seconds,
-                "a webhook was not taken"
-            );
-        }
-        Verdict::GiveUp(why) => {
-            let reason = why.as_str();
-            tracing::error!(
-                event,
-                attempt = number,
-                status,
-                milliseconds,
-                error,
-                reason,
-                "a webhook is given up"
-            );
-        }
-    }
+    tracing::warn!(
+        event,
+        attempt = number,
+        status,
+        milliseconds,
+        error,
+        wait_seconds,
+        "a webhook was not taken"
+    );
 }
 
 /// Records the attempt. A failure is logged only: the event matters more than its record.
@@ -134,7 +122,8 @@ async fn note(notifier: &Notifier, message: &Message, attempt: &Attempt, verdict
     }
 }
 
-/// Makes the event a dead letter. If that fails, it stays in the queue.
-async fn give_up(notifier: &Notifier, body: &str, reason: &'static str) -> Done {
+/// Makes the event a dead letter. If that fails, it stays in the queue. `event`: its id, or that of the message.
+async fn give_up(notifier: &Notifier, body: &str, event: Option<&str>, reason: &'static str) -> Done {
+    tracing::error!(event, reason, "a webhook is given up");
     if notifier.queue.bury(body, reason).await { Done::GivenUp } else { Done::Stays }
 }

@@ -304,7 +304,7 @@ async fn nothing_is_lost_while_the_table_and_the_queue_fail() {
 }
 
 #[tokio::test]
-async fn a_slow_message_does_not_keep_the_others_of_its_batch() {
+async fn a_message_that_is_no_event_does_not_keep_the_others_of_its_batch() {
     let room = Room::new(Aws::default(), None).await;
     room.answers(ResponseTemplate::new(200)).await;
     let record = |id: &str, body: &str| json!({"messageId": id, "receiptHandle": id, "body": body, "attributes": {"ApproximateReceiveCount": "1"}});
