@@ -188,7 +188,7 @@ fn delivery_list(query: &str) -> Result<DeliveryList, Answer> {
             ("state", _) => return Err(bad(name, "failed or retrying")),
             ("cursor", text) => {
                 list.cursor =
-                    Some(DeliveryCursor::read(text).map_err(|_| bad(name, "`next` of the page before"))?);
+                    Some(DeliveryCursor::read(text).ok_or_else(|| bad(name, "`next` of the page before"))?);
             }
             ("limit", text) => list.limit = limit(text)?,
             _ => {}

@@ -62,8 +62,8 @@ impl Webhooks {
         self.url.as_ref().filter(|_| problems.is_empty()).ok_or(ConfigError { problems })
     }
 
-    /// The default of `WEBHOOK_RETRY_SCHEDULE`: that of the Standard Webhooks specification, without its last waits,
-    /// which SQS cannot hide a message for.
+    /// The default of `WEBHOOK_RETRY_SCHEDULE`: the first waits that the Standard Webhooks specification advises, then 10 h
+    /// once more. SQS cannot hide a message for the longer ones.
     pub(super) fn default_retry_schedule() -> RetrySchedule {
         let hours = |hours: u64| std::time::Duration::from_secs(hours * 3600);
         let seconds = std::time::Duration::from_secs;

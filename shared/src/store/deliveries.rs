@@ -19,12 +19,7 @@ use crate::{
 const MAX_ATTEMPTS: usize = 50;
 
 /// A page of deliveries, and the place where the next one begins; `None`: this is the last one.
-pub type Page<Next> = (Vec<Delivery>, Option<Next>);
-
-/// A cursor that this API did not issue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it must be `next` of the page before")]
-pub struct InvalidCursor;
+pub type DeliveryPage<Next> = (Vec<Delivery>, Option<Next>);
 
 /// A place in the list of deliveries of one state. Opaque to users.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,21 +35,17 @@ impl DeliveryCursor {
         URL_SAFE_NO_PAD.encode([self.pk.as_str(), &self.sk, &self.due_at].join("\n"))
     }
 
-    /// Reads a cursor.
-    ///
-    /// # Errors
-    /// If [`Self::write`] did not make it.
-    pub fn read(text: &str) -> Result<Self, InvalidCursor> {
-        let decoded = URL_SAFE_NO_PAD.decode(text).map_err(|_| InvalidCursor)?;
-        let decoded = String::from_utf8(decoded).map_err(|_| InvalidCursor)?;
+    /// Reads what [`Self::write`] wrote; `None` for any other text.
+    pub fn read(text: &str) -> Option<Self> {
+        let decoded = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
         let mut parts = decoded.split('\n').map(str::to_owned);
         match (parts.next(), parts.next(), parts.next(), parts.next()) {
             (Some(pk), Some(sk), Some(due_at), None)
                 if !pk.is_empty() && sk.starts_with(PREFIX) && due_at.parse::<i64>().is_ok() =>
             {
-                Ok(Self { pk, sk, due_at })
+                Some(Self { pk, sk, due_at })
             }
-            _ => Err(InvalidCursor),
+            _ => None,
         }
     }
 }
@@ -98,13 +89,13 @@ impl Store {
         next_attempt_at: Option<Timestamp>,
     ) -> Result<(), StoreError> {
         let what = "record a delivery";
-        let unreadable = |why: String| StoreError::Refused { what, why };
-        let entry: Item = serde_dynamo::to_item(attempt).map_err(|error| unreadable(error.to_string()))?;
+        let entry: Item = serde_dynamo::to_item(attempt)
+            .map_err(|error| StoreError::Refused { what, why: error.to_string() })?;
         let change = |list: fn(Change, AttributeValue) -> Change| {
             let change = Change::default()
                 .set("event_id", text(event.to_string()))
                 .set("detail_type", text(detail_type))
-                .set("state", serde_dynamo::to_attribute_value(state).unwrap_or(AttributeValue::Null(true)))
+                .set("state", text(state.as_str()))
                 .set_or_remove("next_attempt_at", next_attempt_at.map(|at| text(at.to_string())))
                 .count("attempt_count");
             let change =
@@ -133,7 +124,7 @@ impl Store {
         order: &OrderKey,
         after: u32,
         limit: u32,
-    ) -> Result<Page<u32>, StoreError> {
+    ) -> Result<DeliveryPage<u32>, StoreError> {
         let page = self
             .client
             .query()
@@ -163,7 +154,7 @@ impl Store {
         state: DeliveryState,
         after: Option<DeliveryCursor>,
         limit: u32,
-    ) -> Result<Page<DeliveryCursor>, StoreError> {
+    ) -> Result<DeliveryPage<DeliveryCursor>, StoreError> {
         let what = "list deliveries";
         let shard = text(shard(state).unwrap_or_default());
         let start = after.map(|after| {
@@ -221,4 +212,31 @@ fn read_all(items: &[Item]) -> Result<Vec<Delivery>, StoreError> {
         })
     };
     items.iter().map(read).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_written_cursors_are_read() {
+        let cursor = DeliveryCursor {
+            pk: "mobile#a-1".to_owned(),
+            sk: sort_key(7),
+            due_at: "1761698177000".to_owned(),
+        };
+        assert_eq!(DeliveryCursor::read(&cursor.write()), Some(cursor));
+        let encoded = |parts: &[&str]| URL_SAFE_NO_PAD.encode(parts.join("\n"));
+        for text in [
+            "",
+            "*",
+            &encoded(&["mobile#a", "DELIVERY#000001"]),
+            &encoded(&["", "DELIVERY#000001", "1"]),
+            &encoded(&["mobile#a", "ORDER", "1"]),
+            &encoded(&["mobile#a", "DELIVERY#000001", "soon"]),
+            &encoded(&["mobile#a", "DELIVERY#000001", "1", "2"]),
+        ] {
+            assert_eq!(DeliveryCursor::read(text), None, "{text}");
+        }
+    }
 }

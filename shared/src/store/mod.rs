@@ -24,7 +24,7 @@ use aws_sdk_dynamodb::{
 };
 
 pub use commit::Commit;
-pub use deliveries::{DeliveryCursor, InvalidCursor, Page};
+pub use deliveries::{DeliveryCursor, DeliveryPage};
 pub use due::Due;
 pub use error::StoreError;
 pub use feed::{FEED_LAG, FeedCursor, FeedEvent, FeedPage, MAX_STAMP_AGE};

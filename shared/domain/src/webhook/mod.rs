@@ -94,6 +94,17 @@ pub enum DeliveryState {
     Failed,
 }
 
+impl DeliveryState {
+    /// The name in the API and in the table.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Retrying => "retrying",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// The delivery of one event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
