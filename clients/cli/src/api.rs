@@ -1,6 +1,6 @@
 //! Calls of the HTTP API.
 
-use std::{error::Error, io, sync::Arc, time::Duration};
+use std::{error::Error, io, net::IpAddr, sync::Arc, time::Duration};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{
@@ -95,9 +95,11 @@ pub(crate) fn cause(error: &reqwest::Error) -> String {
     cause.to_string()
 }
 
+/// Whether the URL leads to this machine: a name such as `127.example.com` does not.
 fn is_local(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
-    host == "localhost" || host.ends_with(".localhost") || host.starts_with("127.") || host == "[::1]"
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// One page of a list.
@@ -229,6 +231,28 @@ impl Api {
                 format!("{detail}; the token is that of {}", self.token_from)
             }
             _ => detail,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_of_this_machine_are_local() {
+        for (url, expected) in [
+            ("http://localhost:1/", true),
+            ("http://127.0.0.1:1/", true),
+            ("http://127.9.9.9/", true),
+            ("http://[::1]:1/", true),
+            ("http://127.example.com/", false),
+            ("http://127.0.0.1.example.com/", false),
+            ("http://localhost.example.com/", false),
+            ("http://shop.localhost/", false),
+            ("http://10.0.0.1/", false),
+        ] {
+            assert_eq!(is_local(&Url::parse(url).unwrap()), expected, "{url}");
         }
     }
 }
