@@ -343,9 +343,9 @@ def run(options: argparse.Namespace) -> bool:
         truth, items = chaos.vendor_orders(), chaos.items()
         chaos.judge(truth, items)
         chaos.judge_shop(items)
-        letters = chaos.dead_letters()
+        letters, webhooks = chaos.dead_letters(), chaos.sandbox("/webhooks")
         figures = f"{chaos.figures()}, {len(letters)} dead letters, seed {options.seed}"
-    chaos.search_for_secrets(truth, items, **{"dead letters": "\n".join(letters)})
+    chaos.search_for_secrets(truth, items, **{"dead letters": "\n".join(letters), "webhooks": json.dumps(webhooks)})
     numbers = {form for order in chaos.all_orders for form in (order.number, order.number[1:], f"213{order.number[1:]}")}
     chaos.wrong["phone numbers in logs"] |= {
         name for name, text in chaos.logs().items() if numbers & set(re.findall(r"(?<![0-9A-Za-z])\d{8,13}(?![0-9A-Za-z])", text))}

@@ -26,7 +26,7 @@ from infra.local.processes import Failure
 from tests.scenarios.event_schemas import validate
 from tests.scenarios.order_log import OrderLog, PlannedOrder
 
-DEAD_LETTERS = ("POLLER_DEAD_LETTERS", "RULE_DEAD_LETTERS", "RECHECK_FAILURES")
+DEAD_LETTERS = ("POLLER_DEAD_LETTERS", "RULE_DEAD_LETTERS", "RECHECK_FAILURES", "WEBHOOK_DEAD_LETTERS")  # the last one only with webhooks
 SENDERS = 12  # threads; under load a send with its two or three calls takes about a second
 STARTED = time.monotonic()
 
@@ -153,7 +153,7 @@ class StackClient:
     def dead_letters(self) -> list[str]:
         """The bodies of all dead letters."""
         bodies: list[str] = []
-        for url in (self.env[name] for name in DEAD_LETTERS):
+        for url in (self.env[name] for name in DEAD_LETTERS if name in self.env):
             while messages := self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=600).get("Messages"):
                 bodies += [message["Body"] for message in messages]
         return bodies
@@ -176,6 +176,8 @@ class StackClient:
         are written."""
         cards = {order["card_code"] for order in orders.values() if order.get("card_code")}
         secrets = {"card code": cards, "API key": {self.env["ONECLICKDZ_API_KEY"]}, "API token": {self.env["API_TOKEN"]}}
+        if webhook_secret := self.env.get("WEBHOOK_SECRET", "").removeprefix("whsec_"):
+            secrets["secret of the webhooks"] = {webhook_secret}
         stored = json.dumps(items, ensure_ascii=False, default=lambda value: bytes(value).decode("latin-1")) if items else ""
         logs = {f"log {name}": text for name, text in self.logs().items()}
         places = {**logs, "DynamoDB": stored, "events": "\n".join(self.everything), **more}

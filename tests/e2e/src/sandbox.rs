@@ -120,6 +120,11 @@ impl Sandbox {
         answer["webhooks"].as_array().unwrap().clone()
     }
 
+    /// All webhooks that its receiver has got.
+    pub async fn every_webhook(&self) -> Vec<Value> {
+        self.control("GET", "/webhooks", None).await["webhooks"].as_array().unwrap().clone()
+    }
+
     /// Scripts the receiver's answers to the next webhooks about an order.
     pub async fn script_webhooks(&self, order: &str, answers: Value) {
         self.control("POST", "/webhooks/script", Some(json!({"order": order, "answers": answers}))).await;

@@ -1,4 +1,5 @@
-//! No card code, key or token is in anything that the other tests left behind: logs, DynamoDB items with their history, dead letters.
+//! No card code, key, token or secret of the webhooks is in anything that the other tests left behind: logs, DynamoDB items with their
+//! history, webhooks, dead letters.
 //! `tests/run.py` runs this test by name, after all others.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
@@ -12,6 +13,7 @@ async fn no_card_code_key_or_token_is_left_behind() {
         let mut secrets = stack.sandbox.card_codes().await;
         secrets.push(stack.env("ONECLICKDZ_API_KEY").to_owned());
         secrets.push(stack.env("API_TOKEN").to_owned());
+        secrets.push(stack.env("WEBHOOK_SECRET").trim_start_matches("whsec_").to_owned());
         let mut searched = 0;
         for (place, text) in left_behind(&stack).await {
             searched += text.len();
@@ -37,7 +39,10 @@ async fn left_behind(stack: &Stack) -> Vec<(String, String)> {
         let item = item.unwrap();
         found.push((format!("{:?} {:?}", item["pk"], item["sk"]), format!("{item:?}")));
     }
-    for queue in ["POLLER_DEAD_LETTERS", "RULE_DEAD_LETTERS", "RECHECK_FAILURES"] {
+    let webhooks = stack.sandbox.every_webhook().await;
+    assert!(!webhooks.is_empty(), "no webhook was searched");
+    found.extend(webhooks.into_iter().map(|webhook| ("a webhook".to_owned(), webhook.to_string())));
+    for queue in ["POLLER_DEAD_LETTERS", "RULE_DEAD_LETTERS", "RECHECK_FAILURES", "WEBHOOK_DEAD_LETTERS"] {
         found.extend(
             stack.all_messages(queue).await.into_iter().map(|letter| (queue.to_owned(), letter.to_string())),
         );
