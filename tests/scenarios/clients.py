@@ -109,7 +109,7 @@ class Delivery:
         """Sends it to a server, perhaps with another body; returns the status of the answer, 0 without one."""
         headers = {**self.headers, "connection": "close"}
         try:
-            return urllib3.request("POST", url, body=self.body if body is None else body, headers=headers, timeout=10, retries=False).status
+            return urllib3.request("POST", url, body=self.body if body is None else body, headers=headers, timeout=60, retries=False).status
         except urllib3.exceptions.HTTPError:
             return 0
 
@@ -165,7 +165,7 @@ class Running:
 
     def address(self) -> str:
         """Where a webhook server listens, as it says."""
-        self.wait_for_line("listening on ", "", 20)
+        self.wait_for_line("listening on ", "", 60)
         return next(line.removeprefix("listening on ") for line in self.lines if line.startswith("listening on "))
 
     def wait_for_line(self, start: str, part: str, seconds: float) -> None:
@@ -185,7 +185,7 @@ class Running:
         """Ends the example with TERM; returns its exit status, which is negative if a signal ended it."""
         self.process.send_signal(signal.SIGTERM)
         try:
-            self.process.wait(timeout=20)
+            self.process.wait(timeout=60)
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise Failure(f"{self.what} does not end on TERM") from None
@@ -273,7 +273,7 @@ class Shops(StackClient):
         changed = delivery.body.replace(b"FULFILLED", b"REFUNDED")
         for server in servers:
             self.expect(server.language, "a webhook that came twice was not answered with 2xx", delivery.to(server.address()) in range(200, 300))
-            server.wait_for_line(f"repeated {delivery.headers['webhook-id']}", "", 10)
+            server.wait_for_line(f"repeated {delivery.headers['webhook-id']}", "", 60)
             self.expect(server.language, "a changed webhook was not refused", changed != delivery.body and delivery.to(server.address(), changed) == 401)
         if curl := next((language for language in self.languages if language.name == "curl"), None):
             headers = [delivery.headers[f"webhook-{name}"] for name in ("id", "timestamp", "signature")]
@@ -292,7 +292,7 @@ class Shops(StackClient):
             reader.wait_for("all events", lambda: all(
                 set(numbered(reader.lines, "(?:handled|repeated)", key)) >= set(ids) for key, ids in events.items()), FEED_SECONDS)
             shown_at = time.time()
-            reader.wait_for("a cursor that was kept after the last event", lambda: cursor.stat().st_mtime > shown_at, 30)
+            reader.wait_for("a cursor that was kept after the last event", lambda: cursor.stat().st_mtime > shown_at, 60)
         finally:
             reader.stop()
         self.expect(language, "the cursor did not change", cursor.read_text() != first)
