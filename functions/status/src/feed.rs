@@ -19,7 +19,7 @@ use crate::{
 
 /// The wait before a page without events is read again.
 const READ_AGAIN: Duration = Duration::from_secs(1);
-/// The longest `wait`. The function's timeout is 20 s; a page takes less than a second.
+/// The longest `wait`. The function's timeout is 28 s; a page takes less than a second.
 const MAX_WAIT_SECONDS: u32 = 15;
 
 /// Where and what to read.
