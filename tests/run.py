@@ -181,6 +181,7 @@ STEPS: dict[str, Callable[[], None]] = {
     "rules": partial(run_command, "cargo", "test", "--package", "domain", "--package", "one-build"),
     "no-stack": partial(run_command, "cargo", "test"),
     "build": cloud.build_local,
+    "constraints": partial(run_command, sys.executable, "-m", "tests.scenarios.constraints"),
     "instructions": partial(bench.check, update=False),
     "build-tests": partial(run_command, "cargo", "test", "--workspace", "--no-run"),
     "stacks": partial(stacks_up, list(STACKS)),
@@ -197,7 +198,7 @@ STEPS: dict[str, Callable[[], None]] = {
 GROUPS = {
     "lint": ["format", "clippy", "python", "types", "template", "state-machine", "features", "one-build"],
     "unit": ["rules", "no-stack"],
-    "all": ["tools", "clients", "build", "build-tests", "stacks", "tests", "secrets", "watch"],
+    "all": ["tools", "clients", "build", "constraints", "build-tests", "stacks", "tests", "secrets", "watch"],
     "soak": ["fuzz", "build", "stack-fast", "race-schedules"],
 }
 # Steps that must run before a step, in the same command.

@@ -123,7 +123,7 @@ class Stack:
         """Deploys the template, stores the secret, writes stack.env, and waits until the API answers."""
         self._say("deploying the template")
         endpoint, target = servers["AWS_ENDPOINT_URL"], local_cloud(servers["AWS_ENDPOINT_URL"])
-        chosen = {"Architecture": cloud.machine_architecture(), **parameters, "OneclickdzBaseUrl": servers["ONECLICKDZ_BASE_URL"]}
+        chosen = {"Architecture": cloud.machine_architecture(), "Enabled": "on", **parameters, "OneclickdzBaseUrl": servers["ONECLICKDZ_BASE_URL"]}
         if chosen.get("WebhookUrl") == SANDBOX_RECEIVER:
             chosen["WebhookUrl"] = f"{servers['SANDBOX_URL']}/receiver"
         outputs = target.deploy({**{name: str(value) for name, value in settings.declared().items() if value is not None}, **chosen})

@@ -16,12 +16,18 @@ use shared::config::{Group, SETTINGS, Setting};
 use yaml_serde::Value;
 
 /// What the page says of the template's parameters that no function reads: what each does, when to change it.
-const DEPLOYMENT: [(&str, &str, &str); 5] = [
+const DEPLOYMENT: [(&str, &str, &str); 6] = [
+    (
+        "Enabled",
+        "Whether the schedule of the recheck runs and the alarms notify. `make deploy` leaves it off until the secrets have \
+         values, then sets it to `on`. `make up` sets it to `on`.",
+        "To stop a stack without removing it: `off`. Parked orders are then not checked.",
+    ),
     (
         "StateMachineType",
         "The type of the state machine that polls an order in flight. `STANDARD` keeps a visible history for each \
          order. A million orders then cost about 400 dollars in all instead of 39.",
-        "To see each execution in the console, or to poll for longer than 300 s.",
+        "To see each execution in the console.",
     ),
     (
         "Architecture",
@@ -113,6 +119,21 @@ fn every_parameter_and_variable_of_the_template_is_a_setting_or_listed_here() {
     assert_eq!(parameters().into_keys().collect::<Vec<_>>(), expected);
     for name in variables().into_keys().filter(|name| !NOT_SETTINGS.contains(&name.as_str())) {
         assert!(settings().any(|setting| setting.name == name), "{name} is not in the table of settings");
+    }
+}
+
+#[test]
+fn each_parameter_is_constrained_and_says_so_in_the_words_of_the_functions() {
+    let parameters = parameters();
+    for (name, about) in &parameters {
+        let is_constrained = !about["AllowedPattern"].is_null() || !about["AllowedValues"].is_null();
+        assert!(is_constrained, "{name} takes any value");
+        assert!(!about["ConstraintDescription"].is_null(), "{name} does not say what is allowed");
+    }
+    for setting in settings().filter(|setting| !setting.allowed().is_empty()) {
+        let Some(parameter) = setting.parameter else { continue };
+        let words = format!("{} must be {}", setting.name, setting.allowed());
+        assert_eq!(text(&parameters[parameter]["ConstraintDescription"]), words);
     }
 }
 

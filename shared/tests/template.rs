@@ -114,6 +114,20 @@ fn each_alarm_has_its_metric_and_its_treatment_of_missing_data() {
 }
 
 #[test]
+fn nothing_is_scheduled_and_no_alarm_notifies_before_the_stack_is_enabled() {
+    let scheduled = resources("AWS::Scheduler::Schedule");
+    assert_eq!(scheduled.len(), 1);
+    for (name, lines) in scheduled {
+        assert_eq!(property(&lines, "State"), "!If [IsEnabled, ENABLED, DISABLED]", "{name}");
+    }
+    for (name, lines) in resources("AWS::CloudWatch::Alarm") {
+        assert_eq!(property(&lines, "ActionsEnabled"), "!If [IsEnabled, true, false]", "{name}");
+    }
+    let parameter = template().split("\n  Enabled:\n").nth(1).unwrap().to_owned();
+    assert!(parameter.starts_with("    Type: String\n    AllowedValues: [\"on\", \"off\"]\n    Default: \"off\"\n"));
+}
+
+#[test]
 fn every_queue_of_dead_letters_has_an_alarm() {
     let alarms = resources("AWS::CloudWatch::Alarm");
     let queues = resources("AWS::SQS::Queue");
