@@ -124,7 +124,10 @@ fn nothing_is_scheduled_and_no_alarm_notifies_before_the_stack_is_enabled() {
         assert_eq!(property(&lines, "ActionsEnabled"), "!If [IsEnabled, true, false]", "{name}");
     }
     let parameter = template().split("\n  Enabled:\n").nth(1).unwrap().to_owned();
-    assert!(parameter.starts_with("    Type: String\n    AllowedValues: [\"on\", \"off\"]\n    Default: \"off\"\n"));
+    assert!(
+        parameter
+            .starts_with("    Type: String\n    AllowedValues: [\"on\", \"off\"]\n    Default: \"off\"\n")
+    );
 }
 
 #[test]
