@@ -14,6 +14,7 @@ from infra.local import cloud, settings, stack, tools
 from infra.local.cloud import FUNCTIONS, LOCAL_PACKAGES, errors_shown
 from infra.local.local_stack import DEFAULT_DIRECTORY, Stack, free_port, status_of
 from infra.local.processes import Failure, Server, run_command
+from tests import translated
 from tests.bench import run as bench
 
 CLIENTS_PORT = free_port()  # where the examples of clients/ receive webhooks
@@ -42,6 +43,8 @@ ENV_FILES = {f"E2E_{name.upper()}": str(one.env_file) for name, one in TEST_STAC
 # Searches what all other tests left behind: a step of its own after them.
 LEFTOVERS = "no_card_code_key_or_token_is_left_behind"
 RACES = "race_schedules::invariants_hold_in_every_race_schedule"
+# `sam validate` looks for credentials, and asks the instance's metadata for them, which takes seconds where there is none.
+OFFLINE = {"SAM_CLI_TELEMETRY": "0", "AWS_EC2_METADATA_DISABLED": "true", "AWS_REGION": "eu-west-3", "AWS_DEFAULT_REGION": "eu-west-3"}
 FUZZ, FUZZ_BUILT = tools.ROOT / "tests" / "fuzz", tools.ROOT / "target" / "fuzz"
 
 
@@ -59,6 +62,13 @@ def lint_features() -> None:
     for function in FUNCTIONS:
         if found := sorted({line for line in dependencies("--package", function, "--edges", "normal", "--target", "all") if line.startswith(banned)}):
             raise Failure(f"{function} depends on {', '.join(found)}; find the reason: cargo tree -p {function} -i …")
+
+
+def lint_translated() -> None:
+    """Lints the template as CloudFormation gets it; infra/checkov.yaml has the exceptions of the second linter, with reasons."""
+    translated.write()
+    run_command(str(tools.program("python", "cfn-lint")), str(translated.TRANSLATED))
+    run_command(str(tools.program("policies", "checkov")), "--config-file", "infra/checkov.yaml", "--file", str(translated.TRANSLATED))
 
 
 def lint_one_build() -> None:
@@ -175,6 +185,9 @@ STEPS: dict[str, Callable[[], None]] = {
     "python": partial(run_command, str(tools.program("python", "ruff")), "check", "infra", "tests", "clients"),
     "types": partial(run_command, str(tools.program("python", "mypy"))),
     "template": partial(run_command, str(tools.program("python", "cfn-lint")), "infra/template.yaml"),
+    "sam": partial(run_command, str(tools.program("deploy", "sam")), "validate", "--lint", "--template-file", "infra/template.yaml", environment=OFFLINE),
+    "translated": lint_translated,
+    "policies": translated.lint_policies,
     "state-machine": partial(run_command, str(tools.node()), ".tools/asl/node_modules/.bin/asl-validator", "--json-path", "infra/poll.asl.json"),
     "features": lint_features,
     "one-build": lint_one_build,
@@ -185,6 +198,7 @@ STEPS: dict[str, Callable[[], None]] = {
     "instructions": partial(bench.check, update=False),
     "build-tests": partial(run_command, "cargo", "test", "--workspace", "--no-run"),
     "stacks": partial(stacks_up, list(STACKS)),
+    "lint-tools": partial(tools.ensure, "deploy", "policies"),
     "tools": partial(tools.ensure, "schemathesis", "clients-python", "clients-node"),
     "clients": partial(run_command, *CLIENTS, "--no-stack"),
     "tests": all_tests,
@@ -196,13 +210,14 @@ STEPS: dict[str, Callable[[], None]] = {
     "fuzz": fuzz,
 }
 GROUPS = {
-    "lint": ["format", "clippy", "python", "types", "template", "state-machine", "features", "one-build"],
+    "lint": ["format", "clippy", "python", "types", "template", "lint-tools", "sam", "translated", "policies", "state-machine", "features", "one-build"],
     "unit": ["rules", "no-stack"],
     "all": ["tools", "clients", "build", "constraints", "build-tests", "stacks", "tests", "secrets", "watch"],
     "soak": ["fuzz", "build", "stack-fast", "race-schedules"],
 }
 # Steps that must run before a step, in the same command.
-BEFORE = {"tests": ["tools", "stacks"], "secrets": ["tools", "stacks", "tests"], "watch": ["stacks"], "race-schedules": ["stack-fast"]}
+BEFORE = {"sam": ["lint-tools"], "translated": ["lint-tools"], "policies": ["lint-tools", "translated"], "tests": ["tools", "stacks"],
+          "secrets": ["tools", "stacks", "tests"], "watch": ["stacks"], "race-schedules": ["stack-fast"]}
 
 
 def run(steps: list[str]) -> bool:
