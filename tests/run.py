@@ -94,6 +94,7 @@ def stacks_up(names: Sequence[str]) -> None:
 
 
 LOAD = [sys.executable, "-m", "tests.scenarios.load", "--no-build", "--untimed", "--minutes", "1", "--orders-per-minute", "90", "--seed", "1", "--webhooks"]
+DEPLOYMENT = [sys.executable, "-m", "tests.scenarios.deployment"]
 CLIENTS = [sys.executable, "-m", "tests.scenarios.clients"]
 MADE_UP_REQUESTS = 2000  # at least
 
@@ -110,10 +111,11 @@ def contract_command() -> list[str]:
 
 
 def all_tests() -> None:
-    """Runs all tests, and at the same time a minute of the load scenario, the examples of clients/, and made-up requests. One cargo command runs the tests with
-    and without a stack, because cargo would choose other features of the shared crates for a part of the tests, and compile them twice."""
+    """Runs all tests, and at the same time a minute of the load scenario, the examples of clients/, made-up requests, and a rehearsed deployment. One cargo
+    command runs the tests with and without a stack, because cargo would choose other features of the shared crates for a part of the tests, and compile
+    them twice."""
     clients = [*CLIENTS, "--dir", str(TEST_STACKS["clients"].directory), "--port", str(CLIENTS_PORT)]
-    beside = {"load": LOAD, "clients": clients, "contract": contract_command()}
+    beside = {"load": LOAD, "clients": clients, "contract": contract_command(), "deployment": DEPLOYMENT}
     logs = {name: DEFAULT_DIRECTORY / f"{name}.log" for name in beside}
     with contextlib.ExitStack() as stack:
         started = {}
@@ -199,9 +201,10 @@ STEPS: dict[str, Callable[[], None]] = {
     "build-tests": partial(run_command, "cargo", "test", "--workspace", "--no-run"),
     "stacks": partial(stacks_up, list(STACKS)),
     "lint-tools": partial(tools.ensure, "deploy", "policies"),
-    "tools": partial(tools.ensure, "schemathesis", "clients-python", "clients-node"),
+    "tools": partial(tools.ensure, "deploy", "schemathesis", "clients-python", "clients-node"),
     "clients": partial(run_command, *CLIENTS, "--no-stack"),
     "tests": all_tests,
+    "deployment": partial(run_command, *DEPLOYMENT),
     "secrets": partial(run_command, "cargo", "test", "--workspace", "--test", "secrets", environment=ENV_FILES),
     "watch": watch_answers,
     "stack-fast": partial(stacks_up, ["fast"]),

@@ -90,7 +90,7 @@ fn settings() -> impl Iterator<Item = &'static Setting> {
     SETTINGS.iter().flat_map(|group| group.settings)
 }
 
-/// `PollDeadline` as a variable of `make up` and `make deploy`: `POLL_DEADLINE`.
+/// `PollDeadline` as a variable of `make up`: `POLL_DEADLINE`.
 fn variable(parameter: &str) -> String {
     let spelt = |(at, letter): (usize, char)| {
         let separator = if at > 0 && letter.is_uppercase() { "_" } else { "" };
@@ -149,7 +149,7 @@ fn setting(setting: &Setting) -> String {
         || "none".to_owned(),
         |parameter| match variable(parameter) {
             name if name == setting.name => format!("`{parameter}`"),
-            name => format!("`{parameter}`; `make up` and `make deploy` take it from `{name}`"),
+            name => format!("`{parameter}`; `make up` takes it from `{name}`"),
         },
     );
     let default = match setting.default() {
