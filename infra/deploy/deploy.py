@@ -78,7 +78,7 @@ class Stage:
         return Cloud(self.options["stack_name"], region=self.options.get("region") or os.environ.get("AWS_REGION"), profile=self.options.get("profile"))
 
     def deploy(self, values: Mapping[str, str], confirm: bool) -> None:
-        """Runs `sam deploy` with these parameters. They stand in a file of the caller's own, because the address of a webhook can hold a password."""
+        """Runs `sam deploy` with these parameters, in a file: as words of the command, a value with spaces or without text would need quotes of its own."""
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "parameters.yaml"
             file.write_text(yaml.safe_dump(dict(values)))
@@ -106,7 +106,7 @@ def deploy(options: argparse.Namespace) -> None:
         say(f"first values are in {', '.join(sorted(missing))}")
         if values["Enabled"] == "on":
             stage.deploy(values, options.confirm)
-    say(f"the schedule and the alarms are {values['Enabled']}")
+    say(f"the schedule and the alarms are {values['Enabled']}" + ("" if values["Enabled"] == "on" else f": Enabled in {stage.file.name} says so"))
     say('the token is in the secret SecretId; how to read it: docs/operations.md, "The secret"')
 
 
