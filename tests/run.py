@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -41,6 +42,7 @@ ENV_FILES = {f"E2E_{name.upper()}": str(one.env_file) for name, one in TEST_STAC
 
 # Searches what all other tests left behind: a step of its own after them.
 LEFTOVERS = "no_card_code_key_or_token_is_left_behind"
+FAULTS = ("crash_points::", "race_schedules::")  # the modules of the fault tests
 RACES = "race_schedules::invariants_hold_in_every_race_schedule"
 FUZZ, FUZZ_BUILT = tools.ROOT / "tests" / "fuzz", tools.ROOT / "target" / "fuzz"
 
@@ -99,23 +101,32 @@ def contract_command() -> list[str]:
             "--request-timeout", "30", "--seed", "1", "--generation-database", "none", "--no-color"]
 
 
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """Ends a process that leads a group, with all that it has started."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+
+
 def all_tests() -> None:
-    """Runs all tests, and at the same time a minute of the load scenario, the examples of clients/, and made-up requests. One cargo command runs the tests with
-    and without a stack, because cargo would choose other features of the shared crates for a part of the tests, and compile them twice."""
+    """Runs all tests, and at the same time a minute of the load scenario, the examples of clients/, made-up requests and the fault tests, which cargo would run
+    before or after the others. Each cargo command is for the whole workspace, because cargo would choose other features of the shared crates for a part of it,
+    and compile them twice."""
     clients = [*CLIENTS, "--dir", str(TEST_STACKS["clients"].directory), "--port", str(CLIENTS_PORT)]
-    beside = {"load": LOAD, "clients": clients, "contract": contract_command()}
+    beside = {"load": LOAD, "clients": clients, "contract": contract_command(), "faults": ["cargo", "test", "--workspace", "--test", "faults"]}
     logs = {name: DEFAULT_DIRECTORY / f"{name}.log" for name in beside}
     with contextlib.ExitStack() as stack:
         started = {}
         for name, words in beside.items():
             output = stack.enter_context(logs[name].open("w"))
-            started[name] = subprocess.Popen(words, cwd=tools.ROOT, stdout=output, stderr=subprocess.STDOUT)
-            stack.callback(started[name].wait)
-            stack.callback(started[name].terminate)  # no effect if it has ended
-        run_command("cargo", "test", "--workspace", "--", "--test-threads=8", "--skip", LEFTOVERS, environment=ENV_FILES)
+            environment = {**os.environ, **ENV_FILES}
+            started[name] = subprocess.Popen(words, cwd=tools.ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT, process_group=0)
+            stack.callback(end_group, started[name])
+        skipped = [word for name in (LEFTOVERS, *FAULTS) for word in ("--skip", name)]
+        run_command("cargo", "test", "--workspace", "--", "--test-threads=8", *skipped, environment=ENV_FILES)
         codes = {name: process.wait(timeout=900) for name, process in started.items()}
     for name, log in logs.items():
-        told = ("Everything", "FAILED", "wrong", "error", "  ❌", "    `", "    curl")
+        told = ("Everything", "FAILED", "wrong", "error", "  ❌", "    `", "    curl", "test ", "thread ")
         print("\n".join(line for line in log.read_text().splitlines() if line.startswith(told) or " generated, " in line), flush=True)
         if codes[name] != 0:
             raise Failure(f"{name} ended with status {codes[name]}, see {os.path.relpath(log)}")
