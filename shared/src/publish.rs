@@ -12,6 +12,7 @@ use crate::{
     aws::{Lazy, describe},
     order::{Event, SOURCE},
     rate_limiter::VendorEvent,
+    telemetry::trace_header,
     webhook::RESEND_SOURCE,
 };
 
@@ -115,6 +116,7 @@ impl Publisher {
             .source(source)
             .detail_type(event.detail_type)
             .detail(event.detail)
+            .set_trace_header(trace_header())
             .time(DateTime::from_millis(event.occurred_at.as_millisecond()))
             .build()
     }

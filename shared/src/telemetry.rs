@@ -3,6 +3,8 @@
 //!
 //! Never logged: keys, tokens, card codes, bodies of the vendor's answers, phone numbers.
 
+mod call;
+
 use std::{io::Write, sync::OnceLock};
 
 use jiff::Timestamp;
@@ -11,13 +13,16 @@ use serde_json::{Map, Value};
 use tracing::Level;
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
+pub(crate) use call::trace_header;
+pub use call::{in_call, traceparent};
+
 /// Installs the subscriber. Call once, at start. `level` applies to the tracker's own lines. Libraries log warnings
 /// and errors only: their lower levels can contain whole requests, and a request to KMS contains a card code.
 pub fn init(level: Level) {
     let lines = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)
-        .with_current_span(false)
+        .with_current_span(true)
         .with_span_list(false)
         .with_target(false)
         .with_writer(std::io::stdout);
@@ -97,6 +102,7 @@ impl Summary {
             message: "done",
             function: self.function,
             stack,
+            span: call::request_id().map(|request_id| Span { request_id, name: "call" }),
             fields: &self.fields,
             aws: (!self.metrics.is_empty()).then(|| Embedded {
                 timestamp: now.as_millisecond(),
@@ -118,10 +124,20 @@ struct Line<'a> {
     message: &'a str,
     function: &'a str,
     stack: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    span: Option<Span>,
     #[serde(flatten)]
     fields: &'a Map<String, Value>,
     #[serde(rename = "_aws", skip_serializing_if = "Option::is_none")]
     aws: Option<Embedded<'a>>,
+}
+
+/// The invocation, as all other lines have it.
+#[derive(Serialize)]
+struct Span {
+    #[serde(rename = "requestId")]
+    request_id: String,
+    name: &'static str,
 }
 
 /// The `_aws` object of CloudWatch's embedded metric format.
