@@ -3,7 +3,7 @@ PYTHON ?= python3
 RUN := $(PYTHON) -m
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build demo chaos load backlog simulate up down logs watch test test-fast docs soak bench bench-baseline bench-check lint audit deploy redrive clean
+.PHONY: help tools build demo chaos load backlog simulate up down logs watch test test-fast docs soak bench bench-baseline bench-check lint audit deploy redrive redact clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,6 +75,9 @@ deploy: ## build for AWS and deploy, with the credentials and region of the envi
 
 redrive: ## put dead letters back to where they came from (DRY_RUN=1 shows them only)
 	@$(RUN) infra.local.redrive $(if $(DRY_RUN),--dry-run)
+
+redact: ## remove the personal data of a final order (ORDER=mobile/6901616fe9e88196b4eb64b0)
+	@$(RUN) infra.local.redact $(ORDER)
 
 clean: down ## stop the local stack, remove build output and stack files; keep .tools/
 	@cargo clean

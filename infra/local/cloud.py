@@ -145,25 +145,26 @@ class Cloud:
         stack = self._stack()
         return None if stack is None else {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
 
-    def secret_value(self, outputs: Mapping[str, str] | None) -> dict[str, Any] | None:
-        """The value of the stack's secret; None if there is no stack, or the secret has no value yet."""
-        if not outputs or "SecretId" not in outputs:
+    def secret_value(self, outputs: Mapping[str, str] | None, name: str = "SecretId") -> dict[str, Any] | None:
+        """The value of a secret of the stack; None if there is no stack, or the secret has no value yet."""
+        if not outputs or name not in outputs:
             return None
         client = self.client("secretsmanager")
         try:
-            text = client.get_secret_value(SecretId=outputs["SecretId"]).get("SecretString")
+            text = client.get_secret_value(SecretId=outputs[name]).get("SecretString")
         except client.exceptions.ResourceNotFoundException:
             return None
         return json.loads(text) if text else None  # the local AWS returns an empty text where AWS has no value
 
-    def put_first_secret(self, outputs: Mapping[str, str], api_key: str) -> dict[str, Any]:
-        """Stores the vendor's key and a new token in a secret without a value, and returns the secret's value. An existing value is never replaced."""
-        existing = self.secret_value(outputs)
-        if existing is not None:
-            return existing
-        value = {"oneclickdz_api_key": api_key, "api_tokens": [{"token": secrets.token_urlsafe(32), "scopes": ["orders", "cards"]}]}
-        self.client("secretsmanager").put_secret_value(SecretId=outputs["SecretId"], SecretString=json.dumps(value))
-        return value
+    def put_first_secrets(self, outputs: Mapping[str, str], api_key: str) -> str:
+        """Stores the vendor's key and a new token in the secrets that have no value, and returns the token. An existing value is never replaced."""
+        first: dict[str, dict[str, Any]] = {"SecretId": {"oneclickdz_api_key": api_key},
+                                            "TokensSecretId": {"api_tokens": [{"token": secrets.token_urlsafe(32), "scopes": ["orders", "cards"]}]}}
+        values = {name: self.secret_value(outputs, name) for name in first}
+        for name in (name for name, value in values.items() if value is None):
+            values[name] = first[name]
+            self.client("secretsmanager").put_secret_value(SecretId=outputs[name], SecretString=json.dumps(first[name]))
+        return str((values["TokensSecretId"] or {})["api_tokens"][0]["token"])
 
     def webhook_secret(self, outputs: Mapping[str, str]) -> str:
         """The secret that webhooks are signed with, as verifiers expect it; empty without webhooks."""

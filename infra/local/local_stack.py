@@ -131,7 +131,7 @@ class Stack:
             **servers,
             **{settings.variable_name(name): value for name, value in outputs.items()},
             "API_URL": f"{endpoint}/_aws/execute-api/{outputs['ApiId']}/$default",
-            "API_TOKEN": target.put_first_secret(outputs, servers["ONECLICKDZ_API_KEY"])["api_tokens"][0]["token"],
+            "API_TOKEN": target.put_first_secrets(outputs, servers["ONECLICKDZ_API_KEY"]),
             "AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION, "AWS_ACCESS_KEY_ID": ADMINISTRATOR, "AWS_SECRET_ACCESS_KEY": ADMINISTRATOR,
             "WEBHOOK_SECRET": target.webhook_secret(outputs), "EVENTS_QUEUE_URL": target.receive_every_event(outputs), "LOG_DIR": str(self.logs),
             # One JSON value, because single variables would become the settings of the next stack once stack.env is exported.

@@ -65,7 +65,7 @@ def deploy(environment: Mapping[str, str]) -> None:
         raise Failure("the stack's secret has no value: set ONECLICKDZ_API_KEY, which is stored in it once")
     cloud.build_functions(parameters["Architecture"])
     outputs = target.deploy(parameters)
-    target.put_first_secret(outputs, api_key)
+    target.put_first_secrets(outputs, api_key)
     if has_value and api_key:
         say('the secret keeps its value; to change it: docs/operations.md, "The secret"')
     for name, value in sorted(outputs.items()):

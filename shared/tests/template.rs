@@ -57,7 +57,8 @@ fn only_status_may_decrypt_and_each_index_has_its_readers() {
         ("kms:Decrypt", vec!["StatusRole"]),
         // `status` lists deliveries that failed.
         ("/index/due", vec!["StatusRole", "PollerRole", "RecheckRole"]),
-        ("/index/feed", vec!["StatusRole"]),
+        // The recheck finds orders to redact by their events.
+        ("/index/feed", vec!["StatusRole", "RecheckRole"]),
         ("states:StartExecution", vec!["StartPollRole"]),
     ] {
         let holds = |(_, lines): &(String, Vec<String>)| lines.iter().any(|line| line.contains(right));

@@ -110,6 +110,8 @@ counters! {
         remaining,
         /// Events that were published.
         published,
+        /// Orders whose personal data was removed.
+        redacted,
     }
 }
 

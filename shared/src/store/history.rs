@@ -33,6 +33,11 @@ pub(super) fn write_event(event: &Event) -> Result<Item, StoreError> {
     write(partition, &EventItem { event_id, seq, detail_type, occurred_at, detail })
 }
 
+/// The key of an event's item.
+pub(super) fn event_key(event: &Event) -> Item {
+    item::item_key(&event.key, &sort_key(event.seq))
+}
+
 /// The item of an event about a key.
 pub(super) fn write_vendor_event(key: &Fingerprint, event: &VendorEvent) -> Result<Item, StoreError> {
     let VendorEvent { seq, detail_type, occurred_at, detail } = event.clone();

@@ -107,7 +107,7 @@ fn table(stack: &Stack, names: &Names) -> Vec<Call> {
         ("dynamodb:Query", query(orders), FUNCTIONS),
         ("dynamodb:TransactWriteItems", json!({"TransactItems": [{"Put": put(orders)}]}), FUNCTIONS),
         ("dynamodb:Query", of_due, FUNCTIONS),
-        ("dynamodb:Query", of_feed, Roles(&[STATUS])),
+        ("dynamodb:Query", of_feed, Roles(&[STATUS, RECHECK])),
         (
             "dynamodb:TransactWriteItems",
             json!({"TransactItems": [{"Delete": of_key(orders)}]}),
@@ -146,6 +146,7 @@ fn table(stack: &Stack, names: &Names) -> Vec<Call> {
         ("kms:ScheduleKeyDeletion", json!({"KeyId": card_key, "PendingWindowInDays": 7}), Untested),
         // The secret: functions read it and none changes it.
         ("secretsmanager:GetSecretValue", secret(stack.env("SECRET_ID")), FUNCTIONS),
+        ("secretsmanager:GetSecretValue", secret(stack.env("TOKENS_SECRET_ID")), Roles(&[STATUS])),
         ("secretsmanager:GetSecretValue", secret(stack.env("WEBHOOK_SECRET_ID")), Roles(&[NOTIFY])),
         ("secretsmanager:GetSecretValue", secret(OTHER), Administrator),
         ("secretsmanager:DescribeSecret", secret(stack.env("SECRET_ID")), Administrator),
