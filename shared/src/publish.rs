@@ -101,8 +101,8 @@ impl Publisher {
     ///
     /// # Errors
     /// Why EventBridge did not take it.
-    pub async fn resend(&self, event: &Event) -> Result<(), String> {
-        let entry = self.entry(RESEND_SOURCE, &event.into());
+    pub async fn resend(&self, event: Entry<'_>) -> Result<(), String> {
+        let entry = self.entry(RESEND_SOURCE, &event);
         let sent = self.client.get().put_events().entries(entry).send().await;
         match refused(sent.map_err(|error| describe(&error))?.entries().first()) {
             None => Ok(()),
