@@ -92,14 +92,25 @@ fn each_alarm_has_its_metric_and_its_treatment_of_missing_data() {
         ("FailingOrderAlarm", "TopupTracker failing_reviews notBreaching"),
         ("UnreadableAnswersAlarm", "TopupTracker failed_unreadable notBreaching"),
         ("FailedChecksAlarm", "TopupTracker failed_checks notBreaching"),
+        // AWS's own metrics.
+        ("ApiErrorAlarm", "AWS/ApiGateway 5xx notBreaching"),
+        ("StatusErrorAlarm", "AWS/Lambda Errors notBreaching"),
+        ("StatusThrottleAlarm", "AWS/Lambda Throttles notBreaching"),
+        ("PollerErrorAlarm", "AWS/Lambda Errors notBreaching"),
+        ("PollerThrottleAlarm", "AWS/Lambda Throttles notBreaching"),
+        ("NotifyErrorAlarm", "AWS/Lambda Errors notBreaching"),
+        ("NotifyThrottleAlarm", "AWS/Lambda Throttles notBreaching"),
+        ("ExecutionFailedAlarm", "AWS/States ExecutionsFailed notBreaching"),
+        ("ExecutionTimedOutAlarm", "AWS/States ExecutionsTimedOut notBreaching"),
+        ("ExecutionThrottledAlarm", "AWS/States ExecutionThrottled notBreaching"),
     ];
     let of = |(name, lines): (String, Vec<String>)| {
         let words = ["Namespace", "MetricName", "TreatMissingData"].map(|part| property(&lines, part));
-        assert_eq!(
-            property(&lines, "AlarmActions"),
-            "!If [HasAlarmTopic, [!Ref AlarmTopicArn], !Ref AWS::NoValue]",
-            "{name}"
-        );
+        for actions in ["AlarmActions", "OKActions"] {
+            let topic = "!If [HasAlarmTopic, [!Ref AlarmTopicArn], !Ref AWS::NoValue]";
+            assert_eq!(property(&lines, actions), topic, "{name}");
+        }
+        assert_eq!(property(&lines, "ActionsEnabled"), "!If [IsEnabled, true, false]", "{name}");
         if words[0] == "TopupTracker" {
             assert_eq!(
                 property(&lines, "Dimensions"),
