@@ -52,6 +52,45 @@ fn no_role_has_a_wildcard_but_for_log_delivery_which_knows_no_narrower_resource(
 }
 
 #[test]
+fn optional_rights_without_a_narrower_resource_exist_only_when_they_are_used() {
+    let policies = resources("AWS::IAM::Policy");
+    let conditions: Vec<_> =
+        policies.iter().map(|(name, lines)| (name.as_str(), property(lines, "Condition"))).collect();
+    assert_eq!(conditions, [("TracingPolicy", "IsTraced")]);
+}
+
+#[test]
+fn only_services_of_this_account_may_use_a_role() {
+    for (role, lines) in resources("AWS::IAM::Role") {
+        let condition = r#"Condition: { StringEquals: { "aws:SourceAccount": !Ref AWS::AccountId } }"#;
+        let assumed = lines.iter().position(|line| line == r#"Action: "sts:AssumeRole""#).unwrap();
+        assert_eq!(lines.get(assumed + 1).map(String::as_str), Some(condition), "{role}");
+    }
+}
+
+#[test]
+fn only_the_roles_that_publish_may_use_the_trackers_source() {
+    let buses = resources("AWS::Events::EventBus");
+    let [(_, bus)] = buses.as_slice() else { panic!("{buses:?}") };
+    assert_eq!(property(bus, "Effect"), "Deny");
+    let sources = r#""ForAnyValue:StringLike": { "events:source": [topup-tracker, "topup-tracker.*"] }"#;
+    assert!(bus.iter().any(|line| line == sources), "{bus:?}");
+    let publishes = |(_, lines): &&(String, Vec<String>)| lines.iter().any(|line| line.contains("events:PutEvents"));
+    let roles = resources("AWS::IAM::Role");
+    let named = roles.iter().filter(publishes).map(|(role, _)| format!("!GetAtt {role}.Arn"));
+    let named = named.collect::<Vec<_>>().join(", ");
+    let others = format!(r#"ArnNotEquals: {{ "aws:PrincipalArn": [{named}] }}"#);
+    assert!(bus.contains(&others), "{others}: {bus:?}");
+}
+
+#[test]
+fn no_arn_names_a_partition() {
+    for text in [template(), include_str!("../../infra/poll.asl.json").to_owned()] {
+        assert!(!text.contains("arn:aws"), "use the partition of the stack");
+    }
+}
+
+#[test]
 fn only_status_may_decrypt_and_each_index_has_its_readers() {
     for (right, expected) in [
         ("kms:Decrypt", vec!["StatusRole"]),
