@@ -46,7 +46,7 @@ const DEPLOYMENT: [(&str, &str, &str); 5] = [
 ];
 
 /// What the template gives the functions and `Config` does not read.
-const NOT_SETTINGS: [&str; 2] = ["GLIBC_TUNABLES", "STACK_NAME"];
+const NOT_SETTINGS: [&str; 3] = ["GLIBC_TUNABLES", "STACK_NAME", "RELEASE"];
 
 fn template() -> Value {
     yaml_serde::from_str(&fs::read_to_string(path("infra/template.yaml")).unwrap()).unwrap()

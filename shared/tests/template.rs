@@ -84,6 +84,20 @@ fn only_the_roles_that_publish_may_use_the_trackers_source() {
 }
 
 #[test]
+fn callers_use_the_aliases_and_a_changed_setting_is_a_new_version() {
+    for function in ["StatusFunction", "PollerFunction", "RecheckFunction", "NotifyFunction"] {
+        assert!(!template().contains(&format!("!GetAtt {function}.Arn")), "use !Ref {function}.Alias");
+    }
+    let functions = resources("AWS::Serverless::Function");
+    assert_eq!(functions.len(), 4);
+    for (function, lines) in functions {
+        assert_eq!(property(&lines, "AutoPublishAliasAllProperties"), "true", "{function}");
+        // The transform does not see that the value of a parameter has changed.
+        assert_eq!(property(&lines, "VersionDescription"), "!Ref Release", "{function}");
+    }
+}
+
+#[test]
 fn no_arn_names_a_partition() {
     for text in [template(), include_str!("../../infra/poll.asl.json").to_owned()] {
         assert!(!text.contains("arn:aws"), "use the partition of the stack");
