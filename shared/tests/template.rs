@@ -219,6 +219,17 @@ fn every_alarm_watches_a_metric_that_the_functions_emit() {
 }
 
 #[test]
+fn every_widget_of_the_dashboard_draws_metrics_that_the_functions_emit() {
+    let (template, gauges, webhooks) = (template(), gauges(), webhook_counts());
+    let drawn: Vec<_> = template.split(r#"["TopupTracker", ""#).skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    assert!(drawn.len() > 15, "{drawn:?}");
+    for metric in drawn {
+        let is_emitted = Counters::METRICS.contains(&metric) || gauges.iter().chain(&webhooks).any(|name| name == metric);
+        assert!(is_emitted, "the dashboard draws {metric}, which no function emits");
+    }
+}
+
+#[test]
 fn the_page_on_logging_tells_of_everything_that_is_counted() {
     let page = include_str!("../../docs/logging.md");
     let counted = Counters::METRICS.iter().chain(Counters::FIELDS).map(|name| (*name).to_owned());
