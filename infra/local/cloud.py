@@ -108,8 +108,7 @@ class Cloud:
         """Uploads the functions, creates or updates the stack, and returns its outputs. A parameter that is not given keeps its value."""
         cloudformation, known = self.client("cloudformation"), self._stack()
         kept = {parameter["ParameterKey"] for parameter in (known or {}).get("Parameters", [])} & settings.declared().keys() - parameters.keys()
-        release = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:16]  # a changed setting is a new version of the functions
-        parameters = {"Release": release, **{name: value for name, value in parameters.items() if name != "Release"}}
+        parameters = {**parameters, "Release": settings.release(parameters)}
         values: list[dict[str, Any]] = [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
         values += [{"ParameterKey": name, "UsePreviousValue": True} for name in kept]
         change = "create" if known is None else "update"

@@ -66,12 +66,16 @@ def read(logs: Path) -> Lines:
     return lines
 
 
+def own(properties: Mapping[str, Any]) -> list[str]:
+    """The tracker's own metrics of a widget."""
+    return [metric[1] for metric in properties["metrics"] if metric[0] == "TopupTracker"]
+
+
 def metric_rows(properties: Mapping[str, Any], lines: Lines, now: float) -> Table:
-    """A row for each of the tracker's metrics: its name, the last periods as bars, the last value that is complete or not, and the sum or maximum of all."""
+    """A row for each of the tracker's metrics: its name, the last periods as bars, the value of the current period, and the sum or maximum of all."""
     period, combine = properties["period"], max if properties["stat"] == "Maximum" else sum
     table = Table.grid(padding=(0, 2))
-    own = [metric[1] for metric in properties["metrics"] if metric[0] == "TopupTracker"]
-    for name in own:
+    for name in own(properties):
         values: dict[int, list[float]] = defaultdict(list)
         for line in (line for found in lines.values() for line in found if "_aws" in line and name in line):
             values[int(now // period) - int(line["at"] // period)].append(line[name])
@@ -80,8 +84,6 @@ def metric_rows(properties: Mapping[str, Any], lines: Lines, now: float) -> Tabl
         bars = "".join(BARS[int(value / most * (len(BARS) - 1))] if value else " " for value in series)
         style = "red" if series[-1] and name.startswith(("failed", "failing", "unrecognised", "overdue", "webhooks_given")) else ""
         table.add_row(name, bars, f"{series[-1]:g}", f"{'max' if combine is max else 'sum'} {combine(series):g}", style=style)
-    if len(own) < len(properties["metrics"]):
-        table.add_row("AWS's own metrics: on AWS only", style="dim")
     return table
 
 
@@ -107,15 +109,18 @@ def picture(stack: Stack, known: Mapping[str, str]) -> Group:
     """All widgets as they are now."""
     lines, now = read(stack.logs), time.time()
     values = json.loads(known["FUNCTION_SETTINGS"])
-    panels = []
-    for widget in widgets():
-        properties = widget["properties"]
-        rows = log_rows(properties["query"], lines) if widget["type"] == "log" else metric_rows(properties, lines, now)
-        limits = [f"{line['label']} {values.get('VENDOR_CALLS_PER_MINUTE') if line['value'] == '${VendorCallsPerMinute}' else line['value']}"
+    panels, elsewhere = [], []
+    for properties in (widget["properties"] for widget in widgets()):
+        if "metrics" in properties and not own(properties):
+            elsewhere.append(properties["title"])
+            continue
+        rows = log_rows(properties["query"], lines) if "query" in properties else metric_rows(properties, lines, now)
+        limits = [f"{line['label']} {values['VENDOR_CALLS_PER_MINUTE'] if line['value'] == '${VendorCallsPerMinute}' else line['value']}"
                   for line in properties.get("annotations", {}).get("horizontal", [])]
         span = f"{PERIODS} × {properties['period']} s" if "period" in properties else "whole log"
-        panels.append(Panel(rows, title=properties["title"][:WIDTH - 6], subtitle=", ".join([span, *limits]), width=WIDTH))
-    return Group(f"{short(stack.directory)}, {time.strftime('%H:%M:%S')}; each row: metric, its last periods, the current one, all of them", Columns(panels))
+        panels.append(Panel(rows, title=properties["title"], subtitle=", ".join([span, *limits]), width=WIDTH))
+    return Group(f"{short(stack.directory)}, {time.strftime('%H:%M:%S')}; a row: metric, its last periods, the current one, all of them", Columns(panels),
+                 f"AWS's own metrics, on AWS only: {'; '.join(elsewhere)}")
 
 
 def main() -> None:

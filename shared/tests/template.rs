@@ -78,7 +78,8 @@ fn only_the_roles_that_publish_may_use_the_trackers_source() {
     assert_eq!(property(bus, "Effect"), "Deny");
     let sources = r#""ForAnyValue:StringLike": { "events:source": [topup-tracker, "topup-tracker.*"] }"#;
     assert!(bus.iter().any(|line| line == sources), "{bus:?}");
-    let publishes = |(_, lines): &&(String, Vec<String>)| lines.iter().any(|line| line.contains("events:PutEvents"));
+    let publishes =
+        |(_, lines): &&(String, Vec<String>)| lines.iter().any(|line| line.contains("events:PutEvents"));
     let roles = resources("AWS::IAM::Role");
     let named = roles.iter().filter(publishes).map(|(role, _)| format!("!GetAtt {role}.Arn"));
     let named = named.collect::<Vec<_>>().join(", ");
@@ -102,7 +103,9 @@ fn callers_use_the_aliases_and_a_changed_setting_is_a_new_version() {
 
 #[test]
 fn no_arn_names_a_partition() {
-    for text in [template(), include_str!("../../infra/poll.asl.json").to_owned()] {
+    // Parameters have patterns and examples of ARNs.
+    let resources = template().split("\nResources:\n").nth(1).unwrap().to_owned();
+    for text in [resources.as_str(), include_str!("../../infra/poll.asl.json")] {
         assert!(!text.contains("arn:aws"), "use the partition of the stack");
     }
 }
@@ -181,6 +184,33 @@ fn each_alarm_has_its_metric_and_its_treatment_of_missing_data() {
 }
 
 #[test]
+fn each_alarm_has_its_section_in_the_runbook_and_each_section_its_alarm() {
+    let page = include_str!("../../docs/runbook.md");
+    let alarms: Vec<_> = resources("AWS::CloudWatch::Alarm").into_iter().map(|(name, _)| name).collect();
+    let sections: Vec<_> = page.split("\n### ").skip(1).map(|part| part.split_once('\n').unwrap()).collect();
+    assert_eq!(sections.iter().map(|(name, _)| *name).collect::<Vec<_>>(), alarms);
+    for (alarm, text) in sections {
+        for question in [
+            "**Rings when**",
+            "**Means**",
+            "**The customer sees**",
+            "**Why this threshold**",
+            "**How often**",
+            "**May it be silenced?**",
+            "**Do**",
+            "**Over when**",
+            "**Raised locally**",
+        ] {
+            assert!(text.contains(&format!("- {question}")), "{alarm} does not say: {question}");
+        }
+        assert!(
+            page.contains(&format!("| [{alarm}](#{}) |", alarm.to_lowercase())),
+            "{alarm} is not in the table"
+        );
+    }
+}
+
+#[test]
 fn every_queue_of_dead_letters_has_an_alarm() {
     let alarms = resources("AWS::CloudWatch::Alarm");
     let queues = resources("AWS::SQS::Queue");
@@ -221,10 +251,12 @@ fn every_alarm_watches_a_metric_that_the_functions_emit() {
 #[test]
 fn every_widget_of_the_dashboard_draws_metrics_that_the_functions_emit() {
     let (template, gauges, webhooks) = (template(), gauges(), webhook_counts());
-    let drawn: Vec<_> = template.split(r#"["TopupTracker", ""#).skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    let drawn: Vec<_> =
+        template.split(r#"["TopupTracker", ""#).skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
     assert!(drawn.len() > 15, "{drawn:?}");
     for metric in drawn {
-        let is_emitted = Counters::METRICS.contains(&metric) || gauges.iter().chain(&webhooks).any(|name| name == metric);
+        let is_emitted =
+            Counters::METRICS.contains(&metric) || gauges.iter().chain(&webhooks).any(|name| name == metric);
         assert!(is_emitted, "the dashboard draws {metric}, which no function emits");
     }
 }
