@@ -3,7 +3,7 @@ PYTHON ?= python3
 RUN := $(PYTHON) -m
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build demo chaos load backlog simulate up down logs watch test test-fast docs soak bench bench-baseline bench-check lint audit deploy redrive redact clean
+.PHONY: help tools build demo chaos load backlog simulate up down logs dashboard watch test test-fast docs soak bench bench-baseline bench-check lint audit deploy redrive redact clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ down: ## stop the local stack
 
 logs: ## show the logs of the local stack as they grow
 	@$(RUN) infra.local.stack logs
+
+dashboard: ## draw the dashboard of the local stack in the terminal (ONCE=1 draws once)
+	@$(RUN) infra.local.dashboard $(if $(ONCE),--once)
 
 watch: ## serve the functions from source against the local stack; rebuild on change
 	@$(RUN) infra.local.stack watch

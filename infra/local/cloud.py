@@ -108,6 +108,7 @@ class Cloud:
         """Uploads the functions, creates or updates the stack, and returns its outputs. A parameter that is not given keeps its value."""
         cloudformation, known = self.client("cloudformation"), self._stack()
         kept = {parameter["ParameterKey"] for parameter in (known or {}).get("Parameters", [])} & settings.declared().keys() - parameters.keys()
+        parameters = {**parameters, "Release": settings.release(parameters)}
         values: list[dict[str, Any]] = [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
         values += [{"ParameterKey": name, "UsePreviousValue": True} for name in kept]
         change = "create" if known is None else "update"
@@ -124,7 +125,7 @@ class Cloud:
         cloudformation, names = self.client("cloudformation"), {"StackName": self.stack_name, "ChangeSetName": CHANGE_SET}
         with contextlib.suppress(ClientError):  # of a deployment that was interrupted
             cloudformation.delete_change_set(**names)
-        cloudformation.create_change_set(**names, ChangeSetType=change.upper(), TemplateBody=self._packaged_template(), Parameters=values,
+        cloudformation.create_change_set(**names, ChangeSetType=change.upper(), TemplateURL=self._packaged_template(), Parameters=values,
                                          Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"])
         try:
             cloudformation.get_waiter("change_set_create_complete").wait(**names, WaiterConfig=self._pace())
@@ -204,7 +205,8 @@ class Cloud:
         return None if stacks[0]["StackStatus"] == "REVIEW_IN_PROGRESS" else stacks[0]
 
     def _packaged_template(self) -> str:
-        """Uploads what the template names by path, and returns the template with S3 addresses in place of the paths."""
+        """Uploads what the template names by path, then the template with S3 addresses in place of the paths; returns its address. CloudFormation takes no
+        more than 51,200 bytes in the call itself."""
         s3, bucket, text = self.client("s3"), self._bucket(), settings.TEMPLATE.read_text()
         packages = {f"../target/lambda/{function}/": zipped(LAMBDA_DIR / function / "bootstrap") for function in FUNCTIONS}
         for path, content in {**packages, STATE_MACHINE.name: STATE_MACHINE.read_bytes()}.items():
@@ -213,7 +215,8 @@ class Cloud:
                 raise Failure(f"{settings.TEMPLATE.name} does not name {path}")
             s3.put_object(Bucket=bucket, Key=key, Body=content)
             text = text.replace(f"Uri: {path}\n", f"Uri: s3://{bucket}/{key}\n")
-        return text
+        s3.put_object(Bucket=bucket, Key="template.yaml", Body=text.encode())
+        return f"{s3.meta.endpoint_url}/{bucket}/template.yaml"
 
     def _bucket(self) -> str:
         """The bucket of the functions' packages, created if it does not exist."""

@@ -87,7 +87,7 @@ class StackClient:
 
     def start_recheck(self) -> None:
         """Starts a recheck beside the scheduled ones, which run every minute."""
-        self.functions.invoke(FunctionName=self.env["RECHECK_FUNCTION"], InvocationType="Event", Payload=b"{}")
+        self.functions.invoke(FunctionName=f'{self.env["RECHECK_FUNCTION"]}:live', InvocationType="Event", Payload=b"{}")
 
     def receive(self, seconds: int) -> bool:
         """Takes in the events that have come to the queue of every event; waits up to so many seconds for the first. Returns whether there was one."""
