@@ -16,7 +16,7 @@ use shared::config::{Group, SETTINGS, Setting};
 use yaml_serde::Value;
 
 /// What the page says of the template's parameters that no function reads: what each does, when to change it.
-const DEPLOYMENT: [(&str, &str, &str); 5] = [
+const DEPLOYMENT: [(&str, &str, &str); 8] = [
     (
         "StateMachineType",
         "The type of the state machine that polls an order in flight. `STANDARD` keeps a visible history for each \
@@ -42,6 +42,21 @@ const DEPLOYMENT: [(&str, &str, &str); 5] = [
         "AlarmTopicArn",
         "The SNS topic that the alarms notify. Without one, alarms show in CloudWatch only.",
         "To be notified: set the ARN of your topic.",
+    ),
+    (
+        "DeletionProtection",
+        "Whether DynamoDB refuses to delete the stack's own table. The table outlives its stack in any case.",
+        "Before you delete the table: see [remove what stays](operations.md#remove-what-stays).",
+    ),
+    (
+        "AdoptTable",
+        "The name of a table that a deleted stack left behind. The stack uses it and has no table of its own.",
+        "When you create the stack, and never afterwards: see [adopt](operations.md#adopt-a-table-and-its-key).",
+    ),
+    (
+        "AdoptCardKey",
+        "The ARN of the KMS key that the cards in the adopted table are encrypted with.",
+        "Together with `ADOPT_TABLE` only.",
     ),
 ];
 
