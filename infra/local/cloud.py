@@ -106,7 +106,7 @@ class Cloud:
 
     def deploy(self, parameters: Mapping[str, str]) -> dict[str, str]:
         """Uploads the functions, creates or updates the stack, and returns its outputs. A parameter that is not given keeps its value."""
-        cloudformation, known = self.client("cloudformation"), self.describe()
+        cloudformation, known = self.client("cloudformation"), self._stack()
         kept = {parameter["ParameterKey"] for parameter in (known or {}).get("Parameters", [])} & settings.declared().keys() - parameters.keys()
         values: list[dict[str, Any]] = [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
         values += [{"ParameterKey": name, "UsePreviousValue": True} for name in kept]
@@ -142,7 +142,7 @@ class Cloud:
 
     def outputs(self) -> dict[str, str] | None:
         """The outputs of the deployed stack; None if there is no stack."""
-        stack = self.describe()
+        stack = self._stack()
         return None if stack is None else {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
 
     def secret_value(self, outputs: Mapping[str, str] | None) -> dict[str, Any] | None:
@@ -191,7 +191,7 @@ class Cloud:
         events.put_targets(Rule=name, EventBusName=outputs["EventBus"], Targets=[{"Id": "queue", "Arn": arn}])
         return url
 
-    def describe(self) -> dict[str, Any] | None:
+    def _stack(self) -> dict[str, Any] | None:
         """The deployed stack; None if there is none."""
         try:
             stacks: list[dict[str, Any]] = self.client("cloudformation").describe_stacks(StackName=self.stack_name)["Stacks"]

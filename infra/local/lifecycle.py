@@ -24,7 +24,7 @@ ADOPTED = {"AdoptTable": "table", "AdoptCardKey": "card key"}
 def check(cloud: Cloud, parameters: Mapping[str, str]) -> None:
     """Fails, with the way out, if a deployment with these parameters cannot work or would leave orders behind. A parameter that is not given keeps its value.
     Needs the rights to describe the stack, the adopted table and key, and to list tables."""
-    stack = cloud.describe()
+    stack = cloud._stack()
     if stack is None:
         adopted = {name: parameters.get(name, "") for name in ADOPTED}
         if not adopted["AdoptTable"]:
