@@ -3,7 +3,8 @@
 
 Checks that table and key outlive their stack (twice), that each order gets its outcome once from the new stack, that a card of before can still be read with
 the token of before, and that each deployment which would leave orders behind, or adopt what is unfit, is refused.
-Of a first creation that fails nothing may stay but the stack in ROLLBACK_COMPLETE, which a deployment must explain. The local AWS does not hold the table's deletion protection against CloudFormation, as AWS does.
+Of a first creation that fails nothing may stay but the stack in ROLLBACK_COMPLETE, which a deployment must explain. The local AWS does not hold the table's
+deletion protection against CloudFormation, as AWS does.
 
 Exit status 1 if anything is not as expected.
 """
