@@ -137,6 +137,7 @@ class Life(StackClient):
         secret = self.secrets.get_secret_value(SecretId=known["SECRET_ID"])["SecretString"]
         phases = {key: record["phase"]["S"] for key, record in self.records().items()}
         self.delete()
+        self.expect_refusal(lambda: self.dynamodb.delete_table(TableName=known["ORDERS_TABLE"]), "protected against deletion")
         self.expect("the other orders wait", [phases[order.key()] for order in waiting] == ["parked", "parked", "in_flight"])
         self.expect_refusal(lambda: self.deploy({}), "Adopt it", known["ORDERS_TABLE"])
         self.expect_refusal(lambda: self.deploy({"ADOPT_TABLE": known["ORDERS_TABLE"]}), "Set both or neither")
