@@ -3,7 +3,7 @@ PYTHON ?= python3
 RUN := $(PYTHON) -m
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build demo chaos load backlog simulate up down logs dashboard watch test test-fast docs soak bench bench-baseline bench-check lint audit deploy redrive redact clean
+.PHONY: help tools build demo chaos load backlog upgrade simulate up down logs dashboard watch test test-fast docs soak bench bench-baseline bench-check lint audit deploy redrive redact clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ load: ## run 100 orders a minute on one key for 10 minutes (ORDERS_PER_MINUTE=50
 
 backlog: ## recheck 10,000 parked orders that are due at once, while a shop sends on, some ten minutes (ORDERS=3000 SEED=7 BUDGET=240 NO_BUILD=1; MINUTES=30: give up after so long)
 	@$(RUN) tests.scenarios.backlog $(if $(ORDERS),--orders $(ORDERS)) $(if $(SEED),--seed $(SEED)) $(if $(BUDGET),--budget $(BUDGET)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(NO_BUILD),--no-build)
+
+upgrade: ## deploy this version over an older one while orders are sent, then the older one again, ~10 minutes (FROM=b0a0654 MINUTES=3 SEED=7 NO_BUILD=1)
+	@$(RUN) tests.scenarios.upgrade $(if $(FROM),--from $(FROM)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(NO_BUILD),--no-build)
 
 up: ## start the local stack and write .local/stack.env
 	@$(RUN) infra.local.stack up

@@ -46,11 +46,15 @@ def build_local() -> None:
     """Builds what a local stack runs, the sandbox among it, as the tests are built: with `one-build`, each dependency is compiled once for all."""
     run_command("cargo", "build", "--locked", *packages(*LOCAL_PACKAGES))
     for function in FUNCTIONS:
-        program = LAMBDA_DIR / function / "bootstrap"
-        program.parent.mkdir(parents=True, exist_ok=True)
-        fresh = program.with_suffix(".new")
-        shutil.copy2(tools.TARGET / "debug" / function, fresh)
-        fresh.replace(program)  # in one step: a running stack may be reading the program
+        install(tools.TARGET / "debug" / function, LAMBDA_DIR / function / "bootstrap")
+
+
+def install(built: Path, program: Path) -> None:
+    """Copies a program in one step: a running stack may be reading the copy that it replaces."""
+    program.parent.mkdir(parents=True, exist_ok=True)
+    fresh = program.with_suffix(".new")
+    shutil.copy2(built, fresh)
+    fresh.replace(program)
 
 
 def build_release(architecture: str, lambda_dir: Path, *chosen: str, environment: Mapping[str, str]) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import urllib3
 
-from infra.local import cloud, processes, settings, tools
+from infra.local import cloud, lifecycle, processes, settings, tools
 from infra.local.cloud import STACK_NAME, Cloud
 from infra.local.processes import Failure, Server
 
@@ -126,7 +126,9 @@ class Stack:
         chosen = {"Architecture": cloud.machine_architecture(), **parameters, "OneclickdzBaseUrl": servers["ONECLICKDZ_BASE_URL"]}
         if chosen.get("WebhookUrl") == SANDBOX_RECEIVER:
             chosen["WebhookUrl"] = f"{servers['SANDBOX_URL']}/receiver"
-        outputs = target.deploy({**{name: str(value) for name, value in settings.declared().items() if value is not None}, **chosen})
+        complete = {**{name: str(value) for name, value in settings.declared().items() if value is not None}, **chosen}
+        lifecycle.check(target, complete)
+        outputs = target.deploy(complete)
         values = {
             **servers,
             **{settings.variable_name(name): value for name, value in outputs.items()},

@@ -16,7 +16,7 @@ use shared::config::{Group, SETTINGS, Setting};
 use yaml_serde::Value;
 
 /// What the page says of the template's parameters that no function reads: what each does, when to change it.
-const DEPLOYMENT: [(&str, &str, &str); 21] = [
+const DEPLOYMENT: [(&str, &str, &str); 24] = [
     (
         "Enabled",
         "Whether the schedule of the recheck runs and the alarms notify. `make deploy` leaves it off until the secrets have values, then sets it to `on`. `make up` sets it to `on`.",
@@ -122,6 +122,21 @@ const DEPLOYMENT: [(&str, &str, &str); 21] = [
         "CertificateArn",
         "The certificate for `DOMAIN_NAME`, in ACM, in the stack's region.",
         "With `DOMAIN_NAME`, and only then.",
+    ),
+    (
+        "DeletionProtection",
+        "Whether DynamoDB refuses to delete the stack's own table. The table outlives its stack in any case.",
+        "Before you delete the table: see [remove what stays](operations.md#remove-what-stays).",
+    ),
+    (
+        "AdoptTable",
+        "The name of a table that a deleted stack left behind. The stack uses it and has no table of its own.",
+        "When you create the stack, and never afterwards: see [adopt](operations.md#adopt-a-table-and-its-key).",
+    ),
+    (
+        "AdoptCardKey",
+        "The ARN of the KMS key that the cards in the adopted table are encrypted with.",
+        "Together with `ADOPT_TABLE` only.",
     ),
 ];
 

@@ -133,6 +133,27 @@ fn property<'a>(lines: &'a [String], name: &str) -> &'a str {
 }
 
 #[test]
+fn table_and_key_outlive_their_stack_and_all_that_use_them_use_adopted_ones_too() {
+    for (kind, condition) in [("AWS::DynamoDB::Table", "OwnTable"), ("AWS::KMS::Key", "OwnCardKey")] {
+        let [(_, lines)] = resources(kind).try_into().unwrap();
+        assert_eq!(property(&lines, "Condition"), condition);
+        assert_eq!(property(&lines, "DeletionPolicy"), "RetainExceptOnCreate", "{kind}");
+        assert_eq!(property(&lines, "UpdateReplacePolicy"), "Retain", "{kind}");
+    }
+    let text = template();
+    let table = text.matches("!If [OwnTable, !Ref OrdersTable, !Ref AdoptTable]").count();
+    let key = text.matches("!If [OwnCardKey, !GetAtt CardKey.Arn, !Ref AdoptCardKey]").count();
+    assert!(table > 0 && key > 0);
+    let uses = |name: &str| {
+        ["!Ref ", "!GetAtt ", "${", "!Sub "]
+            .map(|how| text.matches(&format!("{how}{name}")).count())
+            .iter()
+            .sum::<usize>()
+    };
+    assert_eq!((uses("OrdersTable"), uses("CardKey")), (table, key));
+}
+
+#[test]
 fn each_alarm_has_its_metric_and_its_treatment_of_missing_data() {
     let dead_letters = "AWS/SQS ApproximateNumberOfMessagesVisible notBreaching";
     let expected = [
