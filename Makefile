@@ -3,7 +3,7 @@ PYTHON ?= python3
 RUN := $(PYTHON) -m
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build demo chaos load backlog upgrade simulate up down logs dashboard watch test test-fast docs soak bench bench-baseline bench-check lint audit deploy redrive redact clean
+.PHONY: help tools build demo chaos load backlog upgrade simulate up down logs dashboard watch test test-fast docs soak bench bench-baseline bench-check lint audit deploy check-key redrive redact clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,8 +76,11 @@ audit: ## check bans, licences and sources of the dependencies
 	@$(RUN) infra.local.tools cargo-deny
 	@.tools/cargo-deny/bin/cargo-deny check bans licenses sources
 
-deploy: ## build for AWS and deploy, with the credentials and region of the environment
-	@$(RUN) infra.local.stack deploy
+deploy: ## check, build and deploy a stage of infra/samconfig.toml to AWS (STAGE=production KEY_FILE=file, or - for standard input; CONFIRM=1)
+	@$(RUN) infra.deploy.deploy $(if $(STAGE),--stage $(STAGE)) $(if $(KEY_FILE),--key-file $(KEY_FILE)) $(if $(CONFIRM),--confirm)
+
+check-key: ## ask the vendor about a key: sandbox or production, scope, addresses (STAGE=production KEY_FILE=file)
+	@$(RUN) infra.deploy.deploy --check-key $(if $(STAGE),--stage $(STAGE)) $(if $(KEY_FILE),--key-file $(KEY_FILE))
 
 redrive: ## put dead letters back to where they came from (DRY_RUN=1 shows them only)
 	@$(RUN) infra.local.redrive $(if $(DRY_RUN),--dry-run)

@@ -15,6 +15,7 @@ from infra.local import cloud, settings, stack, tools
 from infra.local.cloud import FUNCTIONS, LOCAL_PACKAGES, errors_shown
 from infra.local.local_stack import DEFAULT_DIRECTORY, Stack, free_port, status_of
 from infra.local.processes import Failure, Server, run_command
+from tests import translated
 from tests.bench import run as bench
 
 CLIENTS_PORT = free_port()  # where the examples of clients/ receive webhooks
@@ -44,6 +45,8 @@ ENV_FILES = {f"E2E_{name.upper()}": str(one.env_file) for name, one in TEST_STAC
 LEFTOVERS = "no_card_code_key_or_token_is_left_behind"
 FAULTS = ("crash_points::", "race_schedules::")  # the modules of the fault tests
 RACES = "race_schedules::invariants_hold_in_every_race_schedule"
+# `sam validate` looks for credentials, and asks the instance's metadata for them, which takes seconds where there is none.
+OFFLINE = {"SAM_CLI_TELEMETRY": "0", "AWS_EC2_METADATA_DISABLED": "true", "AWS_REGION": "eu-west-3", "AWS_DEFAULT_REGION": "eu-west-3"}
 FUZZ, FUZZ_BUILT = tools.ROOT / "tests" / "fuzz", tools.ROOT / "target" / "fuzz"
 
 
@@ -71,6 +74,13 @@ def lint_state_machine() -> None:
     run_command(str(tools.node()), ".tools/asl/node_modules/.bin/asl-validator", "--json-path", str(definition))
 
 
+def lint_translated() -> None:
+    """Lints the template as CloudFormation gets it; infra/checkov.yaml has the exceptions of the second linter, with reasons."""
+    translated.write()
+    run_command(str(tools.program("python", "cfn-lint")), str(translated.TRANSLATED))
+    run_command(str(tools.program("policies", "checkov")), "--config-file", "infra/checkov.yaml", "--file", str(translated.TRANSLATED))
+
+
 def lint_one_build() -> None:
     """Compares the features of the dependencies in each build of this checkout with those in the build of all tests. cargo compiles a dependency
     again for each other set of features; `tests/one-build` keeps the sets equal."""
@@ -94,6 +104,7 @@ def stacks_up(names: Sequence[str]) -> None:
 
 
 LOAD = [sys.executable, "-m", "tests.scenarios.load", "--no-build", "--untimed", "--minutes", "1", "--orders-per-minute", "90", "--seed", "1", "--webhooks"]
+DEPLOYMENT = [sys.executable, "-m", "tests.scenarios.deployment"]
 CLIENTS = [sys.executable, "-m", "tests.scenarios.clients"]
 MADE_UP_REQUESTS = 2000  # at least
 
@@ -117,11 +128,12 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def all_tests() -> None:
-    """Runs all tests, and at the same time a minute of the load scenario, the examples of clients/, made-up requests and the fault tests, which cargo would run
-    before or after the others. Each cargo command is for the whole workspace, because cargo would choose other features of the shared crates for a part of it,
-    and compile them twice."""
+    """Runs all tests, and at the same time a minute of the load scenario, the examples of clients/, made-up requests, a rehearsed deployment, and the fault
+    tests, which cargo would run before or after the others. Each cargo command is for the whole workspace, because cargo would choose other features of the
+    shared crates for a part of it, and compile them twice."""
     clients = [*CLIENTS, "--dir", str(TEST_STACKS["clients"].directory), "--port", str(CLIENTS_PORT)]
-    beside = {"load": LOAD, "clients": clients, "contract": contract_command(), "faults": ["cargo", "test", "--workspace", "--test", "faults"]}
+    beside = {"load": LOAD, "clients": clients, "contract": contract_command(), "deployment": DEPLOYMENT,
+              "faults": ["cargo", "test", "--workspace", "--test", "faults"]}
     logs = {name: DEFAULT_DIRECTORY / f"{name}.log" for name in beside}
     with contextlib.ExitStack() as stack:
         started = {}
@@ -194,18 +206,24 @@ STEPS: dict[str, Callable[[], None]] = {
     "python": partial(run_command, str(tools.program("python", "ruff")), "check", "infra", "tests", "clients"),
     "types": partial(run_command, str(tools.program("python", "mypy"))),
     "template": partial(run_command, str(tools.program("python", "cfn-lint")), "infra/template.yaml"),
+    "sam": partial(run_command, str(tools.program("deploy", "sam")), "validate", "--lint", "--template-file", "infra/template.yaml", environment=OFFLINE),
+    "translated": lint_translated,
+    "policies": translated.lint_policies,
     "state-machine": lint_state_machine,
     "features": lint_features,
     "one-build": lint_one_build,
     "rules": partial(run_command, "cargo", "test", "--package", "domain", "--package", "one-build"),
     "no-stack": partial(run_command, "cargo", "test"),
     "build": cloud.build_local,
+    "constraints": partial(run_command, sys.executable, "-m", "tests.scenarios.constraints"),
     "instructions": partial(bench.check, update=False),
     "build-tests": partial(run_command, "cargo", "test", "--workspace", "--no-run"),
     "stacks": partial(stacks_up, list(STACKS)),
-    "tools": partial(tools.ensure, "schemathesis", "clients-python", "clients-node"),
+    "lint-tools": partial(tools.ensure, "deploy", "policies"),
+    "tools": partial(tools.ensure, "deploy", "schemathesis", "clients-python", "clients-node"),
     "clients": partial(run_command, *CLIENTS, "--no-stack"),
     "tests": all_tests,
+    "deployment": partial(run_command, *DEPLOYMENT),
     "secrets": partial(run_command, "cargo", "test", "--workspace", "--test", "secrets", environment=ENV_FILES),
     "watch": watch_answers,
     "stack-fast": partial(stacks_up, ["fast"]),
@@ -214,13 +232,14 @@ STEPS: dict[str, Callable[[], None]] = {
     "fuzz": fuzz,
 }
 GROUPS = {
-    "lint": ["format", "clippy", "python", "types", "template", "state-machine", "features", "one-build"],
+    "lint": ["format", "clippy", "python", "types", "template", "lint-tools", "sam", "translated", "policies", "state-machine", "features", "one-build"],
     "unit": ["rules", "no-stack"],
-    "all": ["tools", "clients", "build", "build-tests", "stacks", "tests", "secrets", "watch"],
+    "all": ["tools", "clients", "build", "constraints", "build-tests", "stacks", "tests", "secrets", "watch"],
     "soak": ["fuzz", "build", "stack-fast", "race-schedules"],
 }
 # Steps that must run before a step, in the same command.
-BEFORE = {"tests": ["tools", "stacks"], "secrets": ["tools", "stacks", "tests"], "watch": ["stacks"], "race-schedules": ["stack-fast"]}
+BEFORE = {"sam": ["lint-tools"], "translated": ["lint-tools"], "policies": ["lint-tools", "translated"], "tests": ["tools", "stacks"],
+          "secrets": ["tools", "stacks", "tests"], "watch": ["stacks"], "race-schedules": ["stack-fast"]}
 
 
 def run(steps: list[str]) -> bool:

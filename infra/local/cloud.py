@@ -1,4 +1,4 @@
-"""The functions' build, and the deployment of the template to the local AWS or to the real AWS."""
+"""The functions' build, what both deployments need of a stack, and the deployment to the local AWS. The deployment to AWS itself: infra/deploy/."""
 
 import contextlib
 import hashlib
@@ -28,6 +28,10 @@ FUNCTIONS = ("status", "poller", "recheck", "notify")
 LOCAL_PACKAGES = (*FUNCTIONS, "sandbox", "one-build")
 STACK_NAME = "topup-tracker"
 CHANGE_SET = "deploy"
+BUCKET = "packages"
+PACE = {"Delay": 1, "MaxAttempts": 3600}  # of waiters, in seconds
+SECRET_OF_THE_KEY = "SecretId"  # the output that names the secret with the vendor's key
+SECRET_OF_THE_TOKENS = "TokensSecretId"
 NOTHING_TO_CHANGE = ("didn't contain changes", "No updates are to be performed")  # CloudFormation's words
 LAMBDA_DIR = tools.ROOT / "target" / "lambda"  # the template names this folder
 
@@ -60,7 +64,8 @@ def install(built: Path, program: Path) -> None:
 def build_release(architecture: str, lambda_dir: Path, *chosen: str, environment: Mapping[str, str]) -> None:
     """Builds with cargo lambda, as what goes to AWS is built."""
     processor = "--arm64" if architecture == "arm64" else "--x86-64"
-    run_command("cargo", "lambda", "build", "--release", processor, "--lambda-dir", str(lambda_dir), *chosen, environment=environment)
+    run_command("cargo", "lambda", "build", "--release", processor, "--lambda-dir", str(lambda_dir), *chosen,
+                environment={"PATH": tools.path_with("deploy"), **environment})
 
 
 def build_functions(architecture: str, lambda_dir: Path = LAMBDA_DIR) -> None:
@@ -93,46 +98,50 @@ def errors_shown(logs: Path | None = None) -> Iterator[None]:
         sys.exit(130)
 
 
+def first_secrets(api_key: str) -> dict[str, dict[str, Any]]:
+    """What each secret of the stack gets first, by the output that names the secret: the vendor's key, and a new token of the API."""
+    token = {"token": secrets.token_urlsafe(32), "scopes": ["orders", "cards"]}
+    return {SECRET_OF_THE_KEY: {"oneclickdz_api_key": api_key}, SECRET_OF_THE_TOKENS: {"api_tokens": [token]}}
+
+
 @dataclass
 class Cloud:
-    """An AWS to deploy to. By default it is the AWS of the environment; of its variables boto3 reads all but AWS_REGION by itself."""
+    """A stack in an AWS. By default it is the AWS of the environment; of its variables boto3 reads all but AWS_REGION by itself."""
 
     stack_name: str = os.environ.get("STACK_NAME") or STACK_NAME
     endpoint: str | None = None
     region: str | None = os.environ.get("AWS_REGION") or None
     access_key_id: str | None = None
     secret_access_key: str | None = None
+    profile: str | None = None
 
     def client(self, service: str) -> Any:
         """A client of one service."""
-        session = boto3.Session(self.access_key_id, self.secret_access_key, region_name=self.region)
+        session = boto3.Session(self.access_key_id, self.secret_access_key, region_name=self.region, profile_name=self.profile)
         return session.client(service, endpoint_url=self.endpoint, config=Config(connect_timeout=5, read_timeout=60))  # type: ignore[call-overload]
 
     def deploy(self, parameters: Mapping[str, str]) -> dict[str, str]:
-        """Uploads the functions, creates or updates the stack, and returns its outputs. A parameter that is not given keeps its value."""
-        cloudformation, known = self.client("cloudformation"), self._stack()
-        kept = {parameter["ParameterKey"] for parameter in (known or {}).get("Parameters", [])} & settings.declared().keys() - parameters.keys()
-        parameters = {**parameters, "Release": settings.release(parameters)}
-        values: list[dict[str, Any]] = [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
-        values += [{"ParameterKey": name, "UsePreviousValue": True} for name in kept]
-        change = "create" if known is None else "update"
+        """Uploads the functions to the local AWS, creates or updates the stack, and returns its outputs."""
+        cloudformation = self.client("cloudformation")
+        values = [{"ParameterKey": name, "ParameterValue": value} for name, value in {**parameters, "Release": settings.release(parameters)}.items()]
+        change = "create" if self._stack() is None else "update"
         if self._make_change_set(change, values):
             cloudformation.execute_change_set(StackName=self.stack_name, ChangeSetName=CHANGE_SET)
             try:
-                cloudformation.get_waiter(f"stack_{change}_complete").wait(StackName=self.stack_name, WaiterConfig=self._pace())
+                cloudformation.get_waiter(f"stack_{change}_complete").wait(StackName=self.stack_name, WaiterConfig=PACE)
             except WaiterError as error:
                 raise Failure("\n".join([f"CloudFormation could not {change} {self.stack_name}: {error}", *self._reasons()])) from None
         return self.outputs() or {}
 
-    def _make_change_set(self, change: str, values: list[dict[str, Any]]) -> bool:
-        """Makes a change set; returns whether it changes anything. Without one, AWS accepts an update that changes nothing, and no waiter would end."""
+    def _make_change_set(self, change: str, values: list[dict[str, str]]) -> bool:
+        """Makes a change set; returns whether it changes anything. Without one, an update that changes nothing is accepted, and no waiter would end."""
         cloudformation, names = self.client("cloudformation"), {"StackName": self.stack_name, "ChangeSetName": CHANGE_SET}
         with contextlib.suppress(ClientError):  # of a deployment that was interrupted
             cloudformation.delete_change_set(**names)
         cloudformation.create_change_set(**names, ChangeSetType=change.upper(), TemplateURL=self._packaged_template(), Parameters=values,
                                          Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"])
         try:
-            cloudformation.get_waiter("change_set_create_complete").wait(**names, WaiterConfig=self._pace())
+            cloudformation.get_waiter("change_set_create_complete").wait(**names, WaiterConfig=PACE)
         except WaiterError:
             reason = cloudformation.describe_change_set(**names).get("StatusReason", "")
             cloudformation.delete_change_set(**names)
@@ -141,42 +150,36 @@ class Cloud:
             raise Failure(f"CloudFormation refuses the change: {reason}") from None
         return True
 
-    def _pace(self) -> dict[str, int]:
-        """How often a waiter asks, for an hour: AWS limits the rate of such calls, the local AWS does not."""
-        return {"Delay": 1, "MaxAttempts": 3600} if self.endpoint else {"Delay": 5, "MaxAttempts": 720}
-
     def outputs(self) -> dict[str, str] | None:
         """The outputs of the deployed stack; None if there is no stack."""
         stack = self._stack()
         return None if stack is None else {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
 
-    def secret_value(self, outputs: Mapping[str, str] | None, name: str = "SecretId") -> dict[str, Any] | None:
-        """The value of a secret of the stack; None if there is no stack, or the secret has no value yet."""
-        if not outputs or name not in outputs:
-            return None
-        client = self.client("secretsmanager")
-        try:
-            text = client.get_secret_value(SecretId=outputs[name]).get("SecretString")
-        except client.exceptions.ResourceNotFoundException:
-            return None
-        return json.loads(text) if text else None  # the local AWS returns an empty text where AWS has no value
+    def secrets_without_value(self, outputs: Mapping[str, str] | None) -> set[str]:
+        """The secrets that have no value yet, by the outputs that name them; all of them if there is no stack. Reads no secret."""
+        client, found = self.client("secretsmanager"), set(first_secrets(""))
+        for output in found & (outputs or {}).keys():
+            versions = client.describe_secret(SecretId=(outputs or {})[output]).get("VersionIdsToStages") or {}
+            empty = 1 if self.endpoint or os.environ.get("AWS_ENDPOINT_URL") else 0  # the local AWS gives each new secret an empty version
+            if len(versions) > empty:
+                found.remove(output)
+        return found
 
-    def put_first_secrets(self, outputs: Mapping[str, str], api_key: str) -> str:
-        """Stores the vendor's key and a new token in the secrets that have no value, and returns the token. An existing value is never replaced."""
-        first: dict[str, dict[str, Any]] = {"SecretId": {"oneclickdz_api_key": api_key},
-                                            "TokensSecretId": {"api_tokens": [{"token": secrets.token_urlsafe(32), "scopes": ["orders", "cards"]}]}}
-        values = {name: self.secret_value(outputs, name) for name in first}
-        for name in (name for name, value in values.items() if value is None):
-            values[name] = first[name]
-            self.client("secretsmanager").put_secret_value(SecretId=outputs[name], SecretString=json.dumps(first[name]))
-        return str((values["TokensSecretId"] or {})["api_tokens"][0]["token"])
+    def put_first_secrets(self, outputs: Mapping[str, str], api_key: str) -> None:
+        """Stores the vendor's key and a new token in secrets without a value. An existing value is never replaced."""
+        values = first_secrets(api_key)
+        for output in sorted(self.secrets_without_value(outputs)):
+            self.client("secretsmanager").put_secret_value(SecretId=outputs[output], SecretString=json.dumps(values[output]))
+
+    def secret_value(self, outputs: Mapping[str, str], output: str) -> Any:
+        """The value of a secret of a local stack."""
+        return json.loads(self.client("secretsmanager").get_secret_value(SecretId=outputs[output])["SecretString"])
 
     def webhook_secret(self, outputs: Mapping[str, str]) -> str:
         """The secret that webhooks are signed with, as verifiers expect it; empty without webhooks."""
         if "WebhookSecretId" not in outputs:
             return ""
-        value = self.client("secretsmanager").get_secret_value(SecretId=outputs["WebhookSecretId"])["SecretString"]
-        return f"whsec_{json.loads(value)['current']}"
+        return f"whsec_{self.secret_value(outputs, 'WebhookSecretId')['current']}"
 
     def function_settings(self, outputs: Mapping[str, str]) -> dict[str, str]:
         """The environment variables that the template sets on the functions."""
@@ -211,27 +214,17 @@ class Cloud:
     def _packaged_template(self) -> str:
         """Uploads what the template names by path, then the template with S3 addresses in place of the paths; returns its address. CloudFormation takes no
         more than 51,200 bytes in the call itself."""
-        s3, bucket, text = self.client("s3"), self._bucket(), settings.TEMPLATE.read_text()
+        s3, text = self.client("s3"), settings.TEMPLATE.read_text()
+        s3.create_bucket(Bucket=BUCKET)  # no error in us-east-1 if it exists
         packages = {f"../target/lambda/{function}/": zipped(LAMBDA_DIR / function / "bootstrap") for function in FUNCTIONS}
         for path, content in {**packages, STATE_MACHINE.name: STATE_MACHINE.read_bytes()}.items():
             key = hashlib.sha256(content).hexdigest()
             if f"Uri: {path}\n" not in text:
                 raise Failure(f"{settings.TEMPLATE.name} does not name {path}")
-            s3.put_object(Bucket=bucket, Key=key, Body=content)
-            text = text.replace(f"Uri: {path}\n", f"Uri: s3://{bucket}/{key}\n")
-        s3.put_object(Bucket=bucket, Key="template.yaml", Body=text.encode())
-        return f"{s3.meta.endpoint_url}/{bucket}/template.yaml"
-
-    def _bucket(self) -> str:
-        """The bucket of the functions' packages, created if it does not exist."""
-        s3 = self.client("s3")
-        region = s3.meta.region_name
-        name = f"{self.stack_name}-artifacts-{self.client('sts').get_caller_identity()['Account']}-{region}"
-        try:
-            s3.head_bucket(Bucket=name)
-        except ClientError:
-            s3.create_bucket(Bucket=name, **({} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}))
-        return name
+            s3.put_object(Bucket=BUCKET, Key=key, Body=content)
+            text = text.replace(f"Uri: {path}\n", f"Uri: s3://{BUCKET}/{key}\n")
+        s3.put_object(Bucket=BUCKET, Key="template.yaml", Body=text.encode())
+        return f"{s3.meta.endpoint_url}/{BUCKET}/template.yaml"
 
     def _reasons(self) -> list[str]:
         """CloudFormation's reasons for failed resources; empty if it does not answer, so that the failure itself is shown."""

@@ -55,14 +55,14 @@ class Stack:
             else:
                 self._stop()
                 try:
-                    self._deploy(parameters, {"SERVERS": servers, **self._start(vendor, sandbox_flags)})
+                    self._deploy(parameters, {"SERVERS": servers, **self.start_servers(vendor, sandbox_flags)})
                 except BaseException:
                     self._say("stopping what was started")
                     self._stop()
                     raise
         self._say(f"ready: settings in {short(self.env_file)} (source it), logs in {short(self.logs)}")
 
-    def _start(self, vendor: Vendor | None, sandbox_flags: Sequence[str]) -> dict[str, str]:
+    def start_servers(self, vendor: Vendor | None, sandbox_flags: Sequence[str] = ()) -> dict[str, str]:
         """Starts the servers; returns their variables of stack.env."""
         self.logs.mkdir(parents=True, exist_ok=True)
         self.temporary.mkdir(exist_ok=True)
@@ -123,17 +123,18 @@ class Stack:
         """Deploys the template, stores the secret, writes stack.env, and waits until the API answers."""
         self._say("deploying the template")
         endpoint, target = servers["AWS_ENDPOINT_URL"], local_cloud(servers["AWS_ENDPOINT_URL"])
-        chosen = {"Architecture": cloud.machine_architecture(), **parameters, "OneclickdzBaseUrl": servers["ONECLICKDZ_BASE_URL"]}
+        chosen = {"Architecture": cloud.machine_architecture(), "Enabled": "on", **parameters, "OneclickdzBaseUrl": servers["ONECLICKDZ_BASE_URL"]}
         if chosen.get("WebhookUrl") == SANDBOX_RECEIVER:
             chosen["WebhookUrl"] = f"{servers['SANDBOX_URL']}/receiver"
         complete = {**{name: str(value) for name, value in settings.declared().items() if value is not None}, **chosen}
         lifecycle.check(target, complete)
         outputs = target.deploy(complete)
+        target.put_first_secrets(outputs, servers["ONECLICKDZ_API_KEY"])
         values = {
             **servers,
             **{settings.variable_name(name): value for name, value in outputs.items()},
             "API_URL": f"{endpoint}/_aws/execute-api/{outputs['ApiId']}/$default",
-            "API_TOKEN": target.put_first_secrets(outputs, servers["ONECLICKDZ_API_KEY"]),
+            "API_TOKEN": target.secret_value(outputs, cloud.SECRET_OF_THE_TOKENS)["api_tokens"][0]["token"],
             "AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION, "AWS_ACCESS_KEY_ID": ADMINISTRATOR, "AWS_SECRET_ACCESS_KEY": ADMINISTRATOR,
             "WEBHOOK_SECRET": target.webhook_secret(outputs), "EVENTS_QUEUE_URL": target.receive_every_event(outputs), "LOG_DIR": str(self.logs),
             # One JSON value, because single variables would become the settings of the next stack once stack.env is exported.

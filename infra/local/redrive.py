@@ -18,7 +18,7 @@ from typing import Any, TypeGuard
 from infra.local import tools
 
 if __name__ == "__main__":
-    tools.enter()
+    tools.enter(environment="deploy")
 
 from botocore.exceptions import BotoCoreError, ClientError
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,39 @@ def variable_name(name: str) -> str:
     return re.sub(r"\B([A-Z])", r"_\1", name).upper()
 
 
-def declared(template: Path = TEMPLATE) -> dict[str, Any]:
-    """The template's parameters with their defaults."""
+@cache
+def parameters(template: Path = TEMPLATE) -> dict[str, dict[str, Any]]:
+    """The template's parameters as they are declared, by name."""
 
     class Loader(yaml.SafeLoader):
         """Reads the template and ignores its intrinsic functions."""
 
     Loader.add_multi_constructor("!", lambda loader, suffix, node: None)
-    parameters = yaml.load(template.read_text(), Loader)["Parameters"]
-    return {name: about.get("Default") for name, about in parameters.items()}
+    found: dict[str, dict[str, Any]] = yaml.load(template.read_text(), Loader)["Parameters"]
+    return found
+
+
+def declared(template: Path = TEMPLATE) -> dict[str, Any]:
+    """The template's parameters with their defaults."""
+    return {name: about.get("Default") for name, about in parameters(template).items()}
+
+
+def problems(values: Mapping[str, str]) -> list[str]:
+    """What CloudFormation would refuse in these parameters, in the template's words, and what no constraint can say; empty if nothing. A value is not
+    repeated: it can be a key in the wrong place."""
+    known = parameters()
+    found = [f"{name} is no parameter of {TEMPLATE.name}" for name in values if name not in known]
+    for name, about in known.items():
+        value = values.get(name, str(about.get("Default", "")))
+        members = value.split(",") if about["Type"] == "CommaDelimitedList" else [value]
+        pattern, allowed = about.get("AllowedPattern"), [str(one) for one in about.get("AllowedValues", [])]
+        if (pattern and not all(re.fullmatch(pattern, member.strip()) for member in members)) or (allowed and value not in allowed):
+            found.append(f"{name}: {about['ConstraintDescription']}")
+    if found:
+        return found
+    rate, burst = (int(values.get(name, known[name]["Default"])) for name in ("VendorCallsPerMinute", "VendorCallsBurst"))
+    less = f"VENDOR_CALLS_BURST is {burst}; it must be from 1 to 10000, and less than VENDOR_CALLS_PER_MINUTE ({rate})"
+    return [] if burst < rate else [f"VendorCallsBurst: {less}"]
 
 
 def without(environment: Mapping[str, str]) -> dict[str, str]:

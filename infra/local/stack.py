@@ -1,4 +1,4 @@
-"""The local stack (sandbox, local AWS, deployed template), and the deployment to AWS."""
+"""The local stack: sandbox, local AWS, deployed template."""
 
 import argparse
 import os
@@ -20,7 +20,6 @@ if __name__ == "__main__":
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.local import cloud, settings
-from infra.local.cloud import Cloud
 from infra.local.local_stack import DEFAULT_DIRECTORY, Stack, Vendor, local_cloud, short, write_private
 from infra.local.processes import Failure
 
@@ -50,27 +49,6 @@ def up(directory: Path, environment: Mapping[str, str], with_build: bool = True,
     stack = Stack(directory, aws_environment)
     stack.up(vendor, parameters, shlex.split(environment.get("SANDBOX_FLAGS", "")))
     return stack
-
-
-def deploy(environment: Mapping[str, str]) -> None:
-    """Builds for AWS and deploys with the caller's credentials and region."""
-    endpoint = environment.get("AWS_ENDPOINT_URL")
-    architecture = cloud.machine_architecture() if endpoint else str(settings.declared()["Architecture"])
-    parameters = {"Architecture": architecture, **settings.from_environment(environment)}
-    target = Cloud()
-    say(f"deploying {target.stack_name} to {endpoint or 'AWS'}")
-    api_key = environment.get("ONECLICKDZ_API_KEY", "")
-    has_value = target.secret_value(target.outputs()) is not None
-    if not has_value and not api_key:
-        raise Failure("the stack's secret has no value: set ONECLICKDZ_API_KEY, which is stored in it once")
-    cloud.build_functions(parameters["Architecture"])
-    outputs = target.deploy(parameters)
-    target.put_first_secrets(outputs, api_key)
-    if has_value and api_key:
-        say('the secret keeps its value; to change it: docs/operations.md, "The secret"')
-    for name, value in sorted(outputs.items()):
-        print(f"{name:20} {value}")
-    say('the token is in the secret SecretId; how to read it: docs/operations.md, "The secret"')
 
 
 def watch(stack: Stack) -> None:
@@ -143,7 +121,6 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.Namespace], object]]] = {
     "watch": ("serve the functions from source against the running stack", lambda options: watch(Stack(options.dir))),
     "logs": ("show the logs as they grow", lambda options: show_logs(Stack(options.dir))),
     "follow-logs": ("copy the functions' log groups to files until TERM (`up` starts this)", lambda options: follow_logs(Stack(options.dir))),
-    "deploy": ("build for AWS and deploy, with the credentials and region of the environment", lambda options: deploy(os.environ)),
 }
 
 
@@ -154,7 +131,7 @@ def main() -> None:
     for name, (about, function) in COMMANDS.items():
         command = commands.add_parser(name, help=about, description=about)
         command.set_defaults(function=function)
-        if name not in ("build", "deploy"):
+        if name != "build":
             command.add_argument("--dir", type=Path, default=DEFAULT_DIRECTORY, help="folder of the stack's files (default: .local)")
         if name == "up":
             command.add_argument("--no-build", action="store_true", help="use the programs that are already built")

@@ -26,10 +26,13 @@ HERE = ROOT / "infra" / "local"
 PEERS = ROOT / "tests" / "bench" / "peers"
 OLDEST_PYTHON = (3, 11)
 
-# Each tool with its pins. schemathesis tries the HTTP API; asl lints the state machine; redoc shows infra/openapi.yaml as a page; bench-python and
-# bench-node are peers of the benchmark; clients-python and clients-node are the examples of clients/, with what they need.
+# Each tool with its pins. deploy deploys to AWS; policies checks the template's roles and good practice; schemathesis tries the HTTP API; asl lints the
+# state machine; redoc shows infra/openapi.yaml as a page; bench-python and bench-node are peers of the benchmark; clients-python and clients-node are
+# the examples of clients/, with what they need.
 PYTHON = {
     "python": HERE / "python.lock",
+    "deploy": ROOT / "infra" / "deploy" / "deploy.lock",
+    "policies": HERE / "policies.lock",
     "schemathesis": HERE / "schemathesis.lock",
     "bench-python": PEERS / "python" / "requirements.txt",
     "clients-python": ROOT / "clients" / "python" / "requirements.txt",
@@ -73,11 +76,11 @@ def ensure(*tools: str) -> None:
             _install(tool)
 
 
-def enter(*tools: str) -> None:
-    """Ensures the tools, then runs the calling program again with the Python of `.tools/python`."""
-    ensure("python", *tools)
-    if Path(sys.prefix).resolve() != (TOOLS / "python").resolve():
-        python = str(program("python", "python"))
+def enter(*tools: str, environment: str = "python") -> None:
+    """Ensures the tools, then runs the calling program again with the Python of `environment`."""
+    ensure(environment, *tools)
+    if Path(sys.prefix).resolve() != (TOOLS / environment).resolve():
+        python = str(program(environment, "python"))
         os.execv(python, [python, *sys.orig_argv[1:]])
 
 

@@ -78,7 +78,19 @@ impl Config {
     /// All settings that are missing or cannot be read, by name.
     pub fn from_environment() -> Result<Self, ConfigError> {
         #[allow(clippy::disallowed_methods, reason = "the one place that reads the environment")]
-        Self::read(std::env::vars())
+        Self::read(std::env::vars())?.with_a_deadline_within_the_execution()
+    }
+
+    /// Refuses a poll deadline that an execution of the state machine does not reach. Not a part of [`Config::read`]: tests with a moved clock
+    /// poll for longer, without an execution.
+    fn with_a_deadline_within_the_execution(self) -> Result<Self, ConfigError> {
+        let (found, longest) = (self.schedule.poll_deadline, value::MAX_POLL_DEADLINE);
+        if found <= longest {
+            return Ok(self);
+        }
+        let (found, longest) = (found.as_secs(), longest.as_secs());
+        let problem = format!("POLL_DEADLINE is {found} s; it must be a duration from 1ms to {longest}s");
+        Err(ConfigError { problems: vec![problem] })
     }
 
     /// From any names and values, so that tests set no environment. An empty value counts as missing.
@@ -309,7 +321,7 @@ mod tests {
     fn an_error_names_every_wrong_setting_its_value_and_what_is_allowed() {
         let wrong = [
             ("RECHECK_QUEUED", "24h,soon", "one or more durations from 1ms to 366days"),
-            ("POLL_DEADLINE", "0s", "a duration from 1ms to 366days"),
+            ("POLL_DEADLINE", "0s", "a duration from 1ms to 290s"),
             ("VENDOR_CALLS_PER_MINUTE", "many", "a whole number, at least 2"),
             ("VENDOR_CALLS_BURST", "0", "a whole number from 1 to 10000"),
             ("LIST_CHECKS", "maybe", "on or off"),
@@ -335,6 +347,18 @@ mod tests {
         for missing in ["ORDERS_TABLE is missing", "SECRET_ID is missing"] {
             assert!(error.contains(missing), "{missing}: {error}");
         }
+    }
+
+    #[test]
+    fn a_deployed_function_refuses_a_deadline_that_its_execution_does_not_reach() {
+        let of = |text: &str| {
+            let all = NEEDED.iter().copied().chain([("POLL_DEADLINE", text)]);
+            let all = all.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            Config::read(all).unwrap().with_a_deadline_within_the_execution()
+        };
+        assert!(of("290s").is_ok());
+        let error = of("291s").unwrap_err().to_string();
+        assert!(error.contains("POLL_DEADLINE is 291 s; it must be a duration from 1ms to 290s"), "{error}");
     }
 
     #[test]

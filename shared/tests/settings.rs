@@ -19,14 +19,15 @@ use yaml_serde::Value;
 const DEPLOYMENT: [(&str, &str, &str); 24] = [
     (
         "Enabled",
-        "Whether the schedule of the recheck runs and the alarms notify. `make deploy` leaves it off until the secrets have values, then sets it to `on`. `make up` sets it to `on`.",
+        "Whether the schedule of the recheck runs and the alarms notify. `make deploy` leaves it off until the secrets have \
+         values, then sets it to `on`. `make up` sets it to `on`.",
         "To stop a stack without removing it: `off`. Parked orders are then not checked.",
     ),
     (
         "StateMachineType",
         "The type of the state machine that polls an order in flight. `STANDARD` keeps a visible history for each \
          order. A million orders then cost about 400 dollars in all instead of 39.",
-        "To see each execution in the console, or to poll for longer than 300 s.",
+        "To see each execution in the console.",
     ),
     (
         "Architecture",
@@ -179,7 +180,7 @@ fn settings() -> impl Iterator<Item = &'static Setting> {
     SETTINGS.iter().flat_map(|group| group.settings)
 }
 
-/// `PollDeadline` as a variable of `make up` and `make deploy`: `POLL_DEADLINE`.
+/// `PollDeadline` as a variable of `make up`: `POLL_DEADLINE`.
 fn variable(parameter: &str) -> String {
     let spelt = |(at, letter): (usize, char)| {
         let separator = if at > 0 && letter.is_uppercase() { "_" } else { "" };
@@ -211,6 +212,21 @@ fn every_parameter_and_variable_of_the_template_is_a_setting_or_listed_here() {
     }
 }
 
+#[test]
+fn each_parameter_is_constrained_and_says_so_in_the_words_of_the_functions() {
+    let parameters = parameters();
+    for (name, about) in &parameters {
+        let is_constrained = !about["AllowedPattern"].is_null() || !about["AllowedValues"].is_null();
+        assert!(is_constrained, "{name} takes any value");
+        assert!(!about["ConstraintDescription"].is_null(), "{name} does not say what is allowed");
+    }
+    for setting in settings().filter(|setting| !setting.allowed().is_empty()) {
+        let Some(parameter) = setting.parameter else { continue };
+        let words = format!("{} must be {}", setting.name, setting.allowed());
+        assert_eq!(text(&parameters[parameter]["ConstraintDescription"]), words);
+    }
+}
+
 /// One setting of the page.
 fn entry(name: &str, what: &str, facts: &[(&str, String)]) -> String {
     let facts = facts.iter().filter(|(_, text)| !text.is_empty());
@@ -223,7 +239,7 @@ fn setting(setting: &Setting) -> String {
         || "none".to_owned(),
         |parameter| match variable(parameter) {
             name if name == setting.name => format!("`{parameter}`"),
-            name => format!("`{parameter}`; `make up` and `make deploy` take it from `{name}`"),
+            name => format!("`{parameter}`; `make up` takes it from `{name}`"),
         },
     );
     let default = match setting.default() {

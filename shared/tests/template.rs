@@ -1,5 +1,5 @@
 //! What the template must say whatever else it says: who may do what, and what rings.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::too_many_lines, reason = "tests with tables")]
 
 use shared::refresh::{Counters, NoCall};
 
@@ -230,6 +230,23 @@ fn each_alarm_has_its_section_in_the_runbook_and_each_section_its_alarm() {
             "{alarm} is not in the table"
         );
     }
+}
+
+#[test]
+fn nothing_is_scheduled_and_no_alarm_notifies_before_the_stack_is_enabled() {
+    let scheduled = resources("AWS::Scheduler::Schedule");
+    assert_eq!(scheduled.len(), 1);
+    for (name, lines) in scheduled {
+        assert_eq!(property(&lines, "State"), "!If [IsEnabled, ENABLED, DISABLED]", "{name}");
+    }
+    for (name, lines) in resources("AWS::CloudWatch::Alarm") {
+        assert_eq!(property(&lines, "ActionsEnabled"), "!If [IsEnabled, true, false]", "{name}");
+    }
+    let parameter = template().split("\n  Enabled:\n").nth(1).unwrap().to_owned();
+    assert!(
+        parameter
+            .starts_with("    Type: String\n    AllowedValues: [\"on\", \"off\"]\n    Default: \"off\"\n")
+    );
 }
 
 #[test]

@@ -37,8 +37,8 @@ pub(super) const PROCESS: Group = Group {
 
 pub(super) const RESOURCES: Group = Group {
     title: "Resources",
-    about: "The template sets the first seven to resources of the stack. `make up` and `make deploy` do not take any of \
-            them from their environment for the functions.",
+    about: "The template sets the first seven to resources of the stack. `make up` does not take any of them from its \
+            environment for the functions.",
     settings: &[
         Setting {
             name: "ORDERS_TABLE",

@@ -128,10 +128,11 @@ const POLLING: Group = Group {
         Setting {
             name: "POLL_DEADLINE",
             parameter: Some("PollDeadline"),
-            value: Value::Duration(|values| &mut values.schedule.poll_deadline),
-            what: "An order that is in flight for longer is parked as `delayed`.",
-            change: "To poll for longer with `STATE_MACHINE_TYPE=STANDARD`. An EXPRESS execution ends at 300 s: the \
-                     deadline must be below that.",
+            value: Value::PollDeadline(|values| &mut values.schedule.poll_deadline),
+            what: "An order that is in flight for longer is parked as `delayed`. An execution of the state machine ends at \
+                   299 s, of either type.",
+            change: "To save calls: a shorter time. The recheck then checks the order after the first wait of \
+                     `RECHECK_DELAYED`.",
         },
         Setting {
             name: "NOT_FOUND_GRACE",

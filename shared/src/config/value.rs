@@ -11,6 +11,10 @@ use crate::{
 
 use super::webhooks::Webhooks;
 
+/// The longest poll deadline of a deployed function. An execution ends 299 s after its start (`TimeoutSeconds` in `infra/poll.asl.json`, for
+/// both types), and the poll at the deadline must end before.
+pub(super) const MAX_POLL_DEADLINE: Duration = Duration::from_secs(290);
+
 /// One value for each setting. `Default` is the one place in Rust where a default is written (those of `schedule` and of the rate are the domain's).
 pub(super) struct Values {
     pub(super) orders_table: String,
@@ -85,6 +89,8 @@ pub(super) enum Value {
     Duration(Field<Duration>),
     /// `off`, or how long personal data is kept.
     Retention(Field<Option<Duration>>),
+    /// A duration; a deployed function takes at most [`MAX_POLL_DEADLINE`].
+    PollDeadline(Field<Duration>),
     /// The waits of a retry schedule.
     Schedule(Field<RetrySchedule>),
     /// What is logged.
@@ -101,7 +107,7 @@ impl Value {
                 *field(into) = text.parse().ok().filter(|number| range.contains(number))?;
             }
             Self::Switch(field) => *field(into) = on_or_off(text)?,
-            Self::Duration(field) => *field(into) = parse_duration(text).ok()?,
+            Self::Duration(field) | Self::PollDeadline(field) => *field(into) = parse_duration(text).ok()?,
             Self::Retention(field) => *field(into) = retention(text)?,
             Self::Schedule(field) => *field(into) = text.parse().ok()?,
             Self::Level(field) => *field(into) = log_level(text)?,
@@ -116,7 +122,7 @@ impl Value {
             Self::Url(field) => field(from).to_string(),
             Self::Number(field, _) => field(from).to_string(),
             Self::Switch(field) => if *field(from) { "on" } else { "off" }.to_owned(),
-            Self::Duration(field) => write_duration(*field(from)),
+            Self::Duration(field) | Self::PollDeadline(field) => write_duration(*field(from)),
             Self::Retention(field) => field(from).map_or_else(|| "off".to_owned(), write_duration),
             Self::Schedule(field) => write_schedule(field(from)),
             Self::Level(field) => field(from).as_str().to_lowercase(),
@@ -135,6 +141,9 @@ impl Value {
             Self::Switch(_) => "on or off".to_owned(),
             Self::Duration(_) => "a duration from 1ms to 366days, such as 500ms, 8s, 5m or 24h".to_owned(),
             Self::Retention(_) => "off, or a duration from 7days to 366days, such as 90days".to_owned(),
+            Self::PollDeadline(_) => {
+                format!("a duration from 1ms to {}s, such as 45s or 280s", MAX_POLL_DEADLINE.as_secs())
+            }
             Self::Schedule(_) => {
                 "one or more durations from 1ms to 366days with commas between them, such as 8s,3s,5m"
                     .to_owned()

@@ -1,0 +1,125 @@
+"""The template as CloudFormation gets it: translated from SAM, for linters; and the policies of its roles, for a linter of policies.
+
+A policy's `!Ref`, `!GetAtt` and `!Sub` are replaced by ARNs of an example account, because that linter compares actions with ARNs.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from infra.local import settings, tools
+from infra.local.processes import Failure
+
+FOLDER = tools.ROOT / ".local" / "lint"
+TRANSLATED = FOLDER / "template.json"
+POLICIES = FOLDER / "policies"
+EXAMPLES = [tools.ROOT / "docs" / f"{name}-policy.json" for name in ("deployer", "cloudformation")]
+PLACE = "eu-west-3:123456789012"
+PSEUDO = {"AWS::Partition": "aws", "AWS::Region": "eu-west-3", "AWS::AccountId": "123456789012", "AWS::StackName": "topup-tracker",
+          "AWS::URLSuffix": "amazonaws.com"}
+# What follows the account in the ARN of a resource. Others are named by their type.
+ARNS = {
+    "AWS::DynamoDB::Table": "dynamodb:{place}:table/{name}", "AWS::Events::EventBus": "events:{place}:event-bus/{name}",
+    "AWS::Events::Rule": "events:{place}:rule/bus/{name}", "AWS::KMS::Key": "kms:{place}:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+    "AWS::SecretsManager::Secret": "secretsmanager:{place}:secret:{name}-abcdef", "AWS::Logs::LogGroup": "logs:{place}:log-group:{name}:*",
+    "AWS::SQS::Queue": "sqs:{place}:{name}", "AWS::Lambda::Function": "lambda:{place}:function:{name}",
+    "AWS::Lambda::Alias": "lambda:{place}:function:{name}:live",
+    "AWS::StepFunctions::StateMachine": "states:{place}:stateMachine:{name}", "AWS::IAM::Role": "iam::123456789012:role/{name}",
+}
+# Findings of parliament that are left out: its name, the policy, and the reason. (Its own list of exceptions has no effect in version 1.7.0.)
+EXCEPTIONS = {
+    # CloudFormation names a secret and a state machine without the stack's name, and keys and APIs have no name. So this role, which only CloudFormation
+    # assumes, is limited by service; its roles are limited by name, and it may not read a secret or decrypt.
+    ("RESOURCE_STAR", "cloudformation-policy"),
+    # The SAM CLI gives its bucket a policy. The bucket contains the programs only, which the deployer may replace anyway.
+    ("RESOURCE_POLICY_PRIVILEGE_ESCALATION", "deployer-policy"),
+}
+
+
+class NoManagedPolicies:
+    """The template uses none of SAM's policies."""
+
+    def load(self) -> dict[str, str]:
+        """No policies."""
+        return {}
+
+
+def translate() -> dict[str, Any]:
+    """The translated template. The functions' code is not needed for it."""
+    os.environ.setdefault("AWS_DEFAULT_REGION", "eu-west-3")  # the translator asks for one
+    from samtranslator.translator.transform import transform  # type: ignore[import-untyped]
+    from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
+
+    template = yaml_parse(settings.TEMPLATE.read_text())
+    for resource in template["Resources"].values():
+        for name in {"CodeUri", "DefinitionUri"} & resource.get("Properties", {}).keys():
+            resource["Properties"][name] = "s3://bucket/key"
+    translated: dict[str, Any] = transform(template, {}, NoManagedPolicies())
+    return translated
+
+
+def _text(name: str, template: dict[str, Any]) -> str:
+    """What `!Ref name`, `!GetAtt name.Arn` or `${name}` is, for an example."""
+    name = name.split(".")[0]
+    if name in PSEUDO:
+        return PSEUDO[name]
+    if name in template["Parameters"]:
+        return str(template["Parameters"][name].get("Default") or name)
+    kind = template["Resources"][name]["Type"]
+    return "arn:aws:" + ARNS.get(kind, f"{kind.split('::')[1].lower()}:{{place}}:{{name}}").format(place=PLACE, name=name)
+
+
+def _resolved(value: Any, template: dict[str, Any]) -> Any:
+    """The value with texts instead of intrinsic functions; of a condition, the first branch."""
+    if isinstance(value, list):
+        return [one for one in (_resolved(one, template) for one in value) if one is not None]
+    if not isinstance(value, dict):
+        return value
+    match next(iter(value.items()), None):
+        case ("Ref", "AWS::NoValue"):
+            return None
+        case ("Ref", name):
+            return _text(name, template)
+        case ("Fn::GetAtt", [name, *_]):
+            return _text(name, template)
+        case ("Fn::GetAtt", str(name)):
+            return _text(name, template)
+        case ("Fn::If", [_, chosen, _]):
+            return _resolved(chosen, template)
+        case ("Fn::Sub", str(text)):
+            return re.sub(r"\$\{([^!}]+)\}", lambda found: _text(found[1], template), text)
+    return {name: _resolved(one, template) for name, one in value.items()}
+
+
+def lint_policies() -> None:
+    """Checks that the actions, resources and conditions of the policies exist and fit together; fails with the findings that are no exceptions."""
+    command = [str(tools.program("policies", "parliament")), "--json", "--directory", str(POLICIES)]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    found = [json.loads(line) for line in ran.stdout.splitlines()]
+    names = {(one["issue"], Path(one["location"]["filepath"]).stem): one for one in found}
+    if ran.stderr or (ran.returncode != 0) != bool(found):
+        raise Failure(f"parliament: {ran.stderr or ran.stdout}")
+    if wrong := [f"{policy}: {issue} {names[issue, policy]['detail']}" for issue, policy in sorted(names.keys() - EXCEPTIONS)]:
+        raise Failure("\n".join(wrong))
+    if gone := EXCEPTIONS - names.keys():
+        raise Failure(f"these exceptions are not needed: {gone}")
+    print(f"{len(list(POLICIES.iterdir()))} policies, {len(EXCEPTIONS)} exceptions")
+
+
+def write() -> None:
+    """Writes the translated template, and each policy of a role and of docs/ to a file of its own."""
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    POLICIES.mkdir(parents=True)
+    template = translate()
+    TRANSLATED.write_text(json.dumps(template, indent=1))
+    documents: dict[str, Any] = {file.stem: json.loads(file.read_text()) for file in EXAMPLES}
+    for name, resource in template["Resources"].items():
+        if resource["Type"] == "AWS::IAM::Role":
+            for policy in resource["Properties"]["Policies"]:
+                documents[f"{name}-{policy['PolicyName']}"] = _resolved(policy["PolicyDocument"], template)
+    for name, document in documents.items():
+        Path(POLICIES / f"{name}.json").write_text(json.dumps(document, indent=1))
