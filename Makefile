@@ -26,8 +26,8 @@ load: ## run 100 orders a minute on one key for 10 minutes (ORDERS_PER_MINUTE=50
 backlog: ## recheck 10,000 parked orders that are due at once, while a shop sends on, some ten minutes (ORDERS=3000 SEED=7 BUDGET=240 NO_BUILD=1; MINUTES=30: give up after so long)
 	@$(RUN) tests.scenarios.backlog $(if $(ORDERS),--orders $(ORDERS)) $(if $(SEED),--seed $(SEED)) $(if $(BUDGET),--budget $(BUDGET)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(NO_BUILD),--no-build)
 
-upgrade: ## deploy this version over an older one while orders are sent, then the older one again, ~10 minutes (FROM=b0a0654 MINUTES=3 SEED=7 NO_BUILD=1)
-	@$(RUN) tests.scenarios.upgrade $(if $(FROM),--from $(FROM)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(NO_BUILD),--no-build)
+upgrade: ## deploy this version over an older one while orders are sent, then the older one again, ~5 minutes after the builds (FROM=b0a0654 ORDERS_PER_MINUTE=20 MINUTES=3 SEED=7 NO_BUILD=1)
+	@$(RUN) tests.scenarios.upgrade $(if $(FROM),--from $(FROM)) $(if $(ORDERS_PER_MINUTE),--orders-per-minute $(ORDERS_PER_MINUTE)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(NO_BUILD),--no-build)
 
 up: ## start the local stack and write .local/stack.env
 	@$(RUN) infra.local.stack up

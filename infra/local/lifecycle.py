@@ -51,7 +51,7 @@ def refuse_other_data(stack: Mapping[str, Any], parameters: Mapping[str, str]) -
         has, wants = known.get(name, ""), parameters.get(name, known.get(name, ""))
         if has != wants:
             raise Failure(f"{stack['StackName']} has {name} \"{has}\", would get \"{wants}\": another {what}, without the orders and cards that it has now. "
-                          f"{settings.variable_name(name)} stays as it was when the stack was created: docs/operations.md, \"Adopt a table and its key\"")
+                          f"{name} stays as it was when the stack was created: docs/operations.md, \"Adopt a table and its key\"")
     return {name: known.get(name, "") for name in ADOPTED}
 
 
@@ -60,7 +60,7 @@ def refuse_forgetting(cloud: Cloud) -> None:
     names = cloud.client("dynamodb").get_paginator("list_tables").paginate().search("TableNames")
     if left := [name for name in names if name.startswith(f"{cloud.stack_name}-OrdersTable-")]:
         raise Failure(f"a deleted stack {cloud.stack_name} left the table {', '.join(left)}, and a new one would not know its orders. Adopt it or delete it "
-                      "(docs/operations.md, \"Remove a stack\"), or choose another STACK_NAME")
+                      "(docs/operations.md, \"Remove a stack\"), or give the new stack another name")
 
 
 def refuse_unfit(cloud: Cloud, table: str, key: str) -> None:

@@ -1,7 +1,8 @@
 """Deploys this version over an older one while a shop sends orders, then the older one again. `make upgrade`, `make upgrade FROM=b0a0654 MINUTES=3 SEED=7`.
 
-The older version (`--from`, by default the commit before this one) is unpacked to `.local/upgrade/{commit}` and built with this checkout's target folder, so
-that dependencies are compiled once. Its template and programs are deployed first. After a third of the orders this version is deployed over it, and after two
+The older version (`--from`, by default the commit before this one) is unpacked to `.local/upgrade/{commit}` and built there once, dependencies and all, which
+takes minutes and a gigabyte. A shared target folder would not do: cargo tells two checkouts apart by the times of their files only.
+Its template and programs are deployed first. After a third of the orders this version is deployed over it, and after two
 thirds the older one again. The sandbox and the local AWS run on, and so do the executions of orders in flight. A shop repeats a PUT that was not answered.
 
 Checks that each order got its outcome once and as scripted, that each event in the table arrived, that all events are valid by the older version's schemas, and
@@ -9,6 +10,7 @@ that there is no 429 and no dead letter. Exit status 1 if not, or if both versio
 """
 
 import argparse
+import math
 import os
 import random
 import re
@@ -28,8 +30,8 @@ from tests.scenarios.chaos import committed_events
 from tests.scenarios.shop import Order, Shop, make_orders
 from tests.scenarios.stack_client import command_line, console, own_stack
 
-SETTINGS = {"VENDOR_CALLS_PER_MINUTE": "80", "VENDOR_CALLS_BURST": "1", "RECHECK_QUEUED": "45s", "RECHECK_UNCERTAIN": "45s",
-            "SANDBOX_FLAGS": "--keys-per-minute 120"}
+LIMIT, SPARE = 120, 10  # calls a minute on the key, and those left free, because sends are not evenly spaced while a version changes
+SETTINGS = {"VENDOR_CALLS_BURST": "1", "RECHECK_QUEUED": "45s", "RECHECK_UNCERTAIN": "45s", "SANDBOX_FLAGS": f"--keys-per-minute {LIMIT}"}
 SETTLE_SECONDS = 420.0  # after the last order: also one whose execution was lost is due a minute after its poll deadline
 
 
@@ -54,13 +56,13 @@ def functions_of(checkout: Path) -> tuple[str, ...]:
 
 
 def build(checkout: Path) -> None:
-    """Builds the functions of an unpacked version, if that is not done yet. Its programs then stand in `target/debug` in place of this version's."""
-    functions, programs = functions_of(checkout), checkout / "target" / "lambda"
-    if not all((programs / function / "bootstrap").exists() for function in functions):
-        run_command("cargo", "build", "--locked", "--manifest-path", str(checkout / "Cargo.toml"), *cloud.packages(*functions, "one-build"),
-                    environment={"CARGO_TARGET_DIR": str(tools.TARGET)})
+    """Builds the functions of an unpacked version, if that is not done yet."""
+    functions, target = functions_of(checkout), checkout / "target"
+    if not all((target / "lambda" / function / "bootstrap").exists() for function in functions):
+        run_command("cargo", "build", "--locked", "--manifest-path", str(checkout / "Cargo.toml"), *cloud.packages(*functions),
+                    environment={"CARGO_TARGET_DIR": str(target)})
         for function in functions:
-            cloud.install(tools.TARGET / "debug" / function, programs / function / "bootstrap")
+            cloud.install(target / "debug" / function, target / "lambda" / function / "bootstrap")
 
 
 @contextmanager
@@ -73,13 +75,18 @@ def version(checkout: Path) -> Iterator[None]:
         yield
 
 
+def chosen_settings(options: argparse.Namespace) -> dict[str, str]:
+    """The settings of both versions: the tracker has the calls that the sends leave."""
+    return {**SETTINGS, "VENDOR_CALLS_PER_MINUTE": str(LIMIT - SPARE - math.ceil(options.orders_per_minute))}
+
+
 class Upgrade(Shop):
     """One run: orders that are sent while the versions change."""
 
     def __init__(self, own: Stack, old: Path, options: argparse.Namespace) -> None:
         count = round(options.orders_per_minute * options.minutes)
         super().__init__(own.read_env(), make_orders(count, options.orders_per_minute, random.Random(options.seed)))
-        self.own, self.old, self.schemas = own, old, old / "events" / "schemas"
+        self.own, self.old, self.schemas, self.chosen = own, old, old / "events" / "schemas", chosen_settings(options)
         self.programs = [self.program()]
 
     def program(self) -> str:
@@ -105,7 +112,7 @@ class Upgrade(Shop):
         before = [order for order in self.orders if order.is_sold]
         console.print(f"deploying {checkout.name} over {len(before)} orders, {sum(order.outcome() is None for order in before)} of them without an outcome")
         with version(checkout):
-            stack.up(self.own.directory, {**settings.without(os.environ), **SETTINGS}, with_build=False)
+            stack.up(self.own.directory, {**settings.without(os.environ), **self.chosen}, with_build=False)
         self.env = self.own.read_env()
         self.programs.append(self.program())
 
@@ -155,7 +162,7 @@ def main() -> None:
             cloud.build_local()
     with ExitStack() as stopping:
         with version(old):
-            own = stopping.enter_context(own_stack("upgrade-stack", SETTINGS, with_build=False))
+            own = stopping.enter_context(own_stack("upgrade-stack", chosen_settings(options), with_build=False))
         upgrade = Upgrade(own, old, options)
         upgrade.run()
         figures = upgrade.judge()
