@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use tracing::Level;
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
+use call::Identified;
 pub(crate) use call::trace_header;
 pub use call::{in_call, traceparent};
 
@@ -22,9 +23,10 @@ pub fn init(level: Level) {
     let lines = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)
-        .with_current_span(true)
+        .with_current_span(false)
         .with_span_list(false)
         .with_target(false)
+        .map_event_format(Identified)
         .with_writer(std::io::stdout);
     tracing_subscriber::registry().with(lines).with(log_targets(level)).init();
 }
@@ -102,7 +104,7 @@ impl Summary {
             message: "done",
             function: self.function,
             stack,
-            span: call::request_id().map(|request_id| Span { request_id, name: "call" }),
+            request_id: call::request_id(),
             fields: &self.fields,
             aws: (!self.metrics.is_empty()).then(|| Embedded {
                 timestamp: now.as_millisecond(),
@@ -124,20 +126,12 @@ struct Line<'a> {
     message: &'a str,
     function: &'a str,
     stack: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    span: Option<Span>,
+    #[serde(rename = "requestId", skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
     #[serde(flatten)]
     fields: &'a Map<String, Value>,
     #[serde(rename = "_aws", skip_serializing_if = "Option::is_none")]
     aws: Option<Embedded<'a>>,
-}
-
-/// The invocation, as all other lines have it.
-#[derive(Serialize)]
-struct Span {
-    #[serde(rename = "requestId")]
-    request_id: String,
-    name: &'static str,
 }
 
 /// The `_aws` object of CloudWatch's embedded metric format.

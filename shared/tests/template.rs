@@ -1,5 +1,11 @@
 //! What the template must say whatever else it says: who may do what, and what rings.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::too_many_lines, reason = "tests with tables")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::too_many_lines,
+    reason = "tests with tables"
+)]
 
 use shared::refresh::{Counters, NoCall};
 
