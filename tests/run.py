@@ -105,6 +105,7 @@ def stacks_up(names: Sequence[str]) -> None:
 
 LOAD = [sys.executable, "-m", "tests.scenarios.load", "--no-build", "--untimed", "--minutes", "1", "--orders-per-minute", "90", "--seed", "1", "--webhooks"]
 DEPLOYMENT = [sys.executable, "-m", "tests.scenarios.deployment"]
+LIFECYCLE = [sys.executable, "-m", "tests.scenarios.lifecycle", "--no-build"]
 CLIENTS = [sys.executable, "-m", "tests.scenarios.clients"]
 MADE_UP_REQUESTS = 2000  # at least
 
@@ -128,11 +129,11 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def all_tests() -> None:
-    """Runs all tests, and at the same time a minute of the load scenario, the examples of clients/, made-up requests, a rehearsed deployment, and the fault
-    tests, which cargo would run before or after the others. Each cargo command is for the whole workspace, because cargo would choose other features of the
-    shared crates for a part of it, and compile them twice."""
+    """Runs all tests, and at the same time a minute of the load scenario, the examples of clients/, made-up requests, a rehearsed deployment, the life of a
+    stack, and the fault tests, which cargo would run before or after the others. Each cargo command is for the whole workspace, because cargo would choose
+    other features of the shared crates for a part of it, and compile them twice."""
     clients = [*CLIENTS, "--dir", str(TEST_STACKS["clients"].directory), "--port", str(CLIENTS_PORT)]
-    beside = {"load": LOAD, "clients": clients, "contract": contract_command(), "deployment": DEPLOYMENT,
+    beside = {"load": LOAD, "clients": clients, "contract": contract_command(), "deployment": DEPLOYMENT, "lifecycle": LIFECYCLE,
               "faults": ["cargo", "test", "--workspace", "--test", "faults"]}
     logs = {name: DEFAULT_DIRECTORY / f"{name}.log" for name in beside}
     with contextlib.ExitStack() as stack:

@@ -134,7 +134,7 @@ class Life(StackClient):
             set(PARKED.values()) & set(order.kinds()) for order in waiting[:2]))
         said, known = self.tracker("GET", f"/orders/{ended.key()}"), self.env
         adopted = {"ADOPT_TABLE": known["ORDERS_TABLE"], "ADOPT_CARD_KEY": known["CARD_KEY_ID"]}
-        secret = self.secrets.get_secret_value(SecretId=known["SECRET_ID"])["SecretString"]
+        tokens = self.secrets.get_secret_value(SecretId=known["TOKENS_SECRET_ID"])["SecretString"]
         phases = {key: record["phase"]["S"] for key, record in self.records().items()}
         self.delete()
         self.expect_refusal(lambda: self.dynamodb.delete_table(TableName=known["ORDERS_TABLE"]), "protected against deletion")
@@ -142,7 +142,7 @@ class Life(StackClient):
         self.expect_refusal(lambda: self.deploy({}), "Adopt it", known["ORDERS_TABLE"])
         self.expect_refusal(lambda: self.deploy({"ADOPT_TABLE": known["ORDERS_TABLE"]}), "Set both or neither")
         self.deploy(adopted)
-        self.secrets.put_secret_value(SecretId=self.env["SECRET_ID"], SecretString=secret)
+        self.secrets.put_secret_value(SecretId=self.env["TOKENS_SECRET_ID"], SecretString=tokens)
         self.env = {**self.env, "API_TOKEN": known["API_TOKEN"]}
         self.wait_for("the new stack takes the token of before", lambda: self.accepts_token(ended))
         self.expect("an order that had ended is answered as before", self.tracker("GET", f"/orders/{ended.key()}") == said)
