@@ -230,17 +230,18 @@ STEPS: dict[str, Callable[[], None]] = {
     "stack-fast": partial(stacks_up, ["fast"]),
     "race-schedules": partial(run_command, "cargo", "test", "--workspace", "--test", "faults", "--", "--exact", RACES,
                               environment={"RACE_SCHEDULES": "50000", **os.environ, **ENV_FILES}),
+    "dashboard": partial(run_command, sys.executable, "-m", "infra.local.dashboard", "--once", "--dir", str(TEST_STACKS["express"].directory)),
     "fuzz": fuzz,
 }
 GROUPS = {
     "lint": ["format", "clippy", "python", "types", "template", "lint-tools", "sam", "translated", "policies", "state-machine", "features", "one-build"],
     "unit": ["rules", "no-stack"],
-    "all": ["tools", "clients", "build", "constraints", "build-tests", "stacks", "tests", "secrets", "watch"],
+    "all": ["tools", "clients", "build", "constraints", "build-tests", "stacks", "tests", "secrets", "dashboard", "watch"],
     "soak": ["fuzz", "build", "stack-fast", "race-schedules"],
 }
 # Steps that must run before a step, in the same command.
 BEFORE = {"sam": ["lint-tools"], "translated": ["lint-tools"], "policies": ["lint-tools", "translated"], "tests": ["tools", "stacks"],
-          "secrets": ["tools", "stacks", "tests"], "watch": ["stacks"], "race-schedules": ["stack-fast"]}
+          "secrets": ["tools", "stacks", "tests"], "dashboard": ["stacks"], "watch": ["stacks"], "race-schedules": ["stack-fast"]}
 
 
 def run(steps: list[str]) -> bool:

@@ -211,10 +211,14 @@ class Cloud:
         # A stack of which only a change set was ever made is empty, and is still to be created.
         return None if stacks[0]["StackStatus"] == "REVIEW_IN_PROGRESS" else stacks[0]
 
+    def _template(self) -> str:
+        """The template's text."""
+        return settings.TEMPLATE.read_text()
+
     def _packaged_template(self) -> str:
         """Uploads what the template names by path, then the template with S3 addresses in place of the paths; returns its address. CloudFormation takes no
         more than 51,200 bytes in the call itself."""
-        s3, text = self.client("s3"), settings.TEMPLATE.read_text()
+        s3, text = self.client("s3"), self._template()
         s3.create_bucket(Bucket=BUCKET)  # no error in us-east-1 if it exists
         packages = {f"../target/lambda/{function}/": zipped(LAMBDA_DIR / function / "bootstrap") for function in FUNCTIONS}
         for path, content in {**packages, STATE_MACHINE.name: STATE_MACHINE.read_bytes()}.items():

@@ -10,6 +10,7 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ def read(logs: Path) -> Lines:
     for function, found in lines.items():
         file = logs / f"{function}.log"
         for text in file.read_text(errors="replace").splitlines() if file.exists() else []:
-            if text.startswith('{"timestamp"'):
+            with suppress(ValueError, KeyError, TypeError):  # a line that is not JSON, or not yet complete
                 line = json.loads(text)
                 found.append({**line, "at": datetime.fromisoformat(line["timestamp"]).timestamp()})
     return lines

@@ -57,8 +57,8 @@ def make_orders(rng: random.Random) -> dict[str, PlannedOrder]:
 class Broken(Cloud):
     """Deploys the template with one more resource, which cannot be created."""
 
-    def _packaged_template(self) -> str:
-        return super()._packaged_template().replace("\nOutputs:\n", BROKEN)
+    def _template(self) -> str:
+        return super()._template().replace("\nOutputs:\n", BROKEN)
 
 
 class Life(StackClient):
