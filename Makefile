@@ -3,7 +3,7 @@ PYTHON ?= python3
 RUN := $(PYTHON) -m
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build demo chaos load backlog simulate up down logs watch test test-fast docs soak bench bench-baseline bench-check lint audit deploy check-key redrive clean
+.PHONY: help tools build demo chaos load backlog upgrade simulate up down logs dashboard watch test test-fast docs soak bench bench-baseline bench-check lint audit deploy check-key redrive redact clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ load: ## run 100 orders a minute on one key for 10 minutes (ORDERS_PER_MINUTE=50
 backlog: ## recheck 10,000 parked orders that are due at once, while a shop sends on, some ten minutes (ORDERS=3000 SEED=7 BUDGET=240 NO_BUILD=1; MINUTES=30: give up after so long)
 	@$(RUN) tests.scenarios.backlog $(if $(ORDERS),--orders $(ORDERS)) $(if $(SEED),--seed $(SEED)) $(if $(BUDGET),--budget $(BUDGET)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(NO_BUILD),--no-build)
 
+upgrade: ## deploy this version over an older one while orders are sent, then the older one again, ~5 minutes after the builds (FROM=b0a0654 ORDERS_PER_MINUTE=20 MINUTES=3 SEED=7 NO_BUILD=1)
+	@$(RUN) tests.scenarios.upgrade $(if $(FROM),--from $(FROM)) $(if $(ORDERS_PER_MINUTE),--orders-per-minute $(ORDERS_PER_MINUTE)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(NO_BUILD),--no-build)
+
 up: ## start the local stack and write .local/stack.env
 	@$(RUN) infra.local.stack up
 
@@ -34,6 +37,9 @@ down: ## stop the local stack
 
 logs: ## show the logs of the local stack as they grow
 	@$(RUN) infra.local.stack logs
+
+dashboard: ## draw the dashboard of the local stack in the terminal (ONCE=1 draws once)
+	@$(RUN) infra.local.dashboard $(if $(ONCE),--once)
 
 watch: ## serve the functions from source against the local stack; rebuild on change
 	@$(RUN) infra.local.stack watch
@@ -78,6 +84,9 @@ check-key: ## ask the vendor about a key: sandbox or production, scope, addresse
 
 redrive: ## put dead letters back to where they came from (DRY_RUN=1 shows them only)
 	@$(RUN) infra.local.redrive $(if $(DRY_RUN),--dry-run)
+
+redact: ## remove the personal data of a final order (ORDER=mobile/6901616fe9e88196b4eb64b0)
+	@$(RUN) infra.local.redact $(ORDER)
 
 clean: down ## stop the local stack, remove build output and stack files; keep .tools/
 	@cargo clean

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -42,6 +43,7 @@ ENV_FILES = {f"E2E_{name.upper()}": str(one.env_file) for name, one in TEST_STAC
 
 # Searches what all other tests left behind: a step of its own after them.
 LEFTOVERS = "no_card_code_key_or_token_is_left_behind"
+FAULTS = ("crash_points::", "race_schedules::")  # the modules of the fault tests
 RACES = "race_schedules::invariants_hold_in_every_race_schedule"
 # `sam validate` looks for credentials, and asks the instance's metadata for them, which takes seconds where there is none.
 OFFLINE = {"SAM_CLI_TELEMETRY": "0", "AWS_EC2_METADATA_DISABLED": "true", "AWS_REGION": "eu-west-3", "AWS_DEFAULT_REGION": "eu-west-3"}
@@ -64,10 +66,19 @@ def lint_features() -> None:
             raise Failure(f"{function} depends on {', '.join(found)}; find the reason: cargo tree -p {function} -i …")
 
 
+def lint_state_machine() -> None:
+    """Lints the state machine as it is in the partition `aws`: the linter knows resources by their whole ARN."""
+    definition = DEFAULT_DIRECTORY / cloud.STATE_MACHINE.name
+    definition.parent.mkdir(exist_ok=True)
+    definition.write_text(cloud.STATE_MACHINE.read_text().replace("${Partition}", "aws"))
+    run_command(str(tools.node()), ".tools/asl/node_modules/.bin/asl-validator", "--json-path", str(definition))
+
+
 def lint_translated() -> None:
     """Lints the template as CloudFormation gets it; infra/checkov.yaml has the exceptions of the second linter, with reasons."""
     translated.write()
-    run_command(str(tools.program("python", "cfn-lint")), str(translated.TRANSLATED))
+    # With the default preference, the transform leaves out what uses DeploymentPreference and its mapping.
+    run_command(str(tools.program("python", "cfn-lint")), "--ignore-checks", "W2001", "W7001", "--", str(translated.TRANSLATED))
     run_command(str(tools.program("policies", "checkov")), "--config-file", "infra/checkov.yaml", "--file", str(translated.TRANSLATED))
 
 
@@ -95,6 +106,7 @@ def stacks_up(names: Sequence[str]) -> None:
 
 LOAD = [sys.executable, "-m", "tests.scenarios.load", "--no-build", "--untimed", "--minutes", "1", "--orders-per-minute", "90", "--seed", "1", "--webhooks"]
 DEPLOYMENT = [sys.executable, "-m", "tests.scenarios.deployment"]
+LIFECYCLE = [sys.executable, "-m", "tests.scenarios.lifecycle", "--no-build"]
 CLIENTS = [sys.executable, "-m", "tests.scenarios.clients"]
 MADE_UP_REQUESTS = 2000  # at least
 
@@ -110,24 +122,33 @@ def contract_command() -> list[str]:
             "--request-timeout", "30", "--seed", "1", "--generation-database", "none", "--no-color"]
 
 
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """Ends a process that leads a group, with all that it has started."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+
+
 def all_tests() -> None:
-    """Runs all tests, and at the same time a minute of the load scenario, the examples of clients/, made-up requests, and a rehearsed deployment. One cargo
-    command runs the tests with and without a stack, because cargo would choose other features of the shared crates for a part of the tests, and compile
-    them twice."""
+    """Runs all tests, and at the same time a minute of the load scenario, the examples of clients/, made-up requests, a rehearsed deployment, the life of a
+    stack, and the fault tests, which cargo would run before or after the others. Each cargo command is for the whole workspace, because cargo would choose
+    other features of the shared crates for a part of it, and compile them twice."""
     clients = [*CLIENTS, "--dir", str(TEST_STACKS["clients"].directory), "--port", str(CLIENTS_PORT)]
-    beside = {"load": LOAD, "clients": clients, "contract": contract_command(), "deployment": DEPLOYMENT}
+    beside = {"load": LOAD, "clients": clients, "contract": contract_command(), "deployment": DEPLOYMENT, "lifecycle": LIFECYCLE,
+              "faults": ["cargo", "test", "--workspace", "--test", "faults"]}
     logs = {name: DEFAULT_DIRECTORY / f"{name}.log" for name in beside}
     with contextlib.ExitStack() as stack:
         started = {}
         for name, words in beside.items():
             output = stack.enter_context(logs[name].open("w"))
-            started[name] = subprocess.Popen(words, cwd=tools.ROOT, stdout=output, stderr=subprocess.STDOUT)
-            stack.callback(started[name].wait)
-            stack.callback(started[name].terminate)  # no effect if it has ended
-        run_command("cargo", "test", "--workspace", "--", "--test-threads=8", "--skip", LEFTOVERS, environment=ENV_FILES)
+            environment = {**os.environ, **ENV_FILES}
+            started[name] = subprocess.Popen(words, cwd=tools.ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT, process_group=0)
+            stack.callback(end_group, started[name])
+        skipped = [word for name in (LEFTOVERS, *FAULTS) for word in ("--skip", name)]
+        run_command("cargo", "test", "--workspace", "--", "--test-threads=8", *skipped, environment=ENV_FILES)
         codes = {name: process.wait(timeout=900) for name, process in started.items()}
     for name, log in logs.items():
-        told = ("Everything", "FAILED", "wrong", "error", "  ❌", "    `", "    curl")
+        told = ("Everything", "FAILED", "wrong", "error", "  ❌", "    `", "    curl", "test ", "thread ")
         print("\n".join(line for line in log.read_text().splitlines() if line.startswith(told) or " generated, " in line), flush=True)
         if codes[name] != 0:
             raise Failure(f"{name} ended with status {codes[name]}, see {os.path.relpath(log)}")
@@ -190,7 +211,7 @@ STEPS: dict[str, Callable[[], None]] = {
     "sam": partial(run_command, str(tools.program("deploy", "sam")), "validate", "--lint", "--template-file", "infra/template.yaml", environment=OFFLINE),
     "translated": lint_translated,
     "policies": translated.lint_policies,
-    "state-machine": partial(run_command, str(tools.node()), ".tools/asl/node_modules/.bin/asl-validator", "--json-path", "infra/poll.asl.json"),
+    "state-machine": lint_state_machine,
     "features": lint_features,
     "one-build": lint_one_build,
     "rules": partial(run_command, "cargo", "test", "--package", "domain", "--package", "one-build"),
@@ -210,17 +231,18 @@ STEPS: dict[str, Callable[[], None]] = {
     "stack-fast": partial(stacks_up, ["fast"]),
     "race-schedules": partial(run_command, "cargo", "test", "--workspace", "--test", "faults", "--", "--exact", RACES,
                               environment={"RACE_SCHEDULES": "50000", **os.environ, **ENV_FILES}),
+    "dashboard": partial(run_command, sys.executable, "-m", "infra.local.dashboard", "--once", "--dir", str(TEST_STACKS["express"].directory)),
     "fuzz": fuzz,
 }
 GROUPS = {
     "lint": ["format", "clippy", "python", "types", "template", "lint-tools", "sam", "translated", "policies", "state-machine", "features", "one-build"],
     "unit": ["rules", "no-stack"],
-    "all": ["tools", "clients", "build", "constraints", "build-tests", "stacks", "tests", "secrets", "watch"],
+    "all": ["tools", "clients", "build", "constraints", "build-tests", "stacks", "tests", "secrets", "dashboard", "watch"],
     "soak": ["fuzz", "build", "stack-fast", "race-schedules"],
 }
 # Steps that must run before a step, in the same command.
 BEFORE = {"sam": ["lint-tools"], "translated": ["lint-tools"], "policies": ["lint-tools", "translated"], "tests": ["tools", "stacks"],
-          "secrets": ["tools", "stacks", "tests"], "watch": ["stacks"], "race-schedules": ["stack-fast"]}
+          "secrets": ["tools", "stacks", "tests"], "dashboard": ["stacks"], "watch": ["stacks"], "race-schedules": ["stack-fast"]}
 
 
 def run(steps: list[str]) -> bool:

@@ -90,6 +90,9 @@ def _resolved(value: Any, template: dict[str, Any]) -> Any:
             return _text(name, template)
         case ("Fn::If", [_, chosen, _]):
             return _resolved(chosen, template)
+        case ("Fn::Sub", [text, dict(more)]):  # the names of resources, not their ARNs
+            names = {name: str(_resolved(one, template)).rpartition("/")[2] for name, one in more.items()}
+            return re.sub(r"\$\{([^!}]+)\}", lambda found: names.get(found[1]) or _text(found[1], template), text)
         case ("Fn::Sub", str(text)):
             return re.sub(r"\$\{([^!}]+)\}", lambda found: _text(found[1], template), text)
     return {name: _resolved(one, template) for name, one in value.items()}

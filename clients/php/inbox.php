@@ -4,7 +4,8 @@
  *
  * Here an event is a file, and its id is the file's name. In a shop it is a row of a table:
  *
- *     CREATE TABLE tracker_events (event_id VARCHAR(120) PRIMARY KEY, body TEXT NOT NULL, handled_at DATETIME NULL)
+ *     CREATE TABLE tracker_events (event_id VARCHAR(120) PRIMARY KEY, subject VARCHAR(120) NOT NULL, seq INT NOT NULL,
+ *                                  body MEDIUMTEXT NOT NULL, handled_at DATETIME NULL)
  *
  * `keep` is then an INSERT that ignores a known key, and `work` handles the rows without `handled_at`.
  */

@@ -27,7 +27,7 @@ if __name__ == "__main__":
 import yaml
 
 from infra.deploy import vendor_key
-from infra.local import cloud, settings
+from infra.local import cloud, lifecycle, settings
 from infra.local.cloud import Cloud
 from infra.local.processes import Failure, run_command
 
@@ -69,6 +69,7 @@ class Stage:
         found = settings.problems(values)
         if not os.environ.get("AWS_ENDPOINT_URL"):
             found += [f"{name}: loopback is for a local AWS" for name in ("OneclickdzBaseUrl", "WebhookUrl") if values[name].startswith("http:")]
+        values["Release"] = settings.release(values)
         if found:
             raise Failure("\n".join([f"{self.file}, stage {self.name}:", *(f"    {line}" for line in found)]))
         return values
@@ -93,6 +94,7 @@ def deploy(options: argparse.Namespace) -> None:
     """Deploys, as the module says."""
     stage = Stage.read(options.config_file, options.stage)
     values, target = stage.parameters(), stage.target()
+    lifecycle.check(target, values)
     missing = target.secrets_without_value(target.outputs())
     say(f"stage {stage.name}: stack {target.stack_name}")
     api_key = read_key(options.key_file, values) if cloud.SECRET_OF_THE_KEY in missing else ""
@@ -107,7 +109,7 @@ def deploy(options: argparse.Namespace) -> None:
         if values["Enabled"] == "on":
             stage.deploy(values, options.confirm)
     say(f"the schedule and the alarms are {values['Enabled']}" + ("" if values["Enabled"] == "on" else f": Enabled in {stage.file.name} says so"))
-    say('the token is in the secret SecretId; how to read it: docs/operations.md, "The secret"')
+    say('the token is in the secret TokensSecretId; how to read it: docs/operations.md, "The secret"')
 
 
 def read_key(file: str, values: Mapping[str, str]) -> str:

@@ -31,6 +31,7 @@ CHANGE_SET = "deploy"
 BUCKET = "packages"
 PACE = {"Delay": 1, "MaxAttempts": 3600}  # of waiters, in seconds
 SECRET_OF_THE_KEY = "SecretId"  # the output that names the secret with the vendor's key
+SECRET_OF_THE_TOKENS = "TokensSecretId"
 NOTHING_TO_CHANGE = ("didn't contain changes", "No updates are to be performed")  # CloudFormation's words
 LAMBDA_DIR = tools.ROOT / "target" / "lambda"  # the template names this folder
 
@@ -49,11 +50,15 @@ def build_local() -> None:
     """Builds what a local stack runs, the sandbox among it, as the tests are built: with `one-build`, each dependency is compiled once for all."""
     run_command("cargo", "build", "--locked", *packages(*LOCAL_PACKAGES))
     for function in FUNCTIONS:
-        program = LAMBDA_DIR / function / "bootstrap"
-        program.parent.mkdir(parents=True, exist_ok=True)
-        fresh = program.with_suffix(".new")
-        shutil.copy2(tools.TARGET / "debug" / function, fresh)
-        fresh.replace(program)  # in one step: a running stack may be reading the program
+        install(tools.TARGET / "debug" / function, LAMBDA_DIR / function / "bootstrap")
+
+
+def install(built: Path, program: Path) -> None:
+    """Copies a program in one step: a running stack may be reading the copy that it replaces."""
+    program.parent.mkdir(parents=True, exist_ok=True)
+    fresh = program.with_suffix(".new")
+    shutil.copy2(built, fresh)
+    fresh.replace(program)
 
 
 def build_release(architecture: str, lambda_dir: Path, *chosen: str, environment: Mapping[str, str]) -> None:
@@ -95,7 +100,8 @@ def errors_shown(logs: Path | None = None) -> Iterator[None]:
 
 def first_secrets(api_key: str) -> dict[str, dict[str, Any]]:
     """What each secret of the stack gets first, by the output that names the secret: the vendor's key, and a new token of the API."""
-    return {SECRET_OF_THE_KEY: {"oneclickdz_api_key": api_key, "api_tokens": [{"token": secrets.token_urlsafe(32), "scopes": ["orders", "cards"]}]}}
+    token = {"token": secrets.token_urlsafe(32), "scopes": ["orders", "cards"]}
+    return {SECRET_OF_THE_KEY: {"oneclickdz_api_key": api_key}, SECRET_OF_THE_TOKENS: {"api_tokens": [token]}}
 
 
 @dataclass
@@ -117,7 +123,7 @@ class Cloud:
     def deploy(self, parameters: Mapping[str, str]) -> dict[str, str]:
         """Uploads the functions to the local AWS, creates or updates the stack, and returns its outputs."""
         cloudformation = self.client("cloudformation")
-        values = [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
+        values = [{"ParameterKey": name, "ParameterValue": value} for name, value in {**parameters, "Release": settings.release(parameters)}.items()]
         change = "create" if self._stack() is None else "update"
         if self._make_change_set(change, values):
             cloudformation.execute_change_set(StackName=self.stack_name, ChangeSetName=CHANGE_SET)
@@ -132,7 +138,7 @@ class Cloud:
         cloudformation, names = self.client("cloudformation"), {"StackName": self.stack_name, "ChangeSetName": CHANGE_SET}
         with contextlib.suppress(ClientError):  # of a deployment that was interrupted
             cloudformation.delete_change_set(**names)
-        cloudformation.create_change_set(**names, ChangeSetType=change.upper(), TemplateBody=self._packaged_template(), Parameters=values,
+        cloudformation.create_change_set(**names, ChangeSetType=change.upper(), TemplateURL=self._packaged_template(), Parameters=values,
                                          Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"])
         try:
             cloudformation.get_waiter("change_set_create_complete").wait(**names, WaiterConfig=PACE)
@@ -205,9 +211,14 @@ class Cloud:
         # A stack of which only a change set was ever made is empty, and is still to be created.
         return None if stacks[0]["StackStatus"] == "REVIEW_IN_PROGRESS" else stacks[0]
 
+    def _template(self) -> str:
+        """The template's text."""
+        return settings.TEMPLATE.read_text()
+
     def _packaged_template(self) -> str:
-        """Uploads what the template names by path, and returns the template with S3 addresses in place of the paths."""
-        s3, text = self.client("s3"), settings.TEMPLATE.read_text()
+        """Uploads what the template names by path, then the template with S3 addresses in place of the paths; returns its address. CloudFormation takes no
+        more than 51,200 bytes in the call itself."""
+        s3, text = self.client("s3"), self._template()
         s3.create_bucket(Bucket=BUCKET)  # no error in us-east-1 if it exists
         packages = {f"../target/lambda/{function}/": zipped(LAMBDA_DIR / function / "bootstrap") for function in FUNCTIONS}
         for path, content in {**packages, STATE_MACHINE.name: STATE_MACHINE.read_bytes()}.items():
@@ -216,7 +227,8 @@ class Cloud:
                 raise Failure(f"{settings.TEMPLATE.name} does not name {path}")
             s3.put_object(Bucket=BUCKET, Key=key, Body=content)
             text = text.replace(f"Uri: {path}\n", f"Uri: s3://{BUCKET}/{key}\n")
-        return text
+        s3.put_object(Bucket=BUCKET, Key="template.yaml", Body=text.encode())
+        return f"{s3.meta.endpoint_url}/{BUCKET}/template.yaml"
 
     def _reasons(self) -> list[str]:
         """CloudFormation's reasons for failed resources; empty if it does not answer, so that the failure itself is shown."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import urllib3
 
-from infra.local import cloud, processes, settings, tools
+from infra.local import cloud, lifecycle, processes, settings, tools
 from infra.local.cloud import STACK_NAME, Cloud
 from infra.local.processes import Failure, Server
 
@@ -126,13 +126,15 @@ class Stack:
         chosen = {"Architecture": cloud.machine_architecture(), "Enabled": "on", **parameters, "OneclickdzBaseUrl": servers["ONECLICKDZ_BASE_URL"]}
         if chosen.get("WebhookUrl") == SANDBOX_RECEIVER:
             chosen["WebhookUrl"] = f"{servers['SANDBOX_URL']}/receiver"
-        outputs = target.deploy({**{name: str(value) for name, value in settings.declared().items() if value is not None}, **chosen})
+        complete = {**{name: str(value) for name, value in settings.declared().items() if value is not None}, **chosen}
+        lifecycle.check(target, complete)
+        outputs = target.deploy(complete)
         target.put_first_secrets(outputs, servers["ONECLICKDZ_API_KEY"])
         values = {
             **servers,
             **{settings.variable_name(name): value for name, value in outputs.items()},
             "API_URL": f"{endpoint}/_aws/execute-api/{outputs['ApiId']}/$default",
-            "API_TOKEN": target.secret_value(outputs, cloud.SECRET_OF_THE_KEY)["api_tokens"][0]["token"],
+            "API_TOKEN": target.secret_value(outputs, cloud.SECRET_OF_THE_TOKENS)["api_tokens"][0]["token"],
             "AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION, "AWS_ACCESS_KEY_ID": ADMINISTRATOR, "AWS_SECRET_ACCESS_KEY": ADMINISTRATOR,
             "WEBHOOK_SECRET": target.webhook_secret(outputs), "EVENTS_QUEUE_URL": target.receive_every_event(outputs), "LOG_DIR": str(self.logs),
             # One JSON value, because single variables would become the settings of the next stack once stack.env is exported.

@@ -127,7 +127,7 @@ class Redrive:
             with suppress(self.sfn.exceptions.ExecutionAlreadyExists):
                 self.sfn.start_execution(stateMachineArn=self.outputs["StateMachineArn"], name=name, input=json.dumps(order))
         elif not self.rechecked:  # one recheck is enough for all letters
-            self.functions.invoke(FunctionName=self.outputs["RecheckFunction"], InvocationType="Event", Payload=b"{}")
+            self.functions.invoke(FunctionName=f'{self.outputs["RecheckFunction"]}:live', InvocationType="Event", Payload=b"{}")
             self.rechecked = True
 
 

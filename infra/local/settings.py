@@ -1,5 +1,7 @@
 """Settings in the environment of the caller, as parameters of the template: `POLL_DEADLINE` is the parameter `PollDeadline`."""
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -62,3 +64,9 @@ def without(environment: Mapping[str, str]) -> dict[str, str]:
 def from_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """The parameters that the caller has set. An empty value counts as not set."""
     return {name: environment[variable_name(name)] for name in declared() if environment.get(variable_name(name))}
+
+
+def release(parameters: Mapping[str, str]) -> str:
+    """The parameter `Release` for these parameters: another one for each other setting of the functions."""
+    settings = {name: value for name, value in parameters.items() if name not in ("Release", "Enabled")}
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]

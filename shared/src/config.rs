@@ -15,7 +15,7 @@ use crate::{
     http::Allowed,
     order::Schedule,
     rate_limiter::Budget,
-    secret::{SecretSource, Secrets},
+    secret::{ApiTokens, SecretSource, VendorSecret},
 };
 
 pub use settings::{Group, SETTINGS, Setting};
@@ -33,8 +33,10 @@ pub struct Config {
     pub card_key_id: String,
     /// `ONECLICKDZ_BASE_URL`.
     pub base_url: Uri,
-    /// `SECRET_ID`, or `ONECLICKDZ_API_KEY` and `API_TOKENS`.
-    pub secrets: SecretSource,
+    /// `SECRET_ID`, or `ONECLICKDZ_API_KEY`.
+    pub vendor_secret: SecretSource<VendorSecret>,
+    /// `TOKENS_SECRET_ID`, or `API_TOKENS`; `None` if neither is set, as in all functions but `status`.
+    pub api_tokens: Option<SecretSource<ApiTokens>>,
     /// Retry schedules, deadline, overdue.
     pub schedule: Schedule,
     /// `VENDOR_CALLS_PER_MINUTE`, `VENDOR_CALLS_BURST`.
@@ -49,6 +51,8 @@ pub struct Config {
     pub connect_ahead_timeout: Duration,
     /// `WEBHOOK_URL` and what belongs to it.
     pub webhooks: Webhooks,
+    /// `REDACT_AFTER`; `None`: personal data is kept.
+    pub redact_after: Option<Duration>,
     /// `RUST_LOG`: error, warn or info; what says less is not in a release build.
     pub log_level: tracing::Level,
 }
@@ -104,6 +108,17 @@ impl Config {
     }
 }
 
+fn api_tokens(values: &Values) -> Option<SecretSource<ApiTokens>> {
+    match (values.tokens_secret_id.as_str(), values.api_tokens.as_str()) {
+        ("", "") => None,
+        ("", tokens) => {
+            let tokens = tokens.split(',').map(str::trim).filter(|token| !token.is_empty());
+            Some(SecretSource::Environment(ApiTokens::local(tokens.map(str::to_owned))))
+        }
+        (id, _) => Some(SecretSource::Manager { id: id.to_owned() }),
+    }
+}
+
 /// Reads the environment and notes every problem, so that all of them are reported at once.
 struct Reader {
     variables: HashMap<String, String>,
@@ -114,7 +129,8 @@ impl Reader {
     /// `None` only after a problem was noted. Everything is read before the first `?`, so that all problems are noted.
     fn config(&mut self) -> Option<Config> {
         let values = self.values();
-        let secrets = self.secrets(&values);
+        let vendor_secret = self.vendor_secret(&values);
+        let api_tokens = api_tokens(&values);
         let budget = self.budget(&values);
         let aws = self.aws();
         let extra_roots = self.extra_roots(&values.extra_ca_certs);
@@ -125,7 +141,8 @@ impl Reader {
             event_bus: values.event_bus,
             card_key_id: values.card_key_id,
             base_url: values.base_url,
-            secrets: secrets?,
+            vendor_secret: vendor_secret?,
+            api_tokens,
             schedule: Schedule { list_recheck_interval, ..values.schedule },
             budget: budget?,
             list_checks: values.list_checks,
@@ -133,6 +150,7 @@ impl Reader {
             extra_roots,
             connect_ahead_timeout: values.connect_ahead_timeout,
             webhooks: webhooks?,
+            redact_after: values.redact_after,
             log_level: values.log_level,
         })
     }
@@ -195,17 +213,13 @@ impl Reader {
         Vec::new()
     }
 
-    fn secrets(&mut self, values: &Values) -> Option<SecretSource> {
-        if !values.secret_id.is_empty() {
-            return Some(SecretSource::Manager { id: values.secret_id.clone() });
+    fn vendor_secret(&mut self, values: &Values) -> Option<SecretSource<VendorSecret>> {
+        match (values.secret_id.as_str(), values.api_key.as_str()) {
+            ("", "") => self
+                .problem("SECRET_ID is missing (a local run may set ONECLICKDZ_API_KEY instead)".to_owned()),
+            ("", key) => Some(SecretSource::Environment(VendorSecret::local(key.to_owned()))),
+            (id, _) => Some(SecretSource::Manager { id: id.to_owned() }),
         }
-        if values.api_key.is_empty() {
-            return self
-                .problem("SECRET_ID is missing (a local run may set ONECLICKDZ_API_KEY instead)".to_owned());
-        }
-        let tokens = values.api_tokens.split(',').map(str::trim).filter(|token| !token.is_empty());
-        let secrets = Secrets::local(values.api_key.clone(), tokens.map(str::to_owned));
-        Some(SecretSource::Environment(secrets))
     }
 
     fn aws(&mut self) -> Option<AwsEnvironment> {
@@ -287,7 +301,7 @@ mod tests {
         let settings = SETTINGS.iter().flat_map(|group| group.settings);
         let mut names = Vec::new();
         for setting in settings {
-            let other = ["https://other.example/v1", "off", "77", "77s,78s", "77s", "warn", "text"];
+            let other = ["https://other.example/v1", "off", "77", "77s,78s", "77s", "77days", "warn", "text"];
             let mut values = Values::default();
             let text = other.into_iter().find(|text| {
                 setting.value.read(text, &mut values).is_some() && setting.default().as_deref() != Some(*text)
@@ -314,6 +328,7 @@ mod tests {
             ("LIST_RECHECK_INTERVAL", "0", "a duration from 1ms to 366days"),
             ("REVIEW_FAILURES", "0", "a whole number, at least 1"),
             ("OVERDUE_DELAYED", "-1h", "a duration from 1ms to 366days"),
+            ("REDACT_AFTER", "1h", "off, or a duration from 7days to 366days"),
             ("RUST_LOG", "debug", "error, warn or info"),
         ];
         let changes = wrong.map(|(name, value, _)| (name, value));

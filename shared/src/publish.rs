@@ -12,6 +12,7 @@ use crate::{
     aws::{Lazy, describe},
     order::{Event, SOURCE},
     rate_limiter::VendorEvent,
+    telemetry::trace_header,
     webhook::RESEND_SOURCE,
 };
 
@@ -100,8 +101,8 @@ impl Publisher {
     ///
     /// # Errors
     /// Why EventBridge did not take it.
-    pub async fn resend(&self, event: &Event) -> Result<(), String> {
-        let entry = self.entry(RESEND_SOURCE, &event.into());
+    pub async fn resend(&self, event: Entry<'_>) -> Result<(), String> {
+        let entry = self.entry(RESEND_SOURCE, &event);
         let sent = self.client.get().put_events().entries(entry).send().await;
         match refused(sent.map_err(|error| describe(&error))?.entries().first()) {
             None => Ok(()),
@@ -115,6 +116,7 @@ impl Publisher {
             .source(source)
             .detail_type(event.detail_type)
             .detail(event.detail)
+            .set_trace_header(trace_header())
             .time(DateTime::from_millis(event.occurred_at.as_millisecond()))
             .build()
     }

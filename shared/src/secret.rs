@@ -1,11 +1,11 @@
-//! The vendor's key and the API tokens: from Secrets Manager, or from the environment for local runs.
+//! The vendor's key and the API tokens: two secrets, from Secrets Manager, or from the environment for local runs.
 
 mod vault;
 
 use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use subtle::ConstantTimeEq;
 
@@ -79,15 +79,43 @@ impl ExposeSecret<str> for VendorKey {
     }
 }
 
-/// All secrets of a function; JSON, see [`SecretError::Unreadable`].
+/// The value of a secret: a JSON object.
+pub trait SecretValue: Clone + fmt::Debug + DeserializeOwned {
+    /// The form of the value, for the error.
+    const FORM: &'static str;
+
+    /// The first field with a value that is not allowed, though it has the right type.
+    fn wrong_field(&self) -> Option<&'static str> {
+        None
+    }
+}
+
+/// The secret with the vendor's key.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Secrets {
+pub struct VendorSecret {
     /// The vendor's key.
     #[serde(rename = "oneclickdz_api_key")]
     pub vendor_key: VendorKey,
-    /// The API's tokens. An invalid entry is logged and left out; the others stay valid.
-    #[serde(default, deserialize_with = "good_tokens")]
+}
+
+impl SecretValue for VendorSecret {
+    const FORM: &'static str = r#"{"oneclickdz_api_key": "…"}"#;
+
+    fn wrong_field(&self) -> Option<&'static str> {
+        self.vendor_key.expose_secret().is_empty().then_some("oneclickdz_api_key")
+    }
+}
+
+/// The secret with the tokens of the HTTP API. Only `status` reads it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ApiTokens {
+    /// An invalid entry is logged and left out; the others stay valid.
+    #[serde(deserialize_with = "good_tokens")]
     api_tokens: Vec<ApiToken>,
+}
+
+impl SecretValue for ApiTokens {
+    const FORM: &'static str = r#"{"api_tokens": [{"token": "…", "scopes": ["orders", "cards"]}]}"#;
 }
 
 /// The secret could not be read for 5 min, so no token is accepted.
@@ -114,19 +142,19 @@ fn good_tokens<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<ApiToken>, D::E
     Ok(entries.into_iter().enumerate().filter_map(token).collect())
 }
 
-/// Where the secrets are read from.
+/// Where a secret is read from.
 #[derive(Clone, Debug)]
-pub enum SecretSource {
-    /// `SECRET_ID`: a secret in Secrets Manager.
+pub enum SecretSource<T> {
+    /// `SECRET_ID`, `TOKENS_SECRET_ID`: a secret in Secrets Manager.
     Manager {
         /// Name or ARN.
         id: String,
     },
     /// `ONECLICKDZ_API_KEY` and `API_TOKENS`: local runs only.
-    Environment(Secrets),
+    Environment(T),
 }
 
-/// The secrets cannot be read. Never contains a secret.
+/// A secret cannot be read. Never contains it.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// Secrets Manager failed or refused, or the secret has no value yet.
@@ -138,26 +166,29 @@ pub enum SecretError {
         why: String,
     },
     /// The secret's text is not JSON of the expected form.
-    #[error(
-        "the secret {id} must be JSON such as {{\"oneclickdz_api_key\": \"…\", \
-         \"api_tokens\": [{{\"token\": \"…\", \"scopes\": [\"orders\", \"cards\"]}}]}}: {path} is wrong"
-    )]
+    #[error("the secret {id} must be JSON such as {form}: {path} is wrong")]
     Unreadable {
         /// Name or ARN.
         id: String,
+        /// The form of the value.
+        form: &'static str,
         /// The field.
         path: String,
     },
 }
 
-impl Secrets {
-    /// Secrets for local runs: one vendor key, and tokens with all scopes.
-    pub fn local(vendor_key: String, tokens: impl IntoIterator<Item = String>) -> Self {
+impl VendorSecret {
+    /// For local runs.
+    pub fn local(vendor_key: String) -> Self {
+        Self { vendor_key: SecretString::from(vendor_key).into() }
+    }
+}
+
+impl ApiTokens {
+    /// Tokens with all scopes, for local runs.
+    pub fn local(tokens: impl IntoIterator<Item = String>) -> Self {
         let all = |token: String| ApiToken { token: token.into(), scopes: vec![Scope::Orders, Scope::Cards] };
-        Self {
-            vendor_key: SecretString::from(vendor_key).into(),
-            api_tokens: tokens.into_iter().map(all).collect(),
-        }
+        Self { api_tokens: tokens.into_iter().map(all).collect() }
     }
 
     /// The scopes of a token; `None` if no entry has it. Compares with every token, each in constant time.
@@ -171,30 +202,30 @@ impl Secrets {
         }
         found
     }
+}
 
-    async fn read(
-        source: &SecretSource,
-        manager: &Lazy<aws_sdk_secretsmanager::Client>,
-    ) -> Result<Self, SecretError> {
-        let id = match source {
-            SecretSource::Environment(secrets) => return Ok(secrets.clone()),
-            SecretSource::Manager { id } => id.clone(),
-        };
-        let answer = manager.get().get_secret_value().secret_id(&id).send().await;
-        let answer =
-            answer.map_err(|error| SecretError::Unavailable { id: id.clone(), why: describe(&error) })?;
-        Self::parse(&id, answer.secret_string().unwrap_or_default())
-    }
+async fn read<T: SecretValue>(
+    source: &SecretSource<T>,
+    manager: &Lazy<aws_sdk_secretsmanager::Client>,
+) -> Result<T, SecretError> {
+    let id = match source {
+        SecretSource::Environment(value) => return Ok(value.clone()),
+        SecretSource::Manager { id } => id,
+    };
+    let answer = manager.get().get_secret_value().secret_id(id).send().await;
+    let answer =
+        answer.map_err(|error| SecretError::Unavailable { id: id.clone(), why: describe(&error) })?;
+    parse(id, answer.secret_string().unwrap_or_default())
+}
 
-    fn parse(id: &str, text: &str) -> Result<Self, SecretError> {
-        let unreadable = |path: String| SecretError::Unreadable { id: id.to_owned(), path };
-        let mut json = serde_json::Deserializer::from_str(text);
-        let secrets: Self = serde_path_to_error::deserialize(&mut json)
-            .map_err(|error| unreadable(error.path().to_string()))?;
-        if secrets.vendor_key.expose_secret().is_empty() {
-            return Err(unreadable("oneclickdz_api_key".to_owned()));
-        }
-        Ok(secrets)
+fn parse<T: SecretValue>(id: &str, text: &str) -> Result<T, SecretError> {
+    let unreadable = |path: String| SecretError::Unreadable { id: id.to_owned(), form: T::FORM, path };
+    let mut json = serde_json::Deserializer::from_str(text);
+    let value: T =
+        serde_path_to_error::deserialize(&mut json).map_err(|error| unreadable(error.path().to_string()))?;
+    match value.wrong_field() {
+        Some(field) => Err(unreadable(field.to_owned())),
+        None => Ok(value),
     }
 }
 

@@ -3,6 +3,8 @@
 //!
 //! Never logged: keys, tokens, card codes, bodies of the vendor's answers, phone numbers.
 
+mod call;
+
 use std::{io::Write, sync::OnceLock};
 
 use jiff::Timestamp;
@@ -10,6 +12,10 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tracing::Level;
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
+
+use call::Identified;
+pub(crate) use call::trace_header;
+pub use call::{in_call, traceparent};
 
 /// Installs the subscriber. Call once, at start. `level` applies to the tracker's own lines. Libraries log warnings
 /// and errors only: their lower levels can contain whole requests, and a request to KMS contains a card code.
@@ -20,6 +26,7 @@ pub fn init(level: Level) {
         .with_current_span(false)
         .with_span_list(false)
         .with_target(false)
+        .map_event_format(Identified)
         .with_writer(std::io::stdout);
     tracing_subscriber::registry().with(lines).with(log_targets(level)).init();
 }
@@ -97,6 +104,7 @@ impl Summary {
             message: "done",
             function: self.function,
             stack,
+            request_id: call::request_id(),
             fields: &self.fields,
             aws: (!self.metrics.is_empty()).then(|| Embedded {
                 timestamp: now.as_millisecond(),
@@ -118,6 +126,8 @@ struct Line<'a> {
     message: &'a str,
     function: &'a str,
     stack: &'a str,
+    #[serde(rename = "requestId", skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
     #[serde(flatten)]
     fields: &'a Map<String, Value>,
     #[serde(rename = "_aws", skip_serializing_if = "Option::is_none")]

@@ -16,7 +16,7 @@ use shared::config::{Group, SETTINGS, Setting};
 use yaml_serde::Value;
 
 /// What the page says of the template's parameters that no function reads: what each does, when to change it.
-const DEPLOYMENT: [(&str, &str, &str); 6] = [
+const DEPLOYMENT: [(&str, &str, &str); 24] = [
     (
         "Enabled",
         "Whether the schedule of the recheck runs and the alarms notify. `make deploy` leaves it off until the secrets have \
@@ -49,10 +49,100 @@ const DEPLOYMENT: [(&str, &str, &str); 6] = [
         "The SNS topic that the alarms notify. Without one, alarms show in CloudWatch only.",
         "To be notified: set the ARN of your topic.",
     ),
+    (
+        "Release",
+        "Names the versions of the functions. Their alias stays at the old setting until this changes too. `make deploy` and `make up` make it from all settings.",
+        "When you change a setting without them, in the console or by `sam deploy`: any other value.",
+    ),
+    (
+        "DeploymentPreference",
+        "How an update moves calls to new code: see [gradual deployment](operations.md#gradual-deployment).",
+        "When an update must show itself on a part of the calls first.",
+    ),
+    (
+        "Tracing",
+        "Whether X-Ray traces the functions and the wait loop.",
+        "To see where the time of a request goes. X-Ray costs 5 dollars for a million traces.",
+    ),
+    (
+        "StatusMemory",
+        "Memory of `status` in MB; its share of a processor grows with it.",
+        "When its log shows that it is slow or used all memory: [memory and concurrency](operations.md#memory-and-concurrency).",
+    ),
+    (
+        "StatusConcurrency",
+        "How many of `status` can run at once. So many are reserved for it, and taken from the other functions of the account.",
+        "To keep a flood at the API from the other functions: [memory and concurrency](operations.md#memory-and-concurrency).",
+    ),
+    (
+        "PollerMemory",
+        "Memory of `poller` in MB; its share of a processor grows with it.",
+        "When its log shows that it is slow or used all memory: [memory and concurrency](operations.md#memory-and-concurrency).",
+    ),
+    (
+        "PollerConcurrency",
+        "How many of `poller` can run at once. So many are reserved for it, and taken from the other functions of the account.",
+        "To keep a flood at the API from the other functions: [memory and concurrency](operations.md#memory-and-concurrency).",
+    ),
+    (
+        "RecheckMemory",
+        "Memory of `recheck` in MB; its share of a processor grows with it.",
+        "When its log shows that it is slow or used all memory: [memory and concurrency](operations.md#memory-and-concurrency).",
+    ),
+    (
+        "RecheckConcurrency",
+        "How many of `recheck` can run at once. So many are reserved for it, and taken from the other functions of the account.",
+        "To keep a flood at the API from the other functions: [memory and concurrency](operations.md#memory-and-concurrency).",
+    ),
+    (
+        "NotifyMemory",
+        "Memory of `notify` in MB; its share of a processor grows with it.",
+        "When its log shows that it is slow or used all memory: [memory and concurrency](operations.md#memory-and-concurrency).",
+    ),
+    (
+        "NotifyConcurrency",
+        "How many of `notify` can run at once. So many are reserved for it, and taken from the other functions of the account.",
+        "To keep a flood at the API from the other functions: [memory and concurrency](operations.md#memory-and-concurrency).",
+    ),
+    (
+        "Subnets",
+        "Private subnets for the functions, with commas between them.",
+        "When the vendor's key has an address list: [a fixed address](operations.md#a-fixed-address).",
+    ),
+    (
+        "SecurityGroups",
+        "Security groups for the functions, with commas between them.",
+        "With `SUBNETS`, and only then.",
+    ),
+    (
+        "DomainName",
+        "A domain name of your own for the HTTP API.",
+        "To call it `tracker.example.com`: [a domain name](operations.md#a-domain-name).",
+    ),
+    (
+        "CertificateArn",
+        "The certificate for `DOMAIN_NAME`, in ACM, in the stack's region.",
+        "With `DOMAIN_NAME`, and only then.",
+    ),
+    (
+        "DeletionProtection",
+        "Whether DynamoDB refuses to delete the stack's own table. The table outlives its stack in any case.",
+        "Before you delete the table: see [remove what stays](operations.md#remove-what-stays).",
+    ),
+    (
+        "AdoptTable",
+        "The name of a table that a deleted stack left behind. The stack uses it and has no table of its own.",
+        "When you create the stack, and never afterwards: see [adopt](operations.md#adopt-a-table-and-its-key).",
+    ),
+    (
+        "AdoptCardKey",
+        "The ARN of the KMS key that the cards in the adopted table are encrypted with.",
+        "Together with `ADOPT_TABLE` only.",
+    ),
 ];
 
 /// What the template gives the functions and `Config` does not read.
-const NOT_SETTINGS: [&str; 2] = ["GLIBC_TUNABLES", "STACK_NAME"];
+const NOT_SETTINGS: [&str; 3] = ["GLIBC_TUNABLES", "STACK_NAME", "RELEASE"];
 
 fn template() -> Value {
     yaml_serde::from_str(&fs::read_to_string(path("infra/template.yaml")).unwrap()).unwrap()
@@ -195,7 +285,6 @@ fn fixed() -> String {
     let resource = |name: &str, property: &str| &template["Resources"][name]["Properties"][property];
     let limits = resource("HttpStage", "DefaultRouteSettings");
     let rows = [
-        ("memory of each function", text(&template["Globals"]["Function"]["MemorySize"]) + " MB"),
         ("timeout of `status`", text(resource("StatusFunction", "Timeout")) + " s"),
         ("timeout of `poller`", text(resource("PollerFunction", "Timeout")) + " s"),
         ("timeout of `recheck`", text(resource("RecheckFunction", "Timeout")) + " s"),

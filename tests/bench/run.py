@@ -28,8 +28,9 @@ BASELINE = BENCH / "baseline.json"
 OURS = {"status": "status", "poller": "poll", "recheck": "recheck", "notify": "notify"}  # the job of each function
 UNCONNECTED_STARTS = ("status", "poller", "recheck")  # `notify` reads its secret in every start
 # A start without connections, and so with the secrets in the environment.
-UNCONNECTED = {"SECRET_ID": "", "ONECLICKDZ_API_KEY": "bench-vendor-key-0123456789", "API_TOKENS": "bench-token-0123456789", "ONECLICKDZ_BASE_URL":
-               "https://localhost:9/v3", "AWS_ENDPOINT_URL_DYNAMODB": "https://localhost:9", "AWS_ENDPOINT_URL_EVENTBRIDGE": "https://localhost:9"}
+UNCONNECTED = {"SECRET_ID": "", "TOKENS_SECRET_ID": "", "ONECLICKDZ_API_KEY": "bench-vendor-key-0123456789", "API_TOKENS": "bench-token-0123456789",
+               "ONECLICKDZ_BASE_URL": "https://localhost:9/v3", "AWS_ENDPOINT_URL_DYNAMODB": "https://localhost:9",
+               "AWS_ENDPOINT_URL_EVENTBRIDGE": "https://localhost:9"}
 TOLERANCE = 0.10  # of the baseline; counts move by a percent or two from run to run
 NO_VALGRIND = "no valgrind here: instructions are not counted (on Debian: apt-get install valgrind)"
 TOO_BUSY = 3  # the driver's status if a program under valgrind was too slow for its own timeouts

@@ -16,6 +16,7 @@ Exit status 1 for an order that was not checked, an outcome that was not publish
 import argparse
 import json
 import math
+import os
 import random
 import re
 import sys
@@ -93,6 +94,7 @@ class Backlog(Shop):
         self.log, self.programs = Logs(own.logs), own.temporary
         self.parked: dict[str, Parked] = {}
         self.memory: dict[int, float] = {}  # MB at the peak, by process of `recheck`
+        self.cpu: dict[int, float] = {}  # seconds, likewise
         self.began = self.written_from = self.due_at = self.worked_from = self.done_at = 0.0
         self.left = self.ended = 0  # due orders, when last counted; orders that the vendor has ended
 
@@ -153,13 +155,15 @@ class Backlog(Shop):
                       + ("; some were due before the last was written" if time.time() > self.due_at else ""))
 
     def wait(self, what: str, until: float) -> None:
-        """Waits, and shows the progress. Also reads the memory of `recheck`, where there is a /proc."""
+        """Waits, and shows the progress. Also reads memory and CPU time of `recheck`, where there is a /proc."""
         while (now := time.time()) < until:
             for process in [Path(f"/proc/{pid}") for pid in programs_in(self.programs)]:
                 with suppress(OSError):
                     peak = re.search(r"^VmHWM:\s+(\d+) kB", (process / "status").read_text(), re.MULTILINE)
                     if peak and f"AWS_LAMBDA_FUNCTION_NAME={self.env['RECHECK_FUNCTION']}".encode() in (process / "environ").read_bytes().split(b"\0"):
                         self.memory[int(process.name)] = int(peak[1]) * 1024 / 1e6
+                        in_user, in_system = (process / "stat").read_text().rpartition(")")[2].split()[11:13]
+                        self.cpu[int(process.name)] = (int(in_user) + int(in_system)) / os.sysconf("SC_CLK_TCK")
             minute = self.sandbox("/calls/windows?seconds=60&endpoint_kind=check,list")
             console.print(
                 f"{time.monotonic() - self.began:5.0f} s  {what}; {minute['total']} calls, highest minute {minute['highest']} of {self.options.budget}; "
@@ -216,7 +220,8 @@ class Backlog(Shop):
             "all list checks": sum(call["endpoint"].endswith("/list") for call in lately), "seed": self.options.seed,
             "highest minute": self.sandbox("/calls/windows?seconds=60&endpoint_kind=check,list,validate")["highest"],
             "highest minute with sends": self.sandbox(f"/calls/windows?seconds=60&since={moment(self.due_at)}")["highest"],
-            "recheck, MB": max(self.memory.values(), default=0.0), "notice before, s": alone, "notice during, s": beside,
+            "recheck, MB": max(self.memory.values(), default=0.0), "recheck, CPU s": sum(self.cpu.values()),
+            "notice before, s": alone, "notice during, s": beside,
             "mean notice, s longer than before": beside["mean"] - alone["mean"], "changes without an event": len(before["unreceived"] + during["unreceived"]),
         }
 

@@ -47,7 +47,7 @@ What to try next
   curl -s "$API_URL/orders/mobile/$ID" -H "Authorization: Bearer $API_TOKEN"            # its status
   curl -s "$API_URL/orders/mobile/$ID/history" -H "Authorization: Bearer $API_TOKEN"    # its events
   make test              # all tests, on local stacks
-Read docs/api.md for requests and events, docs/operations.md for deployment and alarms.
+Read docs/api.md for requests and events, docs/operations.md for deployment, docs/runbook.md for alarms.
 """
 
 

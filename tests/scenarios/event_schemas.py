@@ -21,16 +21,16 @@ def _is_date_time(value: object) -> bool:
 
 
 @functools.cache
-def _validators() -> dict[str, Draft202012Validator]:
+def _validators(folder: Path) -> dict[str, Draft202012Validator]:
     """The validator of each event, by `detail-type`."""
-    schemas = [json.loads(path.read_text(encoding="utf-8")) for path in SCHEMAS.glob("*.json")]
+    schemas = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")]
     return {schema["title"]: Draft202012Validator(schema, format_checker=FORMATS) for schema in schemas}
 
 
-def validate(event: Mapping[str, Any]) -> list[str]:
-    """Returns what is wrong with an event in EventBridge's envelope, one text for each error. An empty list: the event is valid."""
+def validate(event: Mapping[str, Any], folder: Path = SCHEMAS) -> list[str]:
+    """Returns what is wrong with an event in EventBridge's envelope by the schemas of a folder, one text for each error. An empty list: the event is valid."""
     detail_type = event.get("detail-type")
-    validator = _validators().get(str(detail_type))
+    validator = _validators(folder).get(str(detail_type))
     if validator is None:
         return [f"no schema for detail-type {detail_type!r}"]
     return [f"{detail_type}: {error.json_path}: {error.message}" for error in validator.iter_errors(event)]

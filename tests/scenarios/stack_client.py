@@ -23,7 +23,7 @@ from infra.local import settings, stack
 from infra.local.cloud import errors_shown
 from infra.local.local_stack import DEFAULT_DIRECTORY, Stack, local_cloud
 from infra.local.processes import Failure
-from tests.scenarios.event_schemas import validate
+from tests.scenarios.event_schemas import SCHEMAS, validate
 from tests.scenarios.order_log import OrderLog, PlannedOrder
 
 DEAD_LETTERS = ("POLLER_DEAD_LETTERS", "RULE_DEAD_LETTERS", "RECHECK_FAILURES", "WEBHOOK_DEAD_LETTERS")  # the last one only with webhooks
@@ -37,7 +37,7 @@ class StackClient:
     """The addresses of one stack, the orders that are sent through it, and the events received from it."""
 
     def __init__(self, env: Mapping[str, str], orders: Sequence[PlannedOrder] = ()) -> None:
-        self.env, self.orders = env, orders
+        self.env, self.orders, self.schemas = env, orders, SCHEMAS
         self.cloud = local_cloud(env["AWS_ENDPOINT_URL"])
         self.events, self.sqs, self.dynamodb, self.functions = map(self.cloud.client, ("events", "sqs", "dynamodb", "lambda"))
         self.everything: list[str] = []  # each event as text, for the search for secrets
@@ -87,7 +87,7 @@ class StackClient:
 
     def start_recheck(self) -> None:
         """Starts a recheck beside the scheduled ones, which run every minute."""
-        self.functions.invoke(FunctionName=self.env["RECHECK_FUNCTION"], InvocationType="Event", Payload=b"{}")
+        self.functions.invoke(FunctionName=f'{self.env["RECHECK_FUNCTION"]}:live', InvocationType="Event", Payload=b"{}")
 
     def receive(self, seconds: int) -> bool:
         """Takes in the events that have come to the queue of every event; waits up to so many seconds for the first. Returns whether there was one."""
@@ -97,7 +97,7 @@ class StackClient:
             for message in messages:
                 event, received_at = json.loads(message["Body"]), int(message["Attributes"]["SentTimestamp"]) / 1000
                 self.everything.append(json.dumps(event, ensure_ascii=False))
-                self.wrong["events that are not as their schema says"] |= set(validate(event))
+                self.wrong["events that are not as their schema says"] |= set(validate(event, self.schemas))
                 kind, detail = event["detail-type"], event["detail"]
                 key = str(detail.get("event_id", "")).partition("#")[0]
                 self.bus[kind] += 1

@@ -67,14 +67,16 @@ async fn send(notifier: &Notifier, message: &Message) -> Result<Response<Bytes>,
     let id = message.event_id.to_string();
     let timestamp = notifier.clock.now().as_second();
     let name = HeaderName::from_static;
-    let request = Request::post(notifier.url.as_str())
+    let mut request = Request::post(notifier.url.as_str())
         .header(header::CONTENT_TYPE, "application/json")
         .header(header::USER_AGENT, concat!("topup-tracker/", env!("CARGO_PKG_VERSION")))
         .header(name(HEADER_WEBHOOK_ID), &id)
         .header(name(HEADER_WEBHOOK_TIMESTAMP), timestamp)
-        .header(name(HEADER_WEBHOOK_SIGNATURE), notifier.signer.sign(&id, timestamp, &message.body))
-        .body(Bytes::from(message.body.clone()))
-        .map_err(|_| CallError::NoUrl)?;
+        .header(name(HEADER_WEBHOOK_SIGNATURE), notifier.signer.sign(&id, timestamp, &message.body));
+    if let Some(traceparent) = &message.traceparent {
+        request = request.header(name("traceparent"), traceparent);
+    }
+    let request = request.body(Bytes::from(message.body.clone())).map_err(|_| CallError::NoUrl)?;
     notifier.http.post(request, notifier.timeout, Attempt::ANSWER_BYTES).await
 }
 

@@ -5,7 +5,11 @@ use std::convert::Infallible;
 use aws_lambda_events::sqs::SqsEvent;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use notify::Notifier;
-use shared::{config::Config, runtime::runtime, telemetry};
+use shared::{
+    config::Config,
+    runtime::runtime,
+    telemetry::{self, in_call},
+};
 
 fn main() -> Result<(), Error> {
     runtime()?.block_on(serve())
@@ -16,8 +20,11 @@ async fn serve() -> Result<(), Error> {
     telemetry::init(config.log_level);
     let notifier = Notifier::start(&config).await?;
     run(service_fn(|event: LambdaEvent<SqsEvent>| {
-        let notifier = &notifier;
-        async move { Ok::<_, Infallible>(notify::handle(notifier, event.payload).await) }
+        let (notifier, context) = (&notifier, event.context);
+        async move {
+            let work = notify::handle(notifier, event.payload);
+            Ok::<_, Infallible>(in_call(&context.request_id, context.xray_trace_id.as_deref(), work).await)
+        }
     }))
     .await
 }

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 use shared::{
     order::SOURCE,
+    telemetry::traceparent,
     webhook::{EventId, RESEND_SOURCE},
 };
 
@@ -19,6 +20,8 @@ pub(crate) struct Message {
     pub(crate) body: String,
     /// Number of this attempt, from 1: how often the queue has handed this message out.
     pub(crate) attempt: u32,
+    /// The W3C `traceparent` of the event's cause, if X-Ray has given it one.
+    pub(crate) traceparent: Option<String>,
     /// Names this receipt of the message to the queue.
     pub(crate) receipt: String,
 }
@@ -53,6 +56,7 @@ impl Message {
             detail_type: envelope.detail_type,
             body,
             attempt: attempt(record),
+            traceparent: record.attributes.get("AWSTraceHeader").and_then(|header| traceparent(header)),
             receipt: record.receipt_handle.clone()?,
         })
     }

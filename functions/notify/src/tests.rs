@@ -14,6 +14,7 @@ use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate, matchers::a
 
 use super::*;
 
+const TRACE: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLPSw";
 const START: i64 = 1_761_698_160;
 
@@ -111,7 +112,7 @@ impl Room {
     /// Hands one message out for the `attempt`th time; returns whether it stays in the queue.
     async fn hand_out(&self, body: &str, attempt: u32) -> bool {
         let record = json!({"messageId": "m1", "receiptHandle": "r1", "body": body,
-            "attributes": {"ApproximateReceiveCount": attempt.to_string()}});
+            "attributes": {"ApproximateReceiveCount": attempt.to_string(), "AWSTraceHeader": TRACE}});
         let event = serde_json::from_value(json!({"Records": [record]})).unwrap();
         let response = handle(&self.notifier, event).await;
         let stays: Vec<_> =
@@ -165,6 +166,7 @@ async fn an_event_is_posted_as_it_is_on_the_bus_and_signed() {
     assert_eq!(String::from_utf8(request.body.clone()).unwrap(), event());
     let header = |name: &str| request.headers[name].to_str().unwrap();
     assert_eq!(header("webhook-id"), "internet/6901616fe9e88196b4eb64b2#2");
+    assert_eq!(header("traceparent"), "00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-01");
     assert_eq!(header("webhook-timestamp"), START.to_string());
     assert_eq!(header("content-type"), "application/json");
     // `verify` compares with the real time, so the signature is made again here.

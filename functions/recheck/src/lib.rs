@@ -8,8 +8,11 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use lambda_runtime::Diagnostic;
+use serde::Deserialize;
+use serde_json::Value;
 use shared::{
-    refresh::{Counters, Tracker},
+    order::{OrderId, OrderKey, Product},
+    refresh::{Counters, RedactError, Tracker},
     store::{Due, StoreError},
     telemetry::{Summary, Unit},
 };
@@ -23,14 +26,60 @@ const CONCURRENCY: usize = 8;
 /// Time before the function's deadline in which nothing new starts: longer than the longest check and its commit.
 const RESERVE: Duration = Duration::from_secs(15);
 
-/// The due index could not be read at the start.
+/// An error of the function.
 #[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct RecheckError(#[from] StoreError);
+pub enum RecheckError {
+    /// The due index could not be read at the start.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// `redact` names no order.
+    #[error("redact must be an object with the product and the id of an order")]
+    InvalidInput,
+    /// The order in `redact` keeps its data.
+    #[error("{key} is not redacted: {why}")]
+    NotRedacted {
+        /// The order.
+        key: OrderKey,
+        /// Why.
+        why: RedactError,
+    },
+}
 
 impl From<RecheckError> for Diagnostic {
     fn from(error: RecheckError) -> Self {
-        Diagnostic { error_type: "StoreUnavailable".to_owned(), error_message: error.to_string() }
+        let error_type = match error {
+            RecheckError::Store(_) => "StoreUnavailable",
+            RecheckError::InvalidInput => "InvalidInput",
+            RecheckError::NotRedacted { .. } => "NotRedacted",
+        };
+        Diagnostic { error_type: error_type.to_owned(), error_message: error.to_string() }
+    }
+}
+
+/// Answers an invocation. `{"redact": {"product": …, "id": …}}` removes the personal data of this order now, if it is final; anything else is a
+/// recheck.
+///
+/// # Errors
+/// See [`RecheckError`].
+pub async fn answer(
+    tracker: &Tracker,
+    payload: &Value,
+    deadline: SystemTime,
+) -> Result<Counters, RecheckError> {
+    #[derive(Deserialize)]
+    struct Named {
+        product: Product,
+        id: OrderId,
+    }
+    let Some(named) = payload.get("redact") else { return handle(tracker, deadline).await };
+    let Named { product, id } = Named::deserialize(named).map_err(|_| RecheckError::InvalidInput)?;
+    let key = OrderKey { product, id };
+    match tracker.redact(&key, None).await {
+        Ok(()) => {
+            tracing::info!(order = %key, "redacted");
+            Ok(Counters { redacted: 1, ..Counters::default() })
+        }
+        Err(why) => Err(RecheckError::NotRedacted { key, why }),
     }
 }
 
@@ -56,6 +105,13 @@ pub async fn handle(tracker: &Tracker, deadline: SystemTime) -> Result<Counters,
     let age = |since: Timestamp| tracker.clock.now().duration_since(since).as_secs().max(0).unsigned_abs();
     let mut counters = report.counters;
     counters.rechecks += 1;
+    match tracker.redact_ended(stop_at).await {
+        Ok(redacted) => counters.redacted = redacted,
+        Err(error) => {
+            tracing::error!(%error, "orders that ended long ago could not be redacted");
+            counters.failed_store += 1;
+        }
+    }
     counters
         .add_to(Summary::new("recheck"))
         .with("no_call_reason", counters.no_call_reasons())

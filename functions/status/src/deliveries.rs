@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::json;
 use shared::{
-    order::{Event, OrderKey},
+    order::OrderKey,
     refresh::Tracker,
     store::StoreError,
     webhook::{About, Delivery, EventId},
@@ -50,20 +50,21 @@ pub(crate) async fn resend(tracker: &Tracker, id: &EventId) -> Answer {
     if !tracker.has_webhooks {
         return Answer::problem(409, None, "there are no webhooks: WEBHOOK_URL is not set".to_owned());
     }
-    let unknown = || Answer::problem(404, Some("event_id"), format!("there is no event {id}"));
-    let About::Order(key) = &id.about else { return unknown() };
-    let event = match tracker.store.events_page(key, id.seq.saturating_sub(1), 1).await {
-        Ok((events, _)) => events.into_iter().next().filter(|event| event.seq == id.seq),
-        Err(error) => return failed(key, &error),
+    let sent = match &id.about {
+        About::Order(key) => match tracker.store.events_page(key, id.seq.saturating_sub(1), 1).await {
+            Ok((events, _)) => match events.first().filter(|event| event.seq == id.seq) {
+                Some(event) => tracker.publisher.resend(event.into()).await,
+                None => return unknown(id),
+            },
+            Err(error) => return failed(key, &error),
+        },
+        About::VendorKey(key) => match tracker.store.vendor_event(key, id.seq).await {
+            Ok(Some(event)) => tracker.publisher.resend((&event).into()).await,
+            Ok(None) => return unknown(id),
+            Err(error) => return store_failed(&error),
+        },
     };
-    match event {
-        Some(event) => publish(tracker, id, &event).await,
-        None => unknown(),
-    }
-}
-
-async fn publish(tracker: &Tracker, id: &EventId, event: &Event) -> Answer {
-    match tracker.publisher.resend(event).await {
+    match sent {
         Ok(()) => Answer::json(202, &json!({"event_id": id.to_string()})),
         Err(why) => {
             tracing::error!(event = %id, why, "an event could not be sent again");
@@ -71,6 +72,10 @@ async fn publish(tracker: &Tracker, id: &EventId, event: &Event) -> Answer {
                 .retry_after(1)
         }
     }
+}
+
+fn unknown(id: &EventId) -> Answer {
+    Answer::problem(404, Some("event_id"), format!("there is no event {id}"))
 }
 
 fn store_failed(error: &StoreError) -> Answer {

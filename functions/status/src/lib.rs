@@ -7,25 +7,55 @@ mod orders;
 mod route;
 
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
+use jiff::Timestamp;
 use shared::{
+    config::Config,
     order::{OrderKey, Ref},
     refresh::{Counters, Tracker},
-    secret::{Scope, TokensUnknown},
+    secret::{ApiTokens, Scope, TokensUnknown, Vault},
     telemetry::Summary,
 };
 
 use answer::Answer;
 use route::Call;
 
+/// Why the function could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// See [`shared::refresh::StartError`].
+    #[error(transparent)]
+    Tracker(#[from] shared::refresh::StartError),
+    /// No secret with tokens is named.
+    #[error("settings: TOKENS_SECRET_ID is missing (a local run may set API_TOKENS instead)")]
+    NoTokens,
+}
+
+/// Builds all clients, and reads the vendor's key and the tokens.
+///
+/// # Errors
+/// See [`StartError`].
+pub async fn start(config: &Config) -> Result<(Tracker, Vault<ApiTokens>), StartError> {
+    let source = config.api_tokens.clone().ok_or(StartError::NoTokens)?;
+    let tracker = Tracker::open(config).await?;
+    let (tokens, ()) =
+        tokio::join!(tracker.vault.beside(source, tracker.clock.now()), tracker.connect(config));
+    let tokens = tokens.map_err(shared::refresh::StartError::from)?;
+    Ok((tracker, tokens))
+}
+
 /// Answers one request. Every answer is JSON, and every error a problem (RFC 9457).
-pub async fn handle(tracker: &Tracker, request: ApiGatewayV2httpRequest) -> ApiGatewayV2httpResponse {
+pub async fn handle(
+    tracker: &Tracker,
+    tokens: &Vault<ApiTokens>,
+    request: ApiGatewayV2httpRequest,
+) -> ApiGatewayV2httpResponse {
     let call = route::parse(&request);
     // The path of an unknown call may hold anything, so it is not logged.
     let summary = Summary::new("status")
         .with("method", request.request_context.http.method.as_str())
         .with("call", call.as_ref().ok().map(Call::name))
         .with("order", call.as_ref().ok().and_then(Call::order).map(ToString::to_string));
-    let answer = answer(tracker, &request, call).await;
+    let answer = answer(tracker, tokens, &request, call).await;
     let (counters, no_call_reason) = *answer.counted;
     let summary = summary.with("http", answer.status).with("no_call_reason", no_call_reason);
     Counters { requests: 1, ..counters }.add_to(summary).log(tracker.clock.now());
@@ -51,13 +81,18 @@ pub fn parse(
     }
 }
 
-async fn answer(tracker: &Tracker, request: &ApiGatewayV2httpRequest, call: Result<Call, Answer>) -> Answer {
+async fn answer(
+    tracker: &Tracker,
+    tokens: &Vault<ApiTokens>,
+    request: &ApiGatewayV2httpRequest,
+    call: Result<Call, Answer>,
+) -> Answer {
     if matches!(call, Ok(Call::Health)) {
         return Answer::ok(&serde_json::json!({"ok": true}));
     }
     let Some(token) = bearer(request) else { return Answer::unauthorized() };
     let needed = if matches!(call, Ok(Call::Card(_))) { Scope::Cards } else { Scope::Orders };
-    let call = match (scopes(tracker, token, needed).await, call) {
+    let call = match (scopes(tokens, token, needed, tracker.clock.now()).await, call) {
         (Err(TokensUnknown), _) => return Answer::tokens_unknown(),
         (Ok(None), _) => return Answer::unauthorized(),
         (_, Err(problem)) => return problem,
@@ -88,13 +123,17 @@ async fn answer(tracker: &Tracker, request: &ApiGatewayV2httpRequest, call: Resu
 
 /// The scopes of a token; `None`: unknown token. If the token is unknown or lacks the scope, the secret is read again at limited intervals,
 /// since it may have changed.
-async fn scopes(tracker: &Tracker, token: &str, needed: Scope) -> Result<Option<Vec<Scope>>, TokensUnknown> {
-    let now = tracker.clock.now();
-    let known = tracker.vault.tokens(now).await?;
+async fn scopes(
+    tokens: &Vault<ApiTokens>,
+    token: &str,
+    needed: Scope,
+    now: Timestamp,
+) -> Result<Option<Vec<Scope>>, TokensUnknown> {
+    let known = tokens.tokens(now).await?;
     if let Some(scopes) = known.scopes_of(token).filter(|scopes| scopes.contains(&needed)) {
         return Ok(Some(scopes.to_vec()));
     }
-    Ok(tracker.vault.read_again(now).await.scopes_of(token).map(<[Scope]>::to_vec))
+    Ok(tokens.read_again(now).await.scopes_of(token).map(<[Scope]>::to_vec))
 }
 
 fn bearer(request: &ApiGatewayV2httpRequest) -> Option<&str> {

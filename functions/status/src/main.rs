@@ -4,7 +4,11 @@ use std::convert::Infallible;
 
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
-use shared::{config::Config, refresh::Tracker, runtime::runtime, telemetry};
+use shared::{
+    config::Config,
+    runtime::runtime,
+    telemetry::{self, in_call},
+};
 
 fn main() -> Result<(), Error> {
     runtime()?.block_on(serve())
@@ -13,10 +17,13 @@ fn main() -> Result<(), Error> {
 async fn serve() -> Result<(), Error> {
     let config = Config::from_environment()?;
     telemetry::init(config.log_level);
-    let tracker = Tracker::start(&config).await?;
+    let (tracker, tokens) = status::start(&config).await?;
     run(service_fn(|event: LambdaEvent<ApiGatewayV2httpRequest>| {
-        let tracker = &tracker;
-        async move { Ok::<_, Infallible>(status::handle(tracker, event.payload).await) }
+        let (tracker, tokens, context) = (&tracker, &tokens, event.context);
+        async move {
+            let work = status::handle(tracker, tokens, event.payload);
+            Ok::<_, Infallible>(in_call(&context.request_id, context.xray_trace_id.as_deref(), work).await)
+        }
     }))
     .await
 }

@@ -111,6 +111,9 @@ pub(crate) async fn card(tracker: &Tracker, key: &OrderKey) -> Answer {
         Ok(None) => return not_tracked(key),
         Err(error) => return failed(key, &error),
     };
+    if let Some(at) = order.redacted_at {
+        return Answer::problem(410, None, format!("the data of {key} was removed at {at}"));
+    }
     // The card is returned only once the order is fulfilled, even if the vendor sent it earlier.
     match order.phase {
         _ if !key.product.rules().has_card => return no_card(key),

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use shared::{
     config::Config,
     order::{OrderKey, Product},
-    secret::{SecretSource, Secrets},
+    secret::{ApiTokens, SecretSource, Vault},
 };
 
 use super::*;
@@ -14,7 +14,8 @@ mod openapi;
 
 /// The answer to a request, which is as `infra/openapi.yaml` documents it.
 async fn handle(tracker: &Tracker, request: ApiGatewayV2httpRequest) -> ApiGatewayV2httpResponse {
-    let response = super::handle(tracker, request.clone()).await;
+    let tokens = tokens(tracker).await;
+    let response = super::handle(tracker, &tokens, request.clone()).await;
     openapi::assert_documented(&request, &response);
     response
 }
@@ -38,21 +39,20 @@ async fn tracker_at(endpoint: &str) -> Tracker {
         ("AWS_ENDPOINT_URL", endpoint),
         ("ONECLICKDZ_BASE_URL", &vendor),
     ];
-    let mut config = Config::read(settings.map(|(name, value)| (name.to_owned(), value.to_owned()))).unwrap();
-    config.secrets = SecretSource::Environment(secrets());
+    let config = Config::read(settings.map(|(name, value)| (name.to_owned(), value.to_owned()))).unwrap();
     Tracker::open(&config).await.unwrap()
 }
 
-fn secrets() -> Secrets {
-    serde_json::from_value(json!({
-        "oneclickdz_api_key": "vendor-key",
+async fn tokens(tracker: &Tracker) -> Vault<ApiTokens> {
+    let tokens = json!({
         "api_tokens": [
             {"token": "sample-token-0123456789", "scopes": ["orders", "cards"]},
             {"token": "orders-only-0123456789", "scopes": ["orders"]},
             {"token": "cards-only-0123456789", "scopes": ["cards"]},
         ],
-    }))
-    .unwrap()
+    });
+    let source = SecretSource::Environment(serde_json::from_value(tokens).unwrap());
+    tracker.vault.beside(source, tracker.clock.now()).await.unwrap()
 }
 
 const PUT: &str = include_str!("../../../events/http/put-order.json");

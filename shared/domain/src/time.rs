@@ -14,6 +14,11 @@ pub fn later(start: Timestamp, wait: Duration) -> Timestamp {
     start.checked_add(wait).unwrap_or(end).min(end)
 }
 
+/// `end` minus `wait`, at least the first moment of the calendar.
+pub fn earlier(end: Timestamp, wait: Duration) -> Timestamp {
+    end.checked_sub(wait).unwrap_or(Timestamp::MIN)
+}
+
 /// The time from `start` to `end`; zero if `end` is earlier.
 pub fn between(start: Timestamp, end: Timestamp) -> Duration {
     Duration::try_from(end.duration_since(start)).unwrap_or(Duration::ZERO)

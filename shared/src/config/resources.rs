@@ -65,8 +65,16 @@ pub(super) const RESOURCES: Group = Group {
             name: "SECRET_ID",
             parameter: None,
             value: Value::Text(|values| &mut values.secret_id),
-            what: "The secret in Secrets Manager, see [The secret](#the-secret). Required, unless \
+            what: "The secret in Secrets Manager with the vendor's key, see [The secrets](#the-secrets). Required, unless \
                    `ONECLICKDZ_API_KEY` is set.",
+            change: "",
+        },
+        Setting {
+            name: "TOKENS_SECRET_ID",
+            parameter: None,
+            value: Value::Text(|values| &mut values.tokens_secret_id),
+            what: "The secret in Secrets Manager with the tokens of the HTTP API, see [The secrets](#the-secrets). Required in \
+                   `status`, unless `API_TOKENS` is set. No other function can read it.",
             change: "",
         },
         Setting {
@@ -101,7 +109,8 @@ pub(super) const RESOURCES: Group = Group {
             name: "API_TOKENS",
             parameter: None,
             value: Value::Text(|values| &mut values.api_tokens),
-            what: "Tokens with all scopes, with commas between them. Used with `ONECLICKDZ_API_KEY` only.",
+            what: "Tokens with all scopes, with commas between them, for a function that runs without a secret. Ignored if \
+                   `TOKENS_SECRET_ID` is set.",
             change: "",
         },
     ],

@@ -49,8 +49,8 @@ pub struct Group {
 }
 
 /// All settings of the functions but those of AWS, which Lambda sets.
-pub static SETTINGS: [Group; 9] =
-    [VENDOR, LIST_CHECKS, POLLING, RECHECKS, OVERDUE, FAILED_CHECKS, WEBHOOKS, PROCESS, RESOURCES];
+pub static SETTINGS: [Group; 10] =
+    [VENDOR, LIST_CHECKS, POLLING, RECHECKS, OVERDUE, FAILED_CHECKS, WEBHOOKS, RETENTION, PROCESS, RESOURCES];
 
 const VENDOR: Group = Group {
     title: "Vendor",
@@ -293,4 +293,17 @@ const WEBHOOKS: Group = Group {
             change: "",
         },
     ],
+};
+
+const RETENTION: Group = Group {
+    title: "Retention",
+    about: "No order is deleted. Personal data of an order can be removed some time after its outcome: [redaction](operations.md#redaction).",
+    settings: &[Setting {
+        name: "REDACT_AFTER",
+        parameter: Some("RedactAfter"),
+        value: Value::Retention(|values| &mut values.redact_after),
+        what: "How long after the outcome the number, the references, the vendor's messages and the card of an order are \
+               removed, from the order and from its events. An order that still waits for its card is not checked after that.",
+        change: "To keep personal data no longer than you have stated to your customers.",
+    }],
 };

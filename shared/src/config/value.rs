@@ -21,6 +21,7 @@ pub(super) struct Values {
     pub(super) event_bus: String,
     pub(super) card_key_id: String,
     pub(super) secret_id: String,
+    pub(super) tokens_secret_id: String,
     pub(super) api_key: String,
     pub(super) api_tokens: String,
     pub(super) base_url: Uri,
@@ -29,6 +30,7 @@ pub(super) struct Values {
     pub(super) list_checks: bool,
     pub(super) list_recheck_interval: Duration,
     pub(super) schedule: Schedule,
+    pub(super) redact_after: Option<Duration>,
     pub(super) log_level: tracing::Level,
     pub(super) extra_ca_certs: String,
     pub(super) connect_ahead_timeout: Duration,
@@ -46,6 +48,7 @@ impl Default for Values {
             event_bus: String::new(),
             card_key_id: String::new(),
             secret_id: String::new(),
+            tokens_secret_id: String::new(),
             api_key: String::new(),
             api_tokens: String::new(),
             base_url: Uri::from_static("https://api.oneclickdz.com/v3"),
@@ -54,6 +57,7 @@ impl Default for Values {
             list_checks: true,
             list_recheck_interval: Duration::from_secs(3600),
             schedule: Schedule::default(),
+            redact_after: None,
             log_level: tracing::Level::INFO,
             extra_ca_certs: String::new(),
             connect_ahead_timeout: Duration::from_millis(300),
@@ -83,6 +87,8 @@ pub(super) enum Value {
     Switch(Field<bool>),
     /// One duration.
     Duration(Field<Duration>),
+    /// `off`, or how long personal data is kept.
+    Retention(Field<Option<Duration>>),
     /// A duration; a deployed function takes at most [`MAX_POLL_DEADLINE`].
     PollDeadline(Field<Duration>),
     /// The waits of a retry schedule.
@@ -102,6 +108,7 @@ impl Value {
             }
             Self::Switch(field) => *field(into) = on_or_off(text)?,
             Self::Duration(field) | Self::PollDeadline(field) => *field(into) = parse_duration(text).ok()?,
+            Self::Retention(field) => *field(into) = retention(text)?,
             Self::Schedule(field) => *field(into) = text.parse().ok()?,
             Self::Level(field) => *field(into) = log_level(text)?,
         }
@@ -116,6 +123,7 @@ impl Value {
             Self::Number(field, _) => field(from).to_string(),
             Self::Switch(field) => if *field(from) { "on" } else { "off" }.to_owned(),
             Self::Duration(field) | Self::PollDeadline(field) => write_duration(*field(from)),
+            Self::Retention(field) => field(from).map_or_else(|| "off".to_owned(), write_duration),
             Self::Schedule(field) => write_schedule(field(from)),
             Self::Level(field) => field(from).as_str().to_lowercase(),
         }
@@ -132,6 +140,7 @@ impl Value {
             Self::Number(_, range) => format!("a whole number from {} to {}", range.start(), range.end()),
             Self::Switch(_) => "on or off".to_owned(),
             Self::Duration(_) => "a duration from 1ms to 366days, such as 500ms, 8s, 5m or 24h".to_owned(),
+            Self::Retention(_) => "off, or a duration from 7days to 366days, such as 90days".to_owned(),
             Self::PollDeadline(_) => {
                 format!("a duration from 1ms to {}s, such as 45s or 280s", MAX_POLL_DEADLINE.as_secs())
             }
@@ -149,6 +158,15 @@ fn on_or_off(text: &str) -> Option<bool> {
         "on" => Some(true),
         "off" => Some(false),
         _ => None,
+    }
+}
+
+/// At least a week, so that the late checks of a refunded order have ended.
+fn retention(text: &str) -> Option<Option<Duration>> {
+    const SHORTEST: Duration = Duration::from_secs(7 * 24 * 3600);
+    match text {
+        "off" => Some(None),
+        _ => parse_duration(text).ok().filter(|time| *time >= SHORTEST).map(Some),
     }
 }
 

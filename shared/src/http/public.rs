@@ -42,13 +42,18 @@ impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let allowed = self.0;
         Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            for address in &found {
-                allowed.check(address.ip())?;
-            }
-            Ok(Box::new(found.into_iter()) as Addrs)
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            Ok(all_allowed(allowed, found)?)
         })
     }
+}
+
+/// What a name resolves to, if all of it is allowed.
+fn all_allowed(allowed: Allowed, found: Vec<SocketAddr>) -> Result<Addrs, NotPublic> {
+    for address in &found {
+        allowed.check(address.ip())?;
+    }
+    Ok(Box::new(found.into_iter()))
 }
 
 /// The address that a failed call was not allowed to go to, if that is why it failed.
@@ -173,6 +178,23 @@ mod tests {
             assert_eq!(Allowed::Public.check(address), Err(NotPublic(address)), "{text}");
             let local = Allowed::PublicAndLoopback.check(address).is_ok();
             assert_eq!(local, address.is_loopback(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_with_an_address_that_is_not_public_is_refused() {
+        let found = |texts: &[&str]| -> Vec<SocketAddr> {
+            texts.iter().map(|text| SocketAddr::new(text.parse().unwrap(), 0)).collect()
+        };
+        let public = found(&["8.8.8.8", "2606:4700::1111"]);
+        assert_eq!(all_allowed(Allowed::Public, public.clone()).unwrap().collect::<Vec<_>>(), public);
+        for metadata in ["169.254.169.254", "fd00:ec2::254", "::ffff:169.254.169.254"] {
+            for texts in [vec![metadata], vec!["8.8.8.8", metadata]] {
+                for allowed in [Allowed::Public, Allowed::PublicAndLoopback] {
+                    let refused = all_allowed(allowed, found(&texts)).err();
+                    assert_eq!(refused, Some(NotPublic(metadata.parse().unwrap())), "{texts:?}");
+                }
+            }
         }
     }
 }

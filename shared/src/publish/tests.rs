@@ -6,6 +6,7 @@ use super::*;
 use crate::{
     aws::{AwsEnvironment, sdk_config},
     order::{OrderKey, Product},
+    telemetry::in_call,
 };
 
 async fn publisher(server: &MockServer) -> Publisher {
@@ -83,4 +84,18 @@ async fn a_missing_bus_publishes_nothing() {
     let published = publisher(&server).await.publish(&events(1, 10)).await;
     assert_eq!((published.up_to, published.count), (None, 0));
     assert!(published.stopped.is_some());
+}
+
+#[tokio::test]
+async fn events_carry_the_trace_of_their_cause() {
+    let server = eventbridge(None).await;
+    let publisher = publisher(&server).await;
+    let trace = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
+    in_call("a-request", Some(trace), publisher.publish(&events(1, 10))).await;
+    publisher.publish(&events(1, 10)).await;
+    let requests = server.received_requests().await.unwrap();
+    let bodies: Vec<Value> =
+        requests.iter().map(|request| serde_json::from_slice(&request.body).unwrap()).collect();
+    assert_eq!(bodies[0]["Entries"][0]["TraceHeader"], trace);
+    assert!(bodies[1]["Entries"][0].get("TraceHeader").is_none());
 }

@@ -2,6 +2,7 @@
 
 use std::ops::AddAssign;
 
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -9,6 +10,7 @@ use super::{Check, CheckError, NoCall};
 use crate::{
     order::{Order, ReviewReason},
     telemetry::Summary,
+    time::between,
     vendor::VendorError,
 };
 
@@ -74,6 +76,8 @@ counters! {
         not_permitted,
         /// Orders that became final.
         became_final,
+        /// Seconds from the check before to the event, summed over the orders that became final: the outcome came in between.
+        outcome_seconds,
         /// Reviews because an order is overdue.
         overdue_reviews,
         /// Reviews because a status is not known.
@@ -110,6 +114,8 @@ counters! {
         remaining,
         /// Events that were published.
         published,
+        /// Orders whose personal data was removed.
+        redacted,
     }
 }
 
@@ -151,8 +157,11 @@ impl Counters {
             let new = after.reviewed.difference(&before.reviewed);
             new.filter(|what| reasons.iter().any(|reason| what.starts_with(reason.as_str()))).count()
         };
+        let is_new = after.phase.is_final() && !before.is_final;
+        let seconds = between(before.checked_at, after.changed_at).as_secs();
         Self {
-            became_final: usize::from(after.phase.is_final() && !before.is_final),
+            became_final: usize::from(is_new),
+            outcome_seconds: if is_new { usize::try_from(seconds).unwrap_or(usize::MAX) } else { 0 },
             overdue_reviews: reviews(&[ReviewReason::Overdue]),
             unrecognised_statuses: reviews(&[ReviewReason::UnrecognisedStatus]),
             failing_reviews: reviews(&[
@@ -200,11 +209,14 @@ impl Counters {
 /// The fields of an order before a commit that its counts compare.
 pub(super) struct Before {
     is_final: bool,
+    /// The last check, or when the order was tracked.
+    checked_at: Timestamp,
     reviewed: std::collections::BTreeSet<String>,
 }
 
 impl From<&Order> for Before {
     fn from(order: &Order) -> Self {
-        Self { is_final: order.phase.is_final(), reviewed: order.reviewed.clone() }
+        let checked_at = order.checked_at.unwrap_or(order.tracked_at);
+        Self { is_final: order.phase.is_final(), checked_at, reviewed: order.reviewed.clone() }
     }
 }

@@ -12,8 +12,11 @@ mod counters;
 mod find;
 mod keys;
 mod publish;
+mod redact;
 mod start;
 mod track;
+
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -21,6 +24,7 @@ pub use batch::{BatchOutcome, Lists};
 pub use card::RevealError;
 pub use counters::Counters;
 pub use find::Found;
+pub use redact::RedactError;
 pub use start::StartError;
 
 use check::{Checked, Permitted};
@@ -34,7 +38,7 @@ use crate::{
     permits::Permits,
     publish::Publisher,
     rate_limiter::{Denied, DenyReason, Usage},
-    secret::Vault,
+    secret::{Vault, VendorSecret},
     store::{Store, StoreError},
     vendor::{Vendor, VendorError},
 };
@@ -44,8 +48,8 @@ use crate::{
 pub struct Tracker {
     /// The table.
     pub store: Store,
-    /// The vendor's key and the API tokens.
-    pub vault: Vault,
+    /// The vendor's key.
+    pub vault: Vault<VendorSecret>,
     /// Permits for calls with the vendor's key.
     pub permits: Permits,
     /// The client of OneClickDz.
@@ -62,6 +66,8 @@ pub struct Tracker {
     pub lists: Option<Lists>,
     /// Whether events are sent to the merchant's URL.
     pub has_webhooks: bool,
+    /// How long after the outcome an order's personal data is removed; `None`: never.
+    pub redact_after: Option<Duration>,
 }
 
 /// The result of a status check.

@@ -22,28 +22,32 @@ pub enum StartError {
     /// TLS cannot be set up.
     #[error("TLS cannot be set up")]
     Tls(#[from] rustls::Error),
-    /// The secrets cannot be read.
+    /// A secret cannot be read.
     #[error(transparent)]
     Secrets(#[from] SecretError),
 }
 
 impl Tracker {
-    /// Builds all clients, reads the secrets, and reads the key's state once. That opens the connection to the table
+    /// Builds all clients, reads the vendor's key, and reads the key's state once. That opens the connection to the table
     /// during init, which has a whole CPU; a small function's first call has a few percent of one.
     ///
     /// # Errors
-    /// If TLS cannot be set up or the secrets cannot be read.
+    /// If TLS cannot be set up or the secret cannot be read.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         let tracker = Self::open(config).await?;
-        // The first call reads the state again if this fails or times out.
-        let _ = timeout(config.connect_ahead_timeout, tracker.usage()).await;
+        tracker.connect(config).await;
         Ok(tracker)
     }
 
-    /// Builds all clients, and reads the secrets.
+    /// Reads the key's state once. If this fails or times out, the first call reads it again.
+    pub async fn connect(&self, config: &Config) {
+        let _ = timeout(config.connect_ahead_timeout, self.usage()).await;
+    }
+
+    /// Builds all clients, and reads the vendor's key.
     ///
     /// # Errors
-    /// If TLS cannot be set up or the secrets cannot be read.
+    /// If TLS cannot be set up or the secret cannot be read.
     pub async fn open(config: &Config) -> Result<Self, StartError> {
         let http = Http::new(&config.extra_roots)?;
         let aws = sdk_config(&config.aws, http.clone());
@@ -52,7 +56,7 @@ impl Tracker {
             (of(Service::SecretsManager), of(Service::Kms), of(Service::EventBridge));
         let clock = Clock::System;
         let manager = Lazy::new(move || aws_sdk_secretsmanager::Client::new(&manager));
-        let vault = Vault::open(config.secrets.clone(), manager, clock.now()).await?;
+        let vault = Vault::open(config.vendor_secret.clone(), manager, clock.now()).await?;
         let store =
             Store::new(aws_sdk_dynamodb::Client::new(&of(Service::DynamoDb)), config.orders_table.clone());
         let kms = Lazy::new(move || aws_sdk_kms::Client::new(&kms));
@@ -68,6 +72,7 @@ impl Tracker {
             schedule: config.schedule.clone(),
             lists: config.list_checks.then(Lists::default),
             has_webhooks: config.webhooks.url.is_some(),
+            redact_after: config.redact_after,
         })
     }
 

@@ -54,11 +54,12 @@ impl Tracker {
     /// # Errors
     /// If the table fails.
     pub async fn complete(&self, known: Order, reference: Option<Ref>) -> Result<Order, StoreError> {
-        let Some(reference) = reference.filter(|_| known.reference.is_none()) else { return Ok(known) };
+        let lacks_it = known.reference.is_none() && known.redacted_at.is_none();
+        let Some(reference) = reference.filter(|_| lacks_it) else { return Ok(known) };
         for _ in 0..MAX_RACES {
             let kept = self.store.fill_reference(&known.key, &reference).await?;
             let stored = self.store.load(&known.key).await?.ok_or_else(|| deleted(&known.key))?;
-            if kept || stored.reference.is_some() {
+            if kept || stored.reference.is_some() || stored.redacted_at.is_some() {
                 return Ok(stored);
             }
         }

@@ -1,4 +1,4 @@
-//! The secrets as last read, and the rules for reading them again.
+//! A secret as last read, and the rules for reading it again.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -7,7 +7,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{SecretError, SecretSource, Secrets, TokensUnknown};
+use super::{ApiTokens, SecretError, SecretSource, SecretValue, TokensUnknown, VendorSecret, read};
 use crate::aws::Lazy;
 
 /// Minimum interval between reads because of an unknown token or a refused key.
@@ -24,61 +24,57 @@ const FRESH_FOR: Duration = Duration::from_secs(240);
 /// Minimum interval between reads while the tokens are older than `FRESH_FOR`.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
-/// The secrets as last read, with the means to read them again: a changed secret takes effect without a deployment.
-/// Clones share them.
+/// A secret as last read, with the means to read it again: a changed secret takes effect without a deployment. Clones
+/// share it.
 #[derive(Clone, Debug)]
-pub struct Vault {
-    source: SecretSource,
+pub struct Vault<T> {
+    source: SecretSource<T>,
     manager: Lazy<aws_sdk_secretsmanager::Client>,
-    held: Arc<Mutex<Held>>,
+    held: Arc<Mutex<Held<T>>>,
 }
 
 #[derive(Debug)]
-struct Held {
-    secrets: Arc<Secrets>,
+struct Held<T> {
+    value: Arc<T>,
     /// Time of the last attempt to read.
     read_at: Timestamp,
     /// Time of the last successful read.
     known_at: Timestamp,
 }
 
-impl Vault {
-    /// Reads the secrets.
+impl<T: SecretValue> Vault<T> {
+    /// Reads the secret.
     ///
     /// # Errors
     /// If Secrets Manager fails, or the secret has another form.
     pub async fn open(
-        source: SecretSource,
+        source: SecretSource<T>,
         manager: impl Into<Lazy<aws_sdk_secretsmanager::Client>>,
         now: Timestamp,
     ) -> Result<Self, SecretError> {
         let manager = manager.into();
-        let secrets = Arc::new(Secrets::read(&source, &manager).await?);
-        Ok(Self {
-            source,
-            manager,
-            held: Arc::new(Mutex::new(Held { secrets, read_at: now, known_at: now })),
-        })
+        let value = Arc::new(read(&source, &manager).await?);
+        Ok(Self { source, manager, held: Arc::new(Mutex::new(Held { value, read_at: now, known_at: now })) })
     }
 
-    /// The secrets as last read.
-    pub fn secrets(&self) -> Arc<Secrets> {
-        self.held().secrets.clone()
-    }
-
-    /// The secrets for checking a token, read again if they are older than 240 s. The vendor's key has no such limit:
-    /// the vendor itself rejects an invalid one.
+    /// Reads another secret, with the same client.
     ///
     /// # Errors
-    /// [`TokensUnknown`] if the last successful read is 5 min old.
-    pub async fn tokens(&self, now: Timestamp) -> Result<Arc<Secrets>, TokensUnknown> {
-        if self.known_for(now) >= FRESH_FOR {
-            self.read_unless_tried_within(RETRY_AFTER, now).await;
-        }
-        if self.known_for(now) < BELIEVED_FOR { Ok(self.secrets()) } else { Err(TokensUnknown) }
+    /// If Secrets Manager fails, or the secret has another form.
+    pub async fn beside<U: SecretValue>(
+        &self,
+        source: SecretSource<U>,
+        now: Timestamp,
+    ) -> Result<Vault<U>, SecretError> {
+        Vault::open(source, self.manager.clone(), now).await
     }
 
-    /// Age of the secrets. Secrets from the environment never age.
+    /// The secret as last read.
+    pub fn secrets(&self) -> Arc<T> {
+        self.held().value.clone()
+    }
+
+    /// Age of the secret. One from the environment never ages.
     fn known_for(&self, now: Timestamp) -> Duration {
         match self.source {
             SecretSource::Environment(_) => Duration::ZERO,
@@ -86,27 +82,27 @@ impl Vault {
         }
     }
 
-    /// Reads the secrets again for a refused key or an unknown token, unless they were read within the last 60 s. If
-    /// reading fails, returns the old ones.
-    pub async fn read_again(&self, now: Timestamp) -> Arc<Secrets> {
+    /// Reads the secret again for a refused key or an unknown token, unless it was read within the last 60 s. If
+    /// reading fails, returns the old one.
+    pub async fn read_again(&self, now: Timestamp) -> Arc<T> {
         self.read_unless_tried_within(READ_AGAIN_AFTER, now).await
     }
 
-    async fn read_unless_tried_within(&self, gap: Duration, now: Timestamp) -> Arc<Secrets> {
-        let is_too_soon = |held: &Held| now.duration_since(held.read_at).unsigned_abs() < gap;
+    async fn read_unless_tried_within(&self, gap: Duration, now: Timestamp) -> Arc<T> {
+        let is_too_soon = |held: &Held<T>| now.duration_since(held.read_at).unsigned_abs() < gap;
         {
             let mut held = self.held();
             if is_too_soon(&held) {
-                return held.secrets.clone();
+                return held.value.clone();
             }
             held.read_at = now;
         }
-        match Secrets::read(&self.source, &self.manager).await {
-            Ok(secrets) => {
-                let secrets = Arc::new(secrets);
+        match read(&self.source, &self.manager).await {
+            Ok(value) => {
+                let value = Arc::new(value);
                 let mut held = self.held();
-                (held.secrets, held.known_at) = (secrets.clone(), now);
-                secrets
+                (held.value, held.known_at) = (value.clone(), now);
+                value
             }
             Err(error) => {
                 tracing::error!(%error, "the secrets could not be read again");
@@ -115,16 +111,32 @@ impl Vault {
         }
     }
 
-    /// The secrets as of the last 60 s, read again if needed. `None` if reading fails: the key may have been replaced
+    fn held(&self) -> MutexGuard<'_, Held<T>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Vault<VendorSecret> {
+    /// The secret as of the last 60 s, read again if needed. `None` if reading fails: the key may have been replaced
     /// since the last read.
-    pub async fn of_this_minute(&self, now: Timestamp) -> Option<Arc<Secrets>> {
+    pub async fn of_this_minute(&self, now: Timestamp) -> Option<Arc<VendorSecret>> {
         self.read_again(now).await;
         let held = self.held();
         let is_recent = now.duration_since(held.known_at).unsigned_abs() < READ_AGAIN_AFTER;
-        is_recent.then(|| held.secrets.clone())
+        is_recent.then(|| held.value.clone())
     }
+}
 
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+impl Vault<ApiTokens> {
+    /// The tokens, read again if they are older than 240 s. The vendor's key has no such limit: the vendor itself rejects
+    /// an invalid one.
+    ///
+    /// # Errors
+    /// [`TokensUnknown`] if the last successful read is 5 min old.
+    pub async fn tokens(&self, now: Timestamp) -> Result<Arc<ApiTokens>, TokensUnknown> {
+        if self.known_for(now) >= FRESH_FOR {
+            self.read_unless_tried_within(RETRY_AFTER, now).await;
+        }
+        if self.known_for(now) < BELIEVED_FOR { Ok(self.secrets()) } else { Err(TokensUnknown) }
     }
 }

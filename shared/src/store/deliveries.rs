@@ -66,7 +66,7 @@ fn shard(state: DeliveryState) -> Option<&'static str> {
     }
 }
 
-fn key(event: &EventId) -> Item {
+pub(super) fn key(event: &EventId) -> Item {
     let pk = match &event.about {
         About::Order(key) => item::partition(key),
         About::VendorKey(key) => format!("vendor#{key}"),

@@ -4,7 +4,10 @@
 //! The sparse index `feed` orders events by their stamp: the time of the event and its key. A reader passes a stamp
 //! when it is [`FEED_LAG`] old. An event that may come later than that is listed again before it is published.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 use aws_sdk_dynamodb::{error::SdkError, operation::update_item::UpdateItemError};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -12,11 +15,17 @@ use jiff::Timestamp;
 use serde_json::value::RawValue;
 
 use super::{
-    Item, Store, StoreError, history,
+    Item, Store, StoreError, due, history,
     item::text,
     update::{Change, Condition, absent, is},
 };
-use crate::{clock::Clock, order::Event, rate_limiter::VendorEvent, secret::Fingerprint, time::between};
+use crate::{
+    clock::Clock,
+    order::{Event, OrderKey},
+    rate_limiter::VendorEvent,
+    secret::Fingerprint,
+    time::between,
+};
 
 /// Readers pass a stamp that is older: 5 s for the operation that writes it, 1 s between two clocks, 2 s until the
 /// index has it.
@@ -51,7 +60,8 @@ impl FeedCursor {
         Self::at(now.checked_sub(FEED_LAG).unwrap_or(Timestamp::MIN))
     }
 
-    fn at(time: Timestamp) -> Self {
+    /// The place of the first event at `time` or later.
+    pub fn at(time: Timestamp) -> Self {
         Self(format!("{:0DIGITS$}", time.as_millisecond().clamp(0, 9_999_999_999_999)))
     }
 
@@ -171,6 +181,23 @@ impl Store {
             page.next = FeedCursor(stamp.clone());
         }
         Ok(page)
+    }
+
+    /// The orders that have one of the `limit` events after `after` and before `until`, each once, and the place after
+    /// these events. No events: the same place.
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn orders_in_feed(
+        &self,
+        after: &FeedCursor,
+        limit: u32,
+        until: &FeedCursor,
+    ) -> Result<(BTreeSet<OrderKey>, FeedCursor), StoreError> {
+        let listed = self.query_feed(after, limit, until).await?;
+        let last = listed.last().and_then(|entry| string(entry, "feed_at"));
+        let next = last.map_or_else(|| after.clone(), |stamp| FeedCursor(stamp.clone()));
+        Ok((listed.iter().filter_map(due::read_key).collect(), next))
     }
 
     /// The entries of the index, ascending.

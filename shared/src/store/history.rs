@@ -33,6 +33,11 @@ pub(super) fn write_event(event: &Event) -> Result<Item, StoreError> {
     write(partition, &EventItem { event_id, seq, detail_type, occurred_at, detail })
 }
 
+/// The key of an event's item.
+pub(super) fn event_key(event: &Event) -> Item {
+    item::item_key(&event.key, &sort_key(event.seq))
+}
+
 /// The item of an event about a key.
 pub(super) fn write_vendor_event(key: &Fingerprint, event: &VendorEvent) -> Result<Item, StoreError> {
     let VendorEvent { seq, detail_type, occurred_at, detail } = event.clone();
@@ -56,6 +61,23 @@ pub(super) fn read_event(key: &OrderKey, item: &Item) -> Result<Event, StoreErro
 }
 
 impl Store {
+    /// Event number `seq` about a key; `None` if there is none, or it was not published yet.
+    ///
+    /// # Errors
+    /// If DynamoDB fails, or the event cannot be read.
+    pub async fn vendor_event(&self, key: &str, seq: u32) -> Result<Option<VendorEvent>, StoreError> {
+        const WHAT: &str = "read an event about a key";
+        let read = self.client.get_item().table_name(&self.table);
+        let read = read.key("pk", AttributeValue::S(format!("vendor#{key}")));
+        let found = read.key("sk", AttributeValue::S(sort_key(seq))).send().await;
+        let Some(item) = found.map_err(|error| StoreError::unavailable(WHAT, &error))?.item else {
+            return Ok(None);
+        };
+        let EventItem { seq, detail_type, occurred_at, detail, .. } = serde_dynamo::from_item(item)
+            .map_err(|error| StoreError::Refused { what: WHAT, why: error.to_string() })?;
+        Ok(Some(VendorEvent { seq, detail_type, occurred_at, detail }))
+    }
+
     /// All events after number `after`, ascending; 0 for all events.
     ///
     /// # Errors

@@ -84,6 +84,8 @@ struct OrderItem {
     links: BTreeSet<OrderId>,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty", serialize_with = "string_set::serialize")]
     linked_from: BTreeSet<OrderId>,
+    #[serde(default, with = "millisecond::optional", skip_serializing_if = "Option::is_none")]
+    redacted_at: Option<Timestamp>,
     version: u64,
     seq: u32,
     #[serde(rename = "announced")]
@@ -212,6 +214,7 @@ impl From<&Order> for OrderItem {
             unlisted: order.unlisted,
             links: order.links.clone(),
             linked_from: order.linked_from.clone(),
+            redacted_at: order.redacted_at,
             version: order.version,
             seq: order.seq,
             published: order.published,
@@ -280,6 +283,7 @@ pub fn read_order(key: &OrderKey, mut stored: Item) -> Result<Order, StoreError>
         unlisted: item.unlisted,
         links: item.links,
         linked_from: item.linked_from,
+        redacted_at: item.redacted_at,
         version: item.version,
         seq: item.seq,
         published: item.published,

@@ -15,6 +15,7 @@ mod item;
 mod orders;
 mod permits;
 mod planning;
+mod redaction;
 mod update;
 
 use std::collections::HashMap;

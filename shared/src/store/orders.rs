@@ -58,13 +58,14 @@ impl Store {
         }
     }
 
-    /// Stores the merchant's reference if the order has none (a poller may have registered it first). False if it has
-    /// one now, or a transaction held the order.
+    /// Stores the merchant's reference if the order has none (a poller may have registered it first) and is not
+    /// redacted. False if it has one or is redacted now, or a transaction held the order.
     ///
     /// # Errors
     /// If DynamoDB fails.
     pub async fn fill_reference(&self, key: &OrderKey, reference: &Ref) -> Result<bool, StoreError> {
-        let change = Change::default().set("ref", text(reference.as_str())).only_if(absent("ref"));
+        let change = Change::default().set("ref", text(reference.as_str()));
+        let change = change.only_if(absent("ref")).only_if(absent("redacted_at"));
         self.update(key, "store a reference", change).await
     }
 

@@ -244,7 +244,7 @@ impl Example {
         let endpoint = if self.stand_in.down { "http://127.0.0.1:9".to_owned() } else { server.uri() };
         let mut tracker = tracker_at(&endpoint).await.with_clock(Clock::fixed(NOW.parse().unwrap()));
         tracker.has_webhooks = self.name != "no_webhooks";
-        super::super::handle(&tracker, self.request()).await
+        super::super::handle(&tracker, &super::tokens(&tracker).await, self.request()).await
     }
 }
 
@@ -285,6 +285,9 @@ fn others() -> Vec<Example> {
         "phase": {"S": "final"}, "outcome": {"S": "fulfilled"}, "status": {"S": "FULFILLED"}, "card_ciphertext": {"S": "AP8H"},
         "card_masked": {"S": "**********12"}, "num_trans": {"S": "AT-2025-12345"}, "date_traitement": {"S": "2025-11-01T12:00:45.000Z"},
     });
+    let redacted = json!({
+        "phase": {"S": "final"}, "outcome": {"S": "fulfilled"}, "status": {"S": "FULFILLED"}, "redacted_at": {"N": "1769474400000"},
+    });
     let card = |name, summary, path: &str| example(name, summary, "GET", format!("{path}/card"));
     let lookup = |name, summary| example(name, summary, "POST", "/orders/mobile/lookup").body(REF);
     let mut paused = lookup("vendor_pause", "The vendor asked for a pause");
@@ -295,6 +298,7 @@ fn others() -> Vec<Example> {
         example("wrong_after", "after is no number", "GET", format!("{MOBILE}/history")).query("after=first"),
         example("wrong_limit", "limit is too large", "GET", format!("{MOBILE}/history")).query("limit=1000"),
         card("card", "The card", INTERNET).order(stored(INTERNET, delivered)),
+        card("card_redacted", "Removed after REDACT_AFTER", INTERNET).order(stored(INTERNET, redacted)),
         card("card_not_yet", "In flight", INTERNET).order(stored(INTERNET, json!({}))),
         card("no_card", "A mobile order", MOBILE).order(stored(MOBILE, json!({}))),
         card("no_scope_cards", "The token has another scope", INTERNET).token("orders-only-0123456789"),

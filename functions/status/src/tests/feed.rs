@@ -141,7 +141,7 @@ async fn tracker_with(listed: &[(usize, &'static str, &'static str)]) -> (Tracke
 async fn read(tracker: &Tracker, query: &str) -> (Vec<String>, String, i64) {
     let before = tracker.clock.now();
     // The details here are no events of the document.
-    let response = super::super::handle(tracker, page(query)).await;
+    let response = super::super::handle(tracker, &super::tokens(tracker).await, page(query)).await;
     let Some(Body::Text(body)) = response.body else { panic!("the body is not text") };
     assert_eq!(response.status_code, 200, "{body}");
     let body: Value = serde_json::from_str(&body).unwrap();

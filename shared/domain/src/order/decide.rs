@@ -26,7 +26,8 @@ pub struct Decision {
 /// returns a new text at every check.
 const MAX_REVIEWS: usize = 32;
 
-/// Applies the result of a check to an order. `None`: the order holds the result of a check that started later.
+/// Applies the result of a check to an order. `None`: nothing changes, because the order holds the result of a check that started later, or is
+/// redacted.
 ///
 /// `now`: the time of the decision, at or after `check_result.asked_at`. `jitter`: moves the next recheck.
 pub fn decide(
@@ -37,7 +38,7 @@ pub fn decide(
     schedule: &Schedule,
 ) -> Option<Decision> {
     let is_newer = |checked: Timestamp| check_result.asked_at < checked && !is_ahead(checked, now);
-    if order.checked_at.is_some_and(is_newer) {
+    if order.redacted_at.is_some() || order.checked_at.is_some_and(is_newer) {
         return None;
     }
     let mut draft = Draft {

@@ -182,6 +182,13 @@ pub struct Event {
 }
 
 impl Event {
+    /// Whether it reports the outcome of the order.
+    pub fn is_outcome(&self) -> bool {
+        [EventKind::OrderFulfilled, EventKind::OrderRefunded]
+            .iter()
+            .any(|outcome| outcome.detail_type() == self.detail_type)
+    }
+
     /// `{product}/{id}#{seq}`: the same for each repetition, so that consumers can deduplicate.
     pub fn id(&self) -> String {
         event_id(&self.key, self.seq)

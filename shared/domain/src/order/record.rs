@@ -54,6 +54,8 @@ pub struct Order {
     pub links: BTreeSet<OrderId>,
     /// Orders that link to this one.
     pub linked_from: BTreeSet<OrderId>,
+    /// When its personal data was removed; `None`: it was not. Such an order is final and never changes again.
+    pub redacted_at: Option<Timestamp>,
     /// Number of commits, from 1; the store's optimistic lock.
     pub version: u64,
     /// Number of the last event; 0: none.
@@ -121,6 +123,7 @@ impl Order {
             unlisted: false,
             links: BTreeSet::new(),
             linked_from: BTreeSet::new(),
+            redacted_at: None,
             version: 1,
             seq: 0,
             published: 0,
@@ -225,7 +228,7 @@ impl Order {
     /// Whether the order was fulfilled without the card that its product has.
     pub fn awaits_card(&self) -> bool {
         let fulfilled = matches!(self.phase, Phase::Final { outcome: Outcome::Fulfilled });
-        fulfilled && self.key.product.rules().has_card && self.card.is_none()
+        fulfilled && self.key.product.rules().has_card && self.card.is_none() && self.redacted_at.is_none()
     }
 
     /// Whether the order was refunded and has a check left: the vendor may retry it under another id after the refund.

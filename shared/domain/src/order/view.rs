@@ -69,6 +69,8 @@ pub struct OrderView<'a> {
     checked_at: Option<Timestamp>,
     /// When status or phase last changed.
     changed_at: Timestamp,
+    /// When number, references, messages and card were removed, see `REDACT_AFTER`. `null`: they were not.
+    redacted_at: Option<Timestamp>,
     /// When the next check is planned. A page of a list can show the order earlier.
     next_check_at: Option<Timestamp>,
     /// The order is not final, and its last answered check is older than 5 seconds (in flight) or 10 minutes (parked), or there was none.
@@ -117,6 +119,7 @@ impl<'a> OrderView<'a> {
             tracked_at: order.tracked_at,
             checked_at: order.checked_at,
             changed_at: order.changed_at,
+            redacted_at: order.redacted_at,
             next_check_at: order.next_check_at,
             stale: order.is_stale(now),
         }

@@ -107,6 +107,7 @@ pub fn our_settings(timeout: &str) -> BTreeMap<String, String> {
         ("ORDERS_TABLE", TABLE),
         ("CARD_KEY_ID", "bench-card-key"),
         ("SECRET_ID", "bench-secret"),
+        ("TOKENS_SECRET_ID", "bench-tokens"),
         // Each measured call checks with the vendor: no rate limit.
         ("VENDOR_CALLS_PER_MINUTE", "600000"),
         ("VENDOR_CALLS_BURST", "10000"),

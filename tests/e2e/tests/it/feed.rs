@@ -314,6 +314,11 @@ async fn events_about_a_key_are_in_the_feed() {
     clock.set(later(clock.now(), FEED_LAG + Duration::from_millis(1)));
     reader.read(100).await;
     assert_eq!(reader.got, [format!("vendor/{key}#1")]);
+    // It can be sent to the shop again.
+    let event = tracker.store.vendor_event(&key.to_string(), 1).await.unwrap().unwrap();
+    assert_eq!(event.detail_type, "Vendor Suspended");
+    tracker.publisher.resend((&event).into()).await.unwrap();
+    assert!(tracker.store.vendor_event(&key.to_string(), 2).await.unwrap().is_none());
     place.delete(&stack).await;
 }
 

@@ -22,6 +22,7 @@ mod privileges;
 mod races;
 mod readme;
 mod recheck;
+mod redaction;
 mod redrive;
 mod refs;
 mod rotation;

@@ -353,7 +353,7 @@ async fn a_replaced_key_does_not_stay_suspended() {
     let (old, secret) =
         (format!("old-{}", start.as_microsecond()), format!("replaced-{}", start.as_microsecond()));
     let in_use = vendor.settings()[1].1;
-    let text = json!({"oneclickdz_api_key": in_use, "api_tokens": []}).to_string();
+    let text = json!({"oneclickdz_api_key": in_use}).to_string();
     stack.create_secret(&secret, &text).await;
     let common = [("EVENT_BUS", stack.env("EVENT_BUS")), ("LIST_CHECKS", "off")];
 
@@ -386,7 +386,7 @@ async fn a_replaced_key_does_not_stay_suspended() {
     assert!(key_item(&place, &stack, &key).await.contains_key("suspended_until"));
     // A recheck that cannot read the secret cannot tell which key is in use: it must not end the suspension.
     let gone = format!("{secret}-gone");
-    let text = json!({"oneclickdz_api_key": "another", "api_tokens": []}).to_string();
+    let text = json!({"oneclickdz_api_key": "another"}).to_string();
     stack.create_secret(&gone, &text).await;
     let settings = [common[0], common[1], ("SECRET_ID", gone.as_str())];
     let unreadable = place.tracker(&stack, &vendor, clock.clone(), &settings).await;
@@ -421,7 +421,7 @@ async fn a_refusal_of_a_replaced_key_is_not_counted() {
     let start = Clock::System.now();
     let clock = Clock::fixed(start);
     let name = format!("rotated-{}", start.as_microsecond());
-    let text = |key: &str| json!({"oneclickdz_api_key": key, "api_tokens": []}).to_string();
+    let text = |key: &str| json!({"oneclickdz_api_key": key}).to_string();
     stack.create_secret(&name, &text(&name)).await;
     let settings = [("SECRET_ID", name.as_str()), ("LIST_CHECKS", "off")];
     let open = async || place.tracker(&stack, &vendor, clock.clone(), &settings).await;

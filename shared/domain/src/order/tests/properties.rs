@@ -127,6 +127,37 @@ proptest! {
         })?;
     }
 
+    #[test]
+    fn redaction_removes_personal_data_for_good_and_nothing_else((product, checks) in any_history()) {
+        const PERSONAL: &str = "0778037340";
+        let personal = Some(PERSONAL.to_owned());
+        run(product, &checks, |_, observation, now, decision| {
+            let mut order = Order { published: decision.order.seq, ..decision.order.clone() };
+            order.reference = Ref::try_from(PERSONAL.to_owned()).ok();
+            order.facts.number.clone_from(&personal);
+            order.facts.vendor_ref.clone_from(&personal);
+            order.facts.refund_message.clone_from(&personal);
+            order.facts.num_trans.clone_from(&personal);
+            let Ok(redacted) = order.redacted(now) else {
+                prop_assert!(!order.phase.is_final());
+                return Ok(());
+            };
+            let event = order.clone().add_event(EventKind::OrderFulfilled, None, false, now);
+            let event = event.redacted(now).unwrap();
+            prop_assert_eq!(errors_of(&event.detail_type, &event.detail), Vec::<String>::new());
+            for text in [&event.detail, &format!("{redacted:?}")] {
+                prop_assert!(!text.contains(PERSONAL), "{}", text);
+            }
+            prop_assert_eq!(redacted.phase, order.phase);
+            prop_assert_eq!(&redacted.facts.status, &order.facts.status);
+            prop_assert_eq!(redacted.redacted(now), Err(NotRedactable::Redacted));
+            prop_assert!(!redacted.wants_check(Trigger::Recheck, now, &Schedule::default()));
+            let again = CheckResult { asked_at: now, observation: observation.clone() };
+            prop_assert!(decide(&redacted, &again, now, Jitter::NONE, &Schedule::default()).is_none());
+            Ok(())
+        })?;
+    }
+
     /// Invariant 4.
     #[test]
     fn every_unfinished_order_is_due((product, checks) in any_history()) {

@@ -1,0 +1,45 @@
+"""Removes the personal data of one order: `make redact ORDER=mobile/…`. Only an order that is final is redacted; the order and its events stay.
+
+The target is the AWS of the environment (credentials, region, STACK_NAME) or a local stack (`--dir`).
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from infra.local import tools
+
+if __name__ == "__main__":
+    tools.enter()
+
+from infra.local import cloud
+from infra.local.local_stack import Stack, local_cloud
+from infra.local.processes import Failure
+
+
+def redact(target: cloud.Cloud, order: str) -> None:
+    """Asks the function `recheck`, which may write to the table."""
+    product, _, name = order.partition("/")
+    outputs = target.outputs()
+    if outputs is None:
+        raise Failure(f"there is no stack {target.stack_name}")
+    payload = json.dumps({"redact": {"product": product, "id": name}}).encode()
+    answer = target.client("lambda").invoke(FunctionName=outputs["RecheckFunction"], Payload=payload)
+    told = json.loads(answer["Payload"].read())
+    if answer.get("FunctionError"):
+        raise Failure(told.get("errorMessage", told))
+    print(f"redact: the personal data of {order} is removed")
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Remove the personal data of one order.")
+    parser.add_argument("order", help="product and id, such as mobile/6901616fe9e88196b4eb64b0")
+    parser.add_argument("--dir", type=Path, help="the local stack in this directory instead of the AWS of the environment")
+    options = parser.parse_args()
+    with cloud.errors_shown():
+        redact(local_cloud(Stack(options.dir).read_env()["AWS_ENDPOINT_URL"]) if options.dir else cloud.Cloud(), options.order)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+//! Redaction of orders that ended long ago.
+
+use jiff::Timestamp;
+
+use super::{MAX_RACES, Tracker, too_many_races};
+use crate::{
+    order::{Event, NotRedactable, OrderKey},
+    store::{Commit, FeedCursor, StoreError},
+    time::earlier,
+};
+
+/// Events that are considered at once.
+const PAGE: u32 = 100;
+/// Pages of one recheck.
+const MAX_PAGES: usize = 20;
+
+/// Why an order was not redacted.
+#[derive(Debug, thiserror::Error)]
+pub enum RedactError {
+    /// The table failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The order must keep its data.
+    #[error(transparent)]
+    Kept(#[from] NotRedactable),
+    /// There is no such order.
+    #[error("the order is not tracked")]
+    NotTracked,
+}
+
+impl Tracker {
+    /// Redacts orders whose outcome is older than `REDACT_AFTER`, in the order of their events, until `stop_at` or for 2,000 events. Returns
+    /// how many. The next call goes on from there. An order that cannot be read is logged and passed.
+    ///
+    /// # Errors
+    /// If the table fails; the next call begins again at the last page.
+    pub async fn redact_ended(&self, stop_at: Timestamp) -> Result<usize, StoreError> {
+        let Some(kept_for) = self.redact_after else { return Ok(0) };
+        let mut place = self.store.redaction_place().await?;
+        let mut redacted = 0;
+        for _ in 0..MAX_PAGES {
+            let ended_before = earlier(self.clock.now(), kept_for);
+            let (orders, next) =
+                self.store.orders_in_feed(&place, PAGE, &FeedCursor::at(ended_before)).await?;
+            if next == place || self.clock.now() >= stop_at {
+                break;
+            }
+            for key in orders {
+                match self.redact(&key, Some(ended_before)).await {
+                    Ok(()) => redacted += 1,
+                    // An event that was not published is listed anew when it is, and its order is considered then.
+                    Err(RedactError::Kept(_) | RedactError::NotTracked) => {}
+                    Err(RedactError::Store(error @ StoreError::Unavailable { .. })) => return Err(error),
+                    Err(RedactError::Store(error)) => {
+                        tracing::error!(order = %key, %error, "an order could not be redacted");
+                    }
+                }
+            }
+            self.store.keep_redaction_place(&next).await?;
+            place = next;
+        }
+        Ok(redacted)
+    }
+
+    /// Removes the personal data of one order and of its events; with `ended_before`, only if its outcome is older.
+    ///
+    /// # Errors
+    /// If the order must keep its data, or the table fails.
+    pub async fn redact(&self, key: &OrderKey, ended_before: Option<Timestamp>) -> Result<(), RedactError> {
+        for _ in 0..MAX_RACES {
+            let now = self.clock.now();
+            let order = self.store.load(key).await?.ok_or(RedactError::NotTracked)?;
+            let after = order.redacted(now)?;
+            let events = self.store.events_after(key, 0).await?;
+            let has_ended =
+                |event: &Event| event.is_outcome() && event.occurred_at <= ended_before.unwrap_or(now);
+            if !events.iter().any(has_ended) {
+                return Err(NotRedactable::NotFinal.into());
+            }
+            let events = events.iter().map(|event| event.redacted(now)).collect::<Result<Vec<_>, _>>();
+            let events = events.map_err(|_| StoreError::Corrupt {
+                key: key.clone(),
+                why: "an event is not JSON".to_owned(),
+            })?;
+            let due_at = self.schedule.due_at(&after, now);
+            if matches!(self.store.redact(&order, after, &events, due_at).await?, Commit::Applied(_)) {
+                return Ok(());
+            }
+        }
+        Err(too_many_races("redact an order").into())
+    }
+}
