@@ -2,7 +2,7 @@
 
 use std::{
     io::Write,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 
@@ -27,19 +27,29 @@ impl BusEvent {
     }
 }
 
-/// All events received so far.
+/// All events received so far. Only one process of a stack may ask for them: it empties the queue.
 #[derive(Debug)]
 pub struct Bus {
-    events: Arc<Mutex<Vec<BusEvent>>>,
+    aws: AwsEnvironment,
+    queue: String,
+    file: String,
+    events: OnceLock<Arc<Mutex<Vec<BusEvent>>>>,
 }
 
 impl Bus {
-    /// Starts the thread, which runs until the process ends and also appends each event to `bus-events.jsonl` in
-    /// `log_dir`.
-    pub(crate) fn listen(aws: AwsEnvironment, queue: String, log_dir: &str) -> Self {
+    pub(crate) fn new(aws: AwsEnvironment, queue: String, log_dir: &str) -> Self {
+        Self { aws, queue, file: format!("{log_dir}/bus-events.jsonl"), events: OnceLock::new() }
+    }
+
+    /// At first starts the thread, which runs until the process ends and also appends each event to `bus-events.jsonl`.
+    fn events(&self) -> &Mutex<Vec<BusEvent>> {
+        self.events.get_or_init(|| self.listen())
+    }
+
+    fn listen(&self) -> Arc<Mutex<Vec<BusEvent>>> {
         let events = Arc::new(Mutex::new(Vec::new()));
         let received = events.clone();
-        let file = format!("{log_dir}/bus-events.jsonl");
+        let (aws, queue, file) = (self.aws.clone(), self.queue.clone(), self.file.clone());
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async move {
@@ -50,13 +60,13 @@ impl Bus {
                 }
             });
         });
-        Self { events }
+        events
     }
 
     /// The events of an order in order of arrival, duplicates included.
     pub fn events_of(&self, order: &str) -> Vec<BusEvent> {
         let of_order = |event: &&BusEvent| event.id().rsplit_once('#').is_some_and(|(of, _)| of == order);
-        self.events.lock().unwrap().iter().filter(of_order).cloned().collect()
+        self.events().lock().unwrap().iter().filter(of_order).cloned().collect()
     }
 
     /// Waits for an event of an order. Panics after `limit` (see `wait_until`).

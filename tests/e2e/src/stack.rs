@@ -98,8 +98,8 @@ impl Stack {
         let env: HashMap<_, _> = text.lines().filter_map(assignment).collect();
         let http = loopback::client();
         let sandbox = Sandbox::new(http.clone(), &env);
-        let bus = bus
-            .get_or_init(|| Bus::listen(environment(&env), env["EVENTS_QUEUE_URL"].clone(), &env["LOG_DIR"]));
+        let bus =
+            bus.get_or_init(|| Bus::new(environment(&env), env["EVENTS_QUEUE_URL"].clone(), &env["LOG_DIR"]));
         Self { env, http, aws_http: Http::new(&[]).unwrap(), sandbox, bus }
     }
 
