@@ -99,7 +99,7 @@ def deploy(options: argparse.Namespace) -> None:
     say(f"stage {stage.name}: stack {target.stack_name}")
     api_key = read_key(options.key_file, values) if cloud.SECRET_OF_THE_KEY in missing else ""
     if options.key_file and not api_key:
-        say('the secret keeps its value; to change it: docs/operations.md, "The secret"')
+        say('the secret keeps its value; to change it: docs/operations.md, "The secrets"')
     if not options.no_build:
         cloud.build_functions(values["Architecture"])
     stage.deploy({**values, "Enabled": "off"} if missing else values, options.confirm)
@@ -109,7 +109,7 @@ def deploy(options: argparse.Namespace) -> None:
         if values["Enabled"] == "on":
             stage.deploy(values, options.confirm)
     say(f"the schedule and the alarms are {values['Enabled']}" + ("" if values["Enabled"] == "on" else f": Enabled in {stage.file.name} says so"))
-    say('the token is in the secret TokensSecretId; how to read it: docs/operations.md, "The secret"')
+    say('the token is in the secret TokensSecretId; how to read it: docs/operations.md, "The secrets"')
 
 
 def read_key(file: str, values: Mapping[str, str]) -> str:
