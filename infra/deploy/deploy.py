@@ -97,6 +97,8 @@ def deploy(options: argparse.Namespace) -> None:
     lifecycle.check(target, values)
     missing = target.secrets_without_value(target.outputs())
     say(f"stage {stage.name}: stack {target.stack_name}")
+    if ignored := sorted(map(settings.variable_name, settings.from_environment(os.environ))):
+        say(f"set in the environment, and not read: {', '.join(ignored)}. A setting is read from {stage.file.name} only")
     api_key = read_key(options.key_file, values) if cloud.SECRET_OF_THE_KEY in missing else ""
     if options.key_file and not api_key:
         say('the secret keeps its value; to change it: docs/operations.md, "The secrets"')

@@ -13,7 +13,7 @@ from infra.local.processes import Failure
 FIRST_FAILED = "its first creation failed, and CloudFormation can only delete it now. Mend the cause (the events of the stack name it), delete the stack, "
 WAYS_OUT = {
     "ROLLBACK_COMPLETE": f"{FIRST_FAILED}deploy again. No order is lost: what this creation made is gone, and an adopted table is as it was.",
-    "CREATE_FAILED": f"{FIRST_FAILED}deploy again. No order is lost.",
+    "CREATE_FAILED": f"{FIRST_FAILED}and the empty table and key that it leaves. Then deploy again. No order is lost.",
     "ROLLBACK_FAILED": f"{FIRST_FAILED}and what it leaves: an empty table that is protected against deletion. Then deploy again. No order is lost.",
     "DELETE_FAILED": "it is half deleted. Mend the cause, delete it again, then deploy anew with the table and the card key that stayed.",
     "UPDATE_ROLLBACK_FAILED": "an update failed, and so did the way back. Mend the cause, let CloudFormation continue the rollback, then deploy again.",

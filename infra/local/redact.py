@@ -24,7 +24,7 @@ def redact(target: cloud.Cloud, order: str) -> None:
     if outputs is None:
         raise Failure(f"there is no stack {target.stack_name}")
     payload = json.dumps({"redact": {"product": product, "id": name}}).encode()
-    answer = target.client("lambda").invoke(FunctionName=outputs["RecheckFunction"], Payload=payload)
+    answer = target.client("lambda").invoke(FunctionName=f"{outputs['RecheckFunction']}:live", Payload=payload)
     told = json.loads(answer["Payload"].read())
     if answer.get("FunctionError"):
         raise Failure(told.get("errorMessage", told))

@@ -26,7 +26,7 @@ const DEPLOYMENT: [(&str, &str, &str); 24] = [
     (
         "StateMachineType",
         "The type of the state machine that polls an order in flight. `STANDARD` keeps a visible history for each \
-         order. A million orders then cost about 400 dollars in all instead of 39.",
+         order. A million orders then cost about 410 dollars in all instead of 41.",
         "To see each execution in the console.",
     ),
     (
@@ -288,6 +288,7 @@ fn fixed() -> String {
         ("timeout of `status`", text(resource("StatusFunction", "Timeout")) + " s"),
         ("timeout of `poller`", text(resource("PollerFunction", "Timeout")) + " s"),
         ("timeout of `recheck`", text(resource("RecheckFunction", "Timeout")) + " s"),
+        ("timeout of `notify`", text(resource("NotifyFunction", "Timeout")) + " s"),
         ("schedule of the recheck", text(resource("RecheckSchedule", "ScheduleExpression"))),
         ("requests of the HTTP API per second", text(&limits["ThrottlingRateLimit"])),
         ("requests of the HTTP API at once", text(&limits["ThrottlingBurstLimit"])),

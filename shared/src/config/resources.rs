@@ -37,7 +37,7 @@ pub(super) const PROCESS: Group = Group {
 
 pub(super) const RESOURCES: Group = Group {
     title: "Resources",
-    about: "The template sets the first seven to resources of the stack. `make up` does not take any of them from its \
+    about: "The template sets the first eight to resources of the stack. `make up` does not take any of them from its \
             environment for the functions.",
     settings: &[
         Setting {
