@@ -33,7 +33,7 @@ ARNS = {
 # Findings of parliament that are left out: its name, the policy, and the reason. (Its own list of exceptions has no effect in version 1.7.0.)
 EXCEPTIONS = {
     # CloudFormation names a secret and a state machine without the stack's name, and keys and APIs have no name. So this role, which only CloudFormation
-    # assumes, is limited by service; its roles are limited by name, and it may not read a secret or decrypt.
+    # assumes, is limited by service; its roles are limited by name. It could read the secrets, as whoever deploys the functions could, which read them.
     ("RESOURCE_STAR", "cloudformation-policy"),
     # The SAM CLI gives its bucket a policy. The bucket contains the programs only, which the deployer may replace anyway.
     ("RESOURCE_POLICY_PRIVILEGE_ESCALATION", "deployer-policy"),
@@ -48,8 +48,8 @@ class NoManagedPolicies:
         return {}
 
 
-def translate() -> dict[str, Any]:
-    """The translated template. The functions' code is not needed for it."""
+def translate(**parameters: str) -> dict[str, Any]:
+    """The translated template, with these parameters or their defaults. The functions' code is not needed for it."""
     os.environ.setdefault("AWS_DEFAULT_REGION", "eu-west-3")  # the translator asks for one
     from samtranslator.translator.transform import transform  # type: ignore[import-untyped]
     from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
@@ -58,8 +58,32 @@ def translate() -> dict[str, Any]:
     for resource in template["Resources"].values():
         for name in {"CodeUri", "DefinitionUri"} & resource.get("Properties", {}).keys():
             resource["Properties"][name] = "s3://bucket/key"
-    translated: dict[str, Any] = transform(template, {}, NoManagedPolicies())
+    translated: dict[str, Any] = transform(template, parameters, NoManagedPolicies())
     return translated
+
+
+def refuse_circle(template: dict[str, Any]) -> None:
+    """Fails if resources refer to each other in a circle, which CloudFormation refuses. It counts every reference, also in an update policy."""
+    def names(value: Any) -> set[str]:
+        if isinstance(value, list):
+            return {name for one in value for name in names(one)}
+        if not isinstance(value, dict):
+            return set()
+        found = {name for one in value.values() for name in names(one)}
+        for function in ("Ref", "Fn::GetAtt", "Fn::Sub"):
+            one = value.get(function)
+            text = one[0] if isinstance(one, list) and one else one
+            if isinstance(text, str):
+                found |= set(re.findall(r"\$\{(\w+)", text)) if function == "Fn::Sub" else {text.split(".")[0]}
+        return found
+
+    resources = template["Resources"]
+    needs = {name: (names(about) | set(about["DependsOn"] if isinstance(about.get("DependsOn"), list) else [about.get("DependsOn")])) & resources.keys()
+             for name, about in resources.items()}
+    while free := {name for name, others in needs.items() if not others & needs.keys()}:
+        needs = {name: others for name, others in needs.items() if name not in free}
+    if needs:
+        raise Failure(f"these resources need each other in a circle: {', '.join(sorted(needs))}")
 
 
 def _text(name: str, template: dict[str, Any]) -> str:
@@ -119,6 +143,8 @@ def write() -> None:
     POLICIES.mkdir(parents=True)
     template = translate()
     TRANSLATED.write_text(json.dumps(template, indent=1))
+    refuse_circle(template)
+    refuse_circle(translate(DeploymentPreference="Canary10Percent15Minutes"))
     documents: dict[str, Any] = {file.stem: json.loads(file.read_text()) for file in EXAMPLES}
     for name, resource in template["Resources"].items():
         if resource["Type"] == "AWS::IAM::Role":

@@ -112,7 +112,7 @@ const DEPLOYMENT: [(&str, &str, &str); 24] = [
     (
         "SecurityGroups",
         "Security groups for the functions, with commas between them.",
-        "With `SUBNETS`, and only then.",
+        "With `SUBNETS`. To go back, keep it until the functions have left the subnets: [a fixed address](operations.md#a-fixed-address).",
     ),
     (
         "DomainName",

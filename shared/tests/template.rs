@@ -37,7 +37,7 @@ fn no_role_has_a_wildcard_but_for_log_delivery_which_knows_no_narrower_resource(
     let mut wildcards = Vec::new();
     for (role, lines) in &roles {
         assert!(lines.iter().any(|line| line.contains("Action: ")), "{role} allows nothing");
-        let network = "ManagedPolicyArns: !If [IsInVpc, [!Ref NetworkPolicy], !Ref AWS::NoValue]";
+        let network = "ManagedPolicyArns: !If [HasNetworkRights, [!Ref NetworkPolicy], !Ref AWS::NoValue]";
         let others = lines.iter().filter(|line| *line != network);
         for managed in ["ManagedPolicyArns", "NotAction", "NotResource"] {
             assert!(!others.clone().any(|line| line.contains(managed)), "{role}: {managed}");
@@ -65,7 +65,7 @@ fn optional_rights_without_a_narrower_resource_exist_only_when_they_are_used() {
     policies.extend(resources("AWS::IAM::Policy"));
     let conditions: Vec<_> =
         policies.iter().map(|(name, lines)| (name.as_str(), property(lines, "Condition"))).collect();
-    assert_eq!(conditions, [("NetworkPolicy", "IsInVpc"), ("TracingPolicy", "IsTraced")]);
+    assert_eq!(conditions, [("NetworkPolicy", "HasNetworkRights"), ("TracingPolicy", "IsTraced")]);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use shared::{
     order::{OrderId, OrderKey, Product},
-    refresh::{Counters, RedactError, Tracker},
+    refresh::{Counters, RedactError, Redacted, Tracker},
     store::{Due, StoreError},
     telemetry::{Summary, Unit},
 };
@@ -25,6 +25,8 @@ const MAX_LISTED: usize = 4000;
 const CONCURRENCY: usize = 8;
 /// Time before the function's deadline in which nothing new starts: longer than the longest check and its commit.
 const RESERVE: Duration = Duration::from_secs(15);
+/// The same for redactions, which ask nobody but the table. So there is time for them when due orders take all the rest.
+const REDACT_RESERVE: Duration = Duration::from_secs(6);
 
 /// An error of the function.
 #[derive(Debug, thiserror::Error)]
@@ -105,13 +107,8 @@ pub async fn handle(tracker: &Tracker, deadline: SystemTime) -> Result<Counters,
     let age = |since: Timestamp| tracker.clock.now().duration_since(since).as_secs().max(0).unsigned_abs();
     let mut counters = report.counters;
     counters.rechecks += 1;
-    match tracker.redact_ended(stop_at).await {
-        Ok(redacted) => counters.redacted = redacted,
-        Err(error) => {
-            tracing::error!(%error, "orders that ended long ago could not be redacted");
-            counters.failed_store += 1;
-        }
-    }
+    let redacted = redact(tracker, deadline).await;
+    (counters.redacted, counters.failed_redactions) = (redacted.orders, redacted.failed);
     counters
         .add_to(Summary::new("recheck"))
         .with("no_call_reason", counters.no_call_reasons())
@@ -120,6 +117,15 @@ pub async fn handle(tracker: &Tracker, deadline: SystemTime) -> Result<Counters,
         .gauge("oldest_due_seconds", oldest_due.unsigned_abs(), Unit::Seconds)
         .log(tracker.clock.now());
     Ok(counters)
+}
+
+/// Redacts orders until [`REDACT_RESERVE`] before the deadline. A failure of the table counts as one order.
+async fn redact(tracker: &Tracker, deadline: Timestamp) -> Redacted {
+    let stop_at = deadline.checked_sub(REDACT_RESERVE).unwrap_or(Timestamp::MIN);
+    tracker.redact_ended(stop_at).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "orders that ended long ago could not be redacted");
+        Redacted { orders: 0, failed: 1 }
+    })
 }
 
 /// Processes due orders batch by batch.

@@ -104,6 +104,8 @@ counters! {
         failed_card,
         /// Failed checks: the table failed, or refused the result.
         failed_store,
+        /// Orders that could not be redacted and keep their data.
+        failed_redactions,
     }
     fields {
         /// Orders that a recheck found due.

@@ -24,7 +24,7 @@ pub use batch::{BatchOutcome, Lists};
 pub use card::RevealError;
 pub use counters::Counters;
 pub use find::Found;
-pub use redact::RedactError;
+pub use redact::{RedactError, Redacted};
 pub use start::StartError;
 
 use check::{Checked, Permitted};

@@ -18,6 +18,9 @@ pub enum NotRedactable {
     /// An event about it was not published: the shop would get it without its data.
     #[error("an event of the order is not published yet")]
     Unpublished,
+    /// It was refunded, and the vendor may still retry it.
+    #[error("the order was refunded, and has late checks left")]
+    ChecksLeft,
     /// It was redacted before.
     #[error("the order is redacted already")]
     Redacted,
@@ -33,6 +36,7 @@ impl Order {
             Self { redacted_at: Some(_), .. } => return Err(NotRedactable::Redacted),
             order if !order.phase.is_final() => return Err(NotRedactable::NotFinal),
             order if order.published < order.seq => return Err(NotRedactable::Unpublished),
+            order if order.awaits_late_check() => return Err(NotRedactable::ChecksLeft),
             _ => {}
         }
         let facts = Facts {

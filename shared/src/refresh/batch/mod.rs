@@ -24,6 +24,7 @@ const MAX_DUE: usize = 150;
 const MAX_STUCK: usize = 3;
 
 /// The result of the most valuable call.
+#[allow(clippy::large_enum_variant, reason = "one value for each list check")]
 #[derive(Debug)]
 pub enum BatchOutcome {
     /// The call succeeded, and these orders were processed.

@@ -115,6 +115,7 @@ async fn personal_data_goes_90_days_after_the_outcome_and_all_else_stays() {
         ("ONECLICKDZ_API_KEY", "own-key".to_owned()),
         ("LIST_CHECKS", "off".to_owned()),
         ("REDACT_AFTER", "90days".to_owned()),
+        ("RECHECK_REFUNDED", "1h".to_owned()),
     ];
     let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
     let tracker = place.tracker_with(&stack, clock.clone(), &settings).await;
@@ -145,6 +146,16 @@ async fn personal_data_goes_90_days_after_the_outcome_and_all_else_stays() {
         .record_attempt(&event, "Order Refunded", &attempt, DeliveryState::Delivered, None)
         .await
         .unwrap();
+
+    let ask = async |key: &OrderKey| {
+        let payload = json!({"redact": {"product": key.product, "id": key.id}});
+        recheck::answer(&tracker, &payload, UNIX_EPOCH).await
+    };
+    let refused = ask(&refund).await.unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        format!("{refund} is not redacted: the order was refunded, and has late checks left")
+    );
 
     clock.set(later(began, 90 * DAY));
     assert_eq!(recheck(&tracker).await, 0, "the outcomes are 90 days old in 8 s");
@@ -184,10 +195,6 @@ async fn personal_data_goes_90_days_after_the_outcome_and_all_else_stays() {
 
     // An order without an outcome keeps its data, until its own outcome is as old.
     assert!(personal(&items(&stack, &place, &queue).await).contains(&"0778037340"));
-    let ask = async |key: &OrderKey| {
-        let payload = json!({"redact": {"product": key.product, "id": key.id}});
-        recheck::answer(&tracker, &payload, UNIX_EPOCH).await
-    };
     assert!(matches!(ask(&queue).await, Err(RecheckError::NotRedacted { .. })));
     statuses.lock().unwrap().insert("queue", "FULFILLED");
     tracker.refresh(&queue, Trigger::Status).await.unwrap().unwrap();
