@@ -47,6 +47,8 @@ def unpack(ref: str) -> Path:
         archive = subprocess.run(["git", "archive", found.stdout.strip()], cwd=tools.ROOT, stdout=subprocess.PIPE, check=True).stdout
         subprocess.run(["tar", "--extract", "--directory", str(fresh)], input=archive, check=True)
         fresh.replace(checkout)
+    if cloud.SECRET_OF_THE_TOKENS not in (checkout / "infra" / "template.yaml").read_text():
+        raise Failure(f"{ref} has its API tokens in the secret with the vendor's key; choose a later version: this one cannot deploy it")
     return checkout
 
 
