@@ -141,6 +141,8 @@ class Life(StackClient):
         self.expect("the other orders wait", [phases[order.key()] for order in waiting] == ["parked", "parked", "in_flight"])
         self.expect_refusal(lambda: self.deploy({}), "Adopt it", known["ORDERS_TABLE"])
         self.expect_refusal(lambda: self.deploy({"ADOPT_TABLE": known["ORDERS_TABLE"]}), "Set both or neither")
+        # Off at first: a recheck that runs at once could publish before there is a rule that receives its events.
+        self.deploy({**adopted, "ENABLED": "off"})
         self.deploy(adopted)
         self.secrets.put_secret_value(SecretId=self.env["TOKENS_SECRET_ID"], SecretString=tokens)
         self.env = {**self.env, "API_TOKEN": known["API_TOKEN"]}
