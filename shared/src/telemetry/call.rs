@@ -27,7 +27,10 @@ pub fn in_call<T>(
     trace: Option<&str>,
     work: impl Future<Output = T>,
 ) -> impl Future<Output = T> {
-    let call = Call { request_id: request_id.to_owned(), trace: trace.map(str::to_owned) };
+    // EventBridge refuses events with a trace header that is empty or longer than 500 characters.
+    let is_sound = |trace: &&str| trace.len() <= 500 && traceparent(trace).is_some();
+    let trace = trace.filter(is_sound).map(str::to_owned);
+    let call = Call { request_id: request_id.to_owned(), trace };
     CALL.scope(Arc::new(call), Box::pin(work))
 }
 
@@ -87,9 +90,13 @@ mod tests {
     #[tokio::test]
     async fn an_invocation_is_known_within_its_work_only() {
         assert_eq!((request_id(), trace_header()), (None, None));
-        let known = in_call("a-request", Some("Root=1"), async { (request_id(), trace_header()) }).await;
-        assert_eq!(known, (Some("a-request".to_owned()), Some("Root=1".to_owned())));
-        assert_eq!(in_call("b", None, async { trace_header() }).await, None);
+        let trace = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0";
+        let known = in_call("a-request", Some(trace), async { (request_id(), trace_header()) }).await;
+        assert_eq!(known, (Some("a-request".to_owned()), Some(trace.to_owned())));
+        let long = format!("{trace};Lineage={}", "a".repeat(500));
+        for other in [None, Some(""), Some("Root=1"), Some(long.as_str())] {
+            assert_eq!(in_call("b", other, async { trace_header() }).await, None, "{other:?}");
+        }
         assert_eq!(request_id(), None);
     }
 
