@@ -25,7 +25,7 @@ const MAX_LISTED: usize = 4000;
 const CONCURRENCY: usize = 8;
 /// Time before the function's deadline in which nothing new starts: longer than the longest check and its commit.
 const RESERVE: Duration = Duration::from_secs(15);
-/// The same for redactions, which ask nobody but the table. So there is time for them when due orders take all the rest.
+/// The same for redactions, which call the table only. So there is time for them when due orders take all the rest.
 const REDACT_RESERVE: Duration = Duration::from_secs(6);
 
 /// An error of the function.

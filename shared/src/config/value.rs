@@ -161,7 +161,7 @@ fn on_or_off(text: &str) -> Option<bool> {
     }
 }
 
-/// At least a week, so that the late checks of a refunded order have ended.
+/// At least a week: by default, the late checks of a refunded order have then ended.
 fn retention(text: &str) -> Option<Option<Duration>> {
     const SHORTEST: Duration = Duration::from_secs(7 * 24 * 3600);
     match text {

@@ -108,13 +108,20 @@ impl Tracker {
         for _ in 0..MAX_RACES {
             let now = self.clock.now();
             let order = self.store.load(key).await?.ok_or(RedactError::NotTracked)?;
-            let after = order.redacted(now)?;
+            if order.redacted_at.is_some() {
+                return Err(NotRedactable::Redacted.into());
+            }
             let events = self.store.events_after(key, 0).await?;
             let has_ended =
                 |event: &Event| event.is_outcome() && event.occurred_at <= ended_before.unwrap_or(now);
             if !events.iter().any(has_ended) {
                 return Err(NotRedactable::NotFinal.into());
             }
+            // On request an order may be young: its card can still come.
+            if ended_before.is_none() && order.awaits_card() {
+                return Err(NotRedactable::ChecksLeft.into());
+            }
+            let after = order.redacted(now)?;
             let events = events.iter().map(|event| event.redacted(now)).collect::<Result<Vec<_>, _>>();
             let events = events.map_err(|_| StoreError::Corrupt {
                 key: key.clone(),

@@ -18,8 +18,8 @@ pub enum NotRedactable {
     /// An event about it was not published: the shop would get it without its data.
     #[error("an event of the order is not published yet")]
     Unpublished,
-    /// It was refunded, and the vendor may still retry it.
-    #[error("the order was refunded, and has late checks left")]
+    /// The vendor may still retry it after the refund, or send its card.
+    #[error("the order has checks left, for a retry after the refund or for its card")]
     ChecksLeft,
     /// It was redacted before.
     #[error("the order is redacted already")]
