@@ -27,7 +27,7 @@ from tests.scenarios.stack_client import StackClient, command_line, console, own
 
 SETTINGS = {"POLL_SCHEDULE_MOBILE": "3s", "POLL_SCHEDULE_INTERNET": "3s", "POLL_DEADLINE": "170s", "LIST_CHECKS": "off", "VENDOR_CALLS_PER_MINUTE": "600",
             "RECHECK_QUEUED": "10s", "RECHECK_UNCERTAIN": "10s", "RECHECK_DELAYED": "10s"}
-ENDS_SECONDS = 150.0  # after its send an order that waits gets its outcome; the first stack is gone after 30 s, on a busy machine after 60 s
+ENDS_SECONDS = 150.0  # after its send an order that waits gets its outcome: long after the first stack is gone
 BROKEN = """
   Broken:
     Type: AWS::SQS::Queue
