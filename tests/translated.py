@@ -33,7 +33,8 @@ ARNS = {
 # Findings of parliament that are left out: its name, the policy, and the reason. (Its own list of exceptions has no effect in version 1.7.0.)
 EXCEPTIONS = {
     # CloudFormation names a secret and a state machine without the stack's name, and keys and APIs have no name. So this role, which only CloudFormation
-    # assumes, is limited by service; its roles are limited by name. It could read the secrets. A person who may deploy functions could, too, because the functions read them.
+    # assumes, is limited by service; its roles are limited by name.
+    # It could read the secrets. A person who may deploy functions could, too, because the functions read them.
     ("RESOURCE_STAR", "cloudformation-policy"),
     # The SAM CLI gives its bucket a policy. The bucket contains the programs only, which the deployer may replace anyway.
     ("RESOURCE_POLICY_PRIVILEGE_ESCALATION", "deployer-policy"),
