@@ -82,11 +82,11 @@ deploy: ## check, build and deploy a stage of infra/samconfig.toml to AWS (STAGE
 check-key: ## ask the vendor about a key: sandbox or production, scope, addresses (STAGE=production KEY_FILE=file)
 	@$(RUN) infra.deploy.deploy --check-key $(if $(STAGE),--stage $(STAGE)) $(if $(KEY_FILE),--key-file $(KEY_FILE))
 
-redrive: ## put dead letters back to where they came from (DRY_RUN=1 shows them only)
-	@$(RUN) infra.local.redrive $(if $(DRY_RUN),--dry-run)
+redrive: ## put dead letters back to where they came from (STAGE=production; DRY_RUN=1 shows them only)
+	@$(RUN) infra.local.redrive $(if $(STAGE),--stage $(STAGE)) $(if $(DRY_RUN),--dry-run)
 
-redact: ## remove the personal data of a final order (ORDER=mobile/6901616fe9e88196b4eb64b0)
-	@$(RUN) infra.local.redact $(ORDER)
+redact: ## remove the personal data of a final order (STAGE=production ORDER=mobile/6901616fe9e88196b4eb64b0)
+	@$(RUN) infra.local.redact $(if $(STAGE),--stage $(STAGE)) $(ORDER)
 
 clean: down ## stop the local stack, remove build output and stack files; keep .tools/
 	@cargo clean

@@ -1,19 +1,18 @@
 """Removes the personal data of one order: `make redact ORDER=mobile/…`. Only an order that is final is redacted; the order and its events stay.
 
-The target is the AWS of the environment (credentials, region, STACK_NAME) or a local stack (`--dir`).
+The target is the AWS of the environment (credentials, region), there a stage of infra/samconfig.toml or STACK_NAME, or a local stack (`--dir`).
 """
 
 import argparse
 import json
-from pathlib import Path
 
 from infra.local import tools
 
 if __name__ == "__main__":
     tools.enter()
 
+from infra.deploy import stage
 from infra.local import cloud
-from infra.local.local_stack import Stack, local_cloud
 from infra.local.processes import Failure
 
 
@@ -37,10 +36,10 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Remove the personal data of one order.")
     parser.add_argument("order", help="product and id, such as mobile/6901616fe9e88196b4eb64b0")
-    parser.add_argument("--dir", type=Path, help="the local stack in this directory instead of the AWS of the environment")
+    stage.add_target(parser)
     options = parser.parse_args()
     with cloud.errors_shown():
-        redact(local_cloud(Stack(options.dir).read_env()["AWS_ENDPOINT_URL"]) if options.dir else cloud.Cloud(), options.order)
+        redact(stage.target(options), options.order)
 
 
 if __name__ == "__main__":

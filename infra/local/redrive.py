@@ -2,7 +2,7 @@
 
 A letter about an order starts the wait loop again. An event that the shop has not taken is sent again. Any other letter starts a recheck. A letter is
 deleted once that has started. A letter that cannot be understood stays in its queue and is named. The target is the AWS of the environment (credentials,
-region, STACK_NAME) or a local stack (`--dir`).
+region), of a stage of infra/samconfig.toml or STACK_NAME, or a local stack (`--dir`).
 """
 
 import argparse
@@ -12,7 +12,6 @@ import sys
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeGuard
 
 from infra.local import tools
@@ -22,8 +21,8 @@ if __name__ == "__main__":
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from infra.deploy import stage
 from infra.local import cloud
-from infra.local.local_stack import Stack, local_cloud
 from infra.local.processes import Failure
 
 QUEUES = ("PollerDeadLetters", "RuleDeadLetters", "RecheckFailures", "WebhookDeadLetters")
@@ -134,13 +133,12 @@ class Redrive:
 def main() -> None:
     """The command line. Status 1 if a letter stays."""
     parser = argparse.ArgumentParser(description="Put dead letters back to where they came from.")
-    parser.add_argument("--dir", type=Path, help="the local stack in this directory instead of the AWS of the environment")
+    stage.add_target(parser)
     parser.add_argument("--dry-run", action="store_true", help="only show what would be done")
     parser.add_argument("--message", action="append", default=[], metavar="ID", help="only this message; can be repeated")
     options = parser.parse_args()
     with cloud.errors_shown():
-        target = local_cloud(Stack(options.dir).read_env()["AWS_ENDPOINT_URL"]) if options.dir else cloud.Cloud()
-        redrive = Redrive(target, options.message, options.dry_run)
+        redrive = Redrive(stage.target(options), options.message, options.dry_run)
         redrive.run()
     print(f"redrive: {redrive.done} {'would be ' if options.dry_run else ''}put back, {redrive.left} left")
     sys.exit(1 if redrive.left else 0)

@@ -16,7 +16,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from infra.deploy.deploy import Stage
+from infra.deploy.stage import Stage
 from infra.local import cloud, settings, tools
 from infra.local.cloud import Cloud
 from infra.local.local_stack import DEFAULT_DIRECTORY, REGION, Stack, local_cloud, status_of, write_private
