@@ -108,7 +108,7 @@ impl Tracker {
         for _ in 0..MAX_RACES {
             let now = self.clock.now();
             let order = self.store.load(key).await?.ok_or(RedactError::NotTracked)?;
-            if order.redacted_at.is_some() {
+            if order.redacted_at.is_some() && ended_before.is_some() {
                 return Err(NotRedactable::Redacted.into());
             }
             let events = self.store.events_after(key, 0).await?;

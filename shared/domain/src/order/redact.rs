@@ -27,13 +27,13 @@ pub enum NotRedactable {
 }
 
 impl Order {
-    /// The order without its number, its references, the vendor's messages and the card. It is never due again.
+    /// The order without its number, its references, the vendor's messages and the card. It is never due again. An order can be redacted
+    /// again if it got such data back from a version of the tracker that knows no redaction.
     ///
     /// # Errors
     /// If the order must keep this data.
     pub fn redacted(&self, now: Timestamp) -> Result<Self, NotRedactable> {
         match self {
-            Self { redacted_at: Some(_), .. } => return Err(NotRedactable::Redacted),
             order if !order.phase.is_final() => return Err(NotRedactable::NotFinal),
             order if order.published < order.seq => return Err(NotRedactable::Unpublished),
             order if order.awaits_late_check() => return Err(NotRedactable::ChecksLeft),
@@ -47,6 +47,10 @@ impl Order {
             num_trans: None,
             ..self.facts.clone()
         };
+        let has_none = self.reference.is_none() && self.card.is_none() && self.facts == facts;
+        if has_none && self.redacted_at.is_some() {
+            return Err(NotRedactable::Redacted);
+        }
         let redacted_at = Some(now);
         Ok(Self { facts, reference: None, card: None, next_check_at: None, redacted_at, ..self.clone() })
     }

@@ -151,6 +151,9 @@ proptest! {
             prop_assert_eq!(redacted.phase, order.phase);
             prop_assert_eq!(&redacted.facts.status, &order.facts.status);
             prop_assert_eq!(redacted.redacted(now), Err(NotRedactable::Redacted));
+            // A version that knows no redaction has filled it again.
+            let filled = Order { reference: order.reference.clone(), facts: order.facts.clone(), ..redacted.clone() };
+            prop_assert_eq!(filled.redacted(now), Ok(redacted.clone()));
             prop_assert!(!redacted.wants_check(Trigger::Recheck, now, &Schedule::default()));
             let again = CheckResult { asked_at: now, observation: observation.clone() };
             prop_assert!(decide(&redacted, &again, now, Jitter::NONE, &Schedule::default()).is_none());
