@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use shared::{
     order::{
         Amount, CheckResult, Decision, Event, Facts, Jitter, JsonText, Observation, Order, OrderKey, Place,
-        Product, Ref, SOURCE, Schedule, SealedCard, Snapshot, TrackedBy, VendorStatus, decide,
+        Product, Ref, ReviewAct, ReviewAction, SOURCE, Schedule, SealedCard, Snapshot, TrackedBy,
+        VendorStatus, decide,
     },
     rate_limiter::{VendorEvent, VendorEventKind},
     secret::Fingerprint,
@@ -102,6 +103,10 @@ fn about_an_order() -> Vec<(&'static str, Event)> {
     let resumed = check(&queued.order, 86_411, facts(Internet, "HANDLING"));
     let without_card = check(&internet, 11, facts(Internet, "FULFILLED"));
     let card = see(&without_card.order, 71, with_card());
+    let strange = check(&mobile, 8, facts(Mobile, "SUCCESS"));
+    let reason = "the vendor confirmed that it was delivered".to_owned();
+    let act = ReviewAct::new("Amina".to_owned(), reason, ReviewAction::Close).unwrap();
+    let reviewed = strange.order.after_review(&act, at(3600)).unwrap();
     let first = |decision: Decision| decision.events.into_iter().next().unwrap();
     vec![
         ("order-tracked", order_tracked),
@@ -111,7 +116,8 @@ fn about_an_order() -> Vec<(&'static str, Event)> {
         ("order-refunded", first(check(&mobile, 17, refunded()))),
         ("order-uncertain", first(check(&mobile, 17, facts(Mobile, "UNKNOWN_ERROR")))),
         ("order-delayed", first(check(&mobile, 280, facts(Mobile, "HANDLING")))),
-        ("order-needs-review", first(check(&mobile, 8, facts(Mobile, "SUCCESS")))),
+        ("order-needs-review", first(strange)),
+        ("order-reviewed", first(reviewed)),
         ("card-revealed", first(card.order.card_revealed(at(90)))),
         ("card-available", first(card)),
     ]

@@ -42,7 +42,7 @@ const DEPLOYMENT: [(&str, &str, &str); 24] = [
     (
         "WebhookEvents",
         "The types of the events that are sent as webhooks, with commas between them: see [webhooks](events.md#webhooks).",
-        "To send fewer, or `Order Tracked`, `Order Resumed` and `Card Revealed` too.",
+        "To send fewer, or `Order Tracked`, `Order Resumed`, `Order Reviewed` and `Card Revealed` too.",
     ),
     (
         "AlarmTopicArn",

@@ -124,6 +124,7 @@ fn only_status_may_decrypt_and_each_index_has_its_readers() {
         ("/index/due", vec!["StatusRole", "PollerRole", "RecheckRole"]),
         // The recheck finds orders to redact by their events.
         ("/index/feed", vec!["StatusRole", "RecheckRole"]),
+        ("/index/phases", vec!["StatusRole"]),
         ("states:StartExecution", vec!["StartPollRole"]),
     ] {
         let holds = |(_, lines): &(String, Vec<String>)| lines.iter().any(|line| line.contains(right));

@@ -47,7 +47,7 @@ SETTINGS = {
 SANDBOX_FLAGS = "--faults 0.1 --uncertain-settles-after 25s --queued-settles-after 25s --card-late-after 20s --slow-after 75s --fault-seed "
 SHOP_FAULTS = ({"kind": "status", "http": 500, "repeat": 2}, {"kind": "status", "http": 503, "retry_after": 3}, {"kind": "slow", "seconds": 15},
                {"kind": "cut"})
-NOT_SENT = ("Order Tracked", "Order Resumed", "Card Revealed")  # not in the default of WEBHOOK_EVENTS
+NOT_SENT = ("Order Tracked", "Order Resumed", "Order Reviewed", "Card Revealed")  # not in the default of WEBHOOK_EVENTS
 YOUNG_SECONDS = 3.0  # when a process dies at its start, the local AWS ends all others of its function, so that only starting ones would be left
 PERIOD_SECONDS = 20.0  # between rechecks, and between reads of the table, each of which takes the local AWS a second or two near the end
 Step = tuple[float, str, dict[str, Any]]  # seconds after the send, status, further fields

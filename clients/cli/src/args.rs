@@ -74,6 +74,20 @@ pub(crate) enum Call {
         #[arg(long = "ref")]
         reference: String,
     },
+    /// Lists orders in one phase, those with your reference, or those with an open review
+    #[command(
+        override_usage = "tracker orders --phase <PHASE> [--older-than <DURATION>]\n       tracker orders --parked-as <WHY> [--older-than <DURATION>]\n       tracker orders --ref <REF>\n       tracker orders --review",
+        after_help = "Each list begins with the oldest. No order is checked for it. Examples:
+  tracker orders --review
+  tracker orders --parked-as uncertain --older-than 24h
+  tracker orders --ref order-12345"
+    )]
+    Orders(Orders),
+    /// Has an order checked again, or closes its open reviews; the history keeps who did it and why
+    #[command(after_help = "Nobody sets a status: only the vendor states an outcome. Examples:
+  tracker review mobile 6901616fe9e88196b4eb64b0 --actor Amina --reason 'the vendor says it is settled' --recheck
+  tracker review mobile 6901616fe9e88196b4eb64b0 --actor Amina --reason 'refunded, as the vendor confirmed' --close")]
+    Review(Review),
     /// Prints the events of all orders, in one order that never changes
     #[command(
         after_help = "Example: tracker events --follow --json --cursor-file ~/.tracker-cursor | ./handle-events"
@@ -116,6 +130,61 @@ impl Order {
     pub(crate) fn path<'a>(&'a self, part: Option<&'a str>) -> Vec<&'a str> {
         ["orders", &self.product, &self.id].into_iter().chain(part).collect()
     }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Orders {
+    /// Only those in this phase, the one that changed longest ago first
+    #[arg(long, value_parser = ["in_flight", "parked", "final"], required_unless_present_any = ["parked_as", "reference", "review"])]
+    phase: Option<String>,
+    /// Only parked orders that are parked so
+    #[arg(long, value_name = "WHY", value_parser = ["queued", "uncertain", "delayed", "not_found"])]
+    parked_as: Option<String>,
+    /// Only those whose status or phase did not change for so long, such as 90m, 24h or 3days
+    #[arg(long, value_name = "DURATION", conflicts_with_all = ["reference", "review"])]
+    older_than: Option<String>,
+    /// Only those with your own reference
+    #[arg(long = "ref", value_name = "REF", conflicts_with_all = ["phase", "parked_as", "review"])]
+    reference: Option<String>,
+    /// Only those with an open review, the oldest review first
+    #[arg(long, conflicts_with_all = ["phase", "parked_as"])]
+    review: bool,
+    /// Only those of this product
+    #[arg(long, value_parser = PRODUCTS)]
+    product: Option<String>,
+}
+
+impl Orders {
+    /// The parameters of the list.
+    pub(crate) fn query(&self) -> Vec<(&'static str, &str)> {
+        let given = [
+            ("phase", self.phase.as_deref()),
+            ("parked_as", self.parked_as.as_deref()),
+            ("older_than", self.older_than.as_deref()),
+            ("ref", self.reference.as_deref()),
+            ("review", self.review.then_some("open")),
+            ("product", self.product.as_deref()),
+        ];
+        given.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Review {
+    #[command(flatten)]
+    pub(crate) order: Order,
+    /// Your name, for the history: at most 100 characters
+    #[arg(long)]
+    pub(crate) actor: String,
+    /// Why, for the history: at most 500 characters
+    #[arg(long)]
+    pub(crate) reason: String,
+    /// Has the order checked at the vendor within a minute or so
+    #[arg(long, required_unless_present = "close")]
+    pub(crate) recheck: bool,
+    /// Closes all open reviews of the order
+    #[arg(long, conflicts_with = "recheck")]
+    close: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -265,6 +334,31 @@ mod tests {
             "tracker deliveries mobile 690",
             "tracker deliveries --retrying",
             "tracker listen --forward http://localhost:8000/hook --last 3",
+        ] {
+            assert!(!fails(right), "{right}");
+        }
+    }
+
+    #[test]
+    fn a_list_of_orders_and_an_act_need_one_kind() {
+        for wrong in [
+            "tracker orders",
+            "tracker orders --older-than 24h",
+            "tracker orders --phase lost",
+            "tracker orders --phase parked --ref a",
+            "tracker orders --review --older-than 24h",
+            "tracker orders --review --ref a",
+            "tracker review mobile 690 --actor a --reason b",
+            "tracker review mobile 690 --actor a --reason b --recheck --close",
+            "tracker review mobile 690 --actor a --close",
+        ] {
+            assert!(fails(wrong), "{wrong}");
+        }
+        for right in [
+            "tracker orders --parked-as uncertain --older-than 24h --product mobile",
+            "tracker orders --review --json",
+            "tracker orders --ref a --product internet",
+            "tracker review mobile 690 --actor a --reason b --close",
         ] {
             assert!(!fails(right), "{right}");
         }

@@ -50,6 +50,16 @@ async fn run(api: &Api, call: Call, out: &mut Output) -> Result<(), Failure> {
             let path = ["orders", &product, "lookup"];
             api.call(Method::POST, &path, &[], Some(json!({ "ref": reference }))).await?
         }
+        Call::Review(review) => {
+            let action = if review.recheck { "recheck" } else { "close" };
+            let act = json!({"actor": review.actor, "reason": review.reason, "action": action});
+            api.call(Method::POST, &review.order.path(Some("review")), &[], Some(act)).await?
+        }
+        Call::Orders(which) => {
+            return api
+                .each(&["orders"], &which.query(), "cursor", |order| out.row(output::ORDERS, order))
+                .await;
+        }
         Call::Resend { event } => {
             api.call(Method::POST, &["deliveries", &event.text, "resend"], &[], None).await?
         }

@@ -22,6 +22,16 @@ pub(crate) const EVENTS: &[Column] = &[
     ("STATUS OR REASON", 19, &["/reason", "/order/status"]),
     ("REF", 0, &["/order/ref"]),
 ];
+/// The columns of orders.
+pub(crate) const ORDERS: &[Column] = &[
+    ("CHANGED", 24, &["/changed_at"]),
+    ("PRODUCT", 8, &["/product"]),
+    ("ID", 24, &["/id"]),
+    ("STATUS", 13, &["/status"]),
+    ("PHASE", 9, &["/parked_as", "/phase"]),
+    ("REVIEW", 19, &["/open_reviews/0/reason"]),
+    ("REF", 0, &["/ref"]),
+];
 /// The columns of deliveries of webhooks.
 pub(crate) const DELIVERIES: &[Column] = &[
     ("EVENT ID", 36, &["/event_id"]),
@@ -145,7 +155,7 @@ fn aligned(columns: &[Column], cell: impl Fn(&Column) -> (Style, String)) -> Str
 
 /// Only what tells how it went has a colour.
 fn colour(column: &str, word: &str) -> Style {
-    if !["status", "STATUS OR REASON", "STATE", "ANSWER", "LAST ATTEMPT"].contains(&column) {
+    if !["status", "STATUS", "STATUS OR REASON", "STATE", "ANSWER", "LAST ATTEMPT"].contains(&column) {
         return Style::new();
     }
     let colour = match word {

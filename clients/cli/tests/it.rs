@@ -127,6 +127,39 @@ async fn lists_are_read_to_their_end() {
 }
 
 #[tokio::test]
+async fn orders_are_listed_and_reviewed() {
+    let api = MockServer::start().await;
+    let order = sample("order-needs-review.json")["order"].clone();
+    let (first, last) =
+        (json!({"orders": [order, order], "next": "p/1"}), json!({"orders": [order], "next": null}));
+    answer(&api, "GET", "/orders", &[("review", "open"), ("cursor", "p/1")], ok(last)).await;
+    answer(&api, "GET", "/orders", &[("review", "open")], ok(first)).await;
+    let (code, out, _) = run(tracker(&api, &["orders", "--review"])).await;
+    let lines: Vec<_> = out.lines().collect();
+    assert_eq!((code, lines.len()), (0, 4), "{out}");
+    assert_eq!(lines[0].find("REVIEW"), lines[3].find("unrecognised_status"), "{out}");
+    let parked = [("parked_as", "uncertain"), ("older_than", "24h"), ("product", "mobile")];
+    answer(&api, "GET", "/orders", &parked, ok(json!({"orders": [], "next": null}))).await;
+    let words =
+        ["orders", "--parked-as", "uncertain", "--older-than", "24h", "--product", "mobile", "--json"];
+    assert_eq!(run(tracker(&api, &words)).await, (0, String::new(), String::new()));
+
+    let closes = json!({"actor": "Amina", "reason": "delivered: the customer says so", "action": "close"});
+    let at = format!("/$default/orders/mobile/{ID}/review");
+    let closed = Mock::given(method("POST")).and(path(at.as_str())).and(body_json(closes));
+    closed.respond_with(ok(sample("order-fulfilled.json")["order"].clone())).mount(&api).await;
+    let review = ["review", "mobile", ID, "--actor", "Amina", "--reason"];
+    let close = [&review[..], &["delivered: the customer says so", "--close"]].concat();
+    let (code, out, err) = run(tracker(&api, &close)).await;
+    assert_eq!((code, &*err), (0, ""), "{out}");
+    let conflict = problem(409, "the order has changed; read its history and decide again");
+    Mock::given(method("POST")).and(path(at.as_str())).respond_with(conflict).mount(&api).await;
+    let (code, _, err) = run(tracker(&api, &[&review[..], &["settled", "--recheck"]].concat())).await;
+    assert_eq!(code, 1);
+    assert_eq!(err, "error: the order has changed; read its history and decide again (HTTP 409)\n");
+}
+
+#[tokio::test]
 async fn a_webhook_is_sent_again() {
     let api = MockServer::start().await;
     let resent = ResponseTemplate::new(202).set_body_json(json!({"event_id": "mobile/690#2"}));

@@ -3,7 +3,9 @@
 mod answer;
 mod deliveries;
 mod feed;
+mod lists;
 mod orders;
+mod review;
 mod route;
 
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
@@ -76,7 +78,8 @@ pub fn parse(
         Call::Show(key) | Call::History(key, _) | Call::Card(key) | Call::OrderDeliveries(key, _) => {
             Ok((Some(key), None))
         }
-        Call::Deliveries(_) | Call::Resend(_) => Ok((None, None)),
+        Call::Deliveries(_) | Call::Resend(_) | Call::List(_) => Ok((None, None)),
+        Call::Review(key) => Ok((Some(key), None)),
         Call::Lookup(_) => Ok((None, Some(route::reference(request).map_err(refused)?))),
     }
 }
@@ -114,6 +117,8 @@ async fn answer(
         Call::Deliveries(list) => deliveries::list(tracker, list).await,
         Call::Resend(event) => deliveries::resend(tracker, &event).await,
         Call::Feed(query) => feed::feed(tracker, query).await,
+        Call::List(query) => lists::list(tracker, query).await,
+        Call::Review(key) => review::review(tracker, &key, request).await,
         Call::Lookup(product) => match route::reference(request) {
             Ok(reference) => orders::find(tracker, product, &reference).await,
             Err(problem) => problem,

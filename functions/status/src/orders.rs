@@ -137,7 +137,7 @@ pub(crate) async fn card(tracker: &Tracker, key: &OrderKey) -> Answer {
     }
 }
 
-fn view(tracker: &Tracker, status: u16, order: &Order) -> Answer {
+pub(crate) fn view(tracker: &Tracker, status: u16, order: &Order) -> Answer {
     Answer::json(status, &OrderView::of(order, tracker.clock.now()))
 }
 

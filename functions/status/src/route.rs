@@ -3,14 +3,14 @@
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use percent_encoding::percent_decode_str;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use shared::{
     order::{OrderKey, Product, Ref},
     store::DeliveryCursor,
     webhook::{About, DeliveryState, EventId},
 };
 
-use crate::{answer::Answer, feed::FeedQuery};
+use crate::{answer::Answer, feed::FeedQuery, lists::OrderQuery};
 
 /// A call of the HTTP API.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub(crate) enum Call {
     Deliveries(DeliveryList),
     Resend(EventId),
     Feed(FeedQuery),
+    List(OrderQuery),
+    Review(OrderKey),
 }
 
 /// A page of an order's events, or of their deliveries.
@@ -63,6 +65,8 @@ impl Call {
             Self::Deliveries(_) => "deliveries",
             Self::Resend(_) => "resend",
             Self::Feed(_) => "feed",
+            Self::List(_) => "list",
+            Self::Review(_) => "review",
         }
     }
 
@@ -73,17 +77,18 @@ impl Call {
             | Self::Show(key)
             | Self::History(key, _)
             | Self::Card(key)
+            | Self::Review(key)
             | Self::OrderDeliveries(key, _) => Some(key),
             Self::Resend(event) => match &event.about {
                 About::Order(key) => Some(key),
                 About::VendorKey(_) => None,
             },
-            Self::Health | Self::Lookup(_) | Self::Deliveries(_) | Self::Feed(_) => None,
+            Self::Health | Self::Lookup(_) | Self::Deliveries(_) | Self::Feed(_) | Self::List(_) => None,
         }
     }
 }
 
-/// The largest body in bytes. The only valid body is `{"ref": "…"}`.
+/// The largest body in bytes.
 const MAX_BODY: usize = 16 * 1024;
 
 /// Parses method, path and query into a call; the body is not read.
@@ -99,6 +104,8 @@ pub(crate) fn parse(request: &ApiGatewayV2httpRequest) -> Result<Call, Answer> {
         (["health"], _) => Err(Answer::method_not_allowed("GET")),
         (["events"], "GET") => Ok(Call::Feed(FeedQuery::parse(query)?)),
         (["events"], _) => Err(Answer::method_not_allowed("GET")),
+        (["orders"], "GET") => Ok(Call::List(OrderQuery::parse(query)?)),
+        (["orders"], _) => Err(Answer::method_not_allowed("GET")),
         (["orders", product, "lookup"], "POST") => Ok(Call::Lookup(parse_product(product)?)),
         (["orders", product, id, rest @ ..], _) => {
             let key = OrderKey { product: parse_product(product)?, id: parse_id(id)? };
@@ -122,10 +129,12 @@ fn of_order(method: &str, key: OrderKey, rest: &[&str], query: &str) -> Result<C
         ("GET", ["history"]) => Ok(Call::History(key, page(query)?)),
         ("GET", ["deliveries"]) => Ok(Call::OrderDeliveries(key, page(query)?)),
         ("GET", ["card"]) => Ok(Call::Card(key)),
+        ("POST", ["review"]) => Ok(Call::Review(key)),
         // `lookup` is also a valid order id.
         (_, []) if key.id.as_str() == "lookup" => Err(Answer::method_not_allowed("GET, POST, PUT")),
         (_, []) => Err(Answer::method_not_allowed("GET, PUT")),
         (_, ["history" | "card" | "deliveries"]) => Err(Answer::method_not_allowed("GET")),
+        (_, ["review"]) => Err(Answer::method_not_allowed("POST")),
         _ => Err(no_route()),
     }
 }
@@ -205,8 +214,8 @@ fn no_route() -> Answer {
     )
 }
 
-/// The merchant's reference in the body; `None` if the body is empty or has no `ref`.
-pub(crate) fn body(request: &ApiGatewayV2httpRequest) -> Result<Option<Ref>, Answer> {
+/// The members of the object in the body; none if the body is empty.
+pub(crate) fn object(request: &ApiGatewayV2httpRequest) -> Result<Map<String, Value>, Answer> {
     let bad = |field: &str, why: String| Answer::problem(400, Some(field), why);
     let text = request.body.as_deref().unwrap_or_default();
     let too_large = || Answer::problem(413, Some("body"), "the body is larger than 16 KiB".to_owned());
@@ -222,14 +231,20 @@ pub(crate) fn body(request: &ApiGatewayV2httpRequest) -> Result<Option<Ref>, Ans
         return Err(too_large());
     }
     if bytes.iter().all(u8::is_ascii_whitespace) {
-        return Ok(None);
+        return Ok(Map::new());
     }
     let body: Value =
         serde_json::from_slice(&bytes).map_err(|_| bad("body", "body is not JSON".to_owned()))?;
-    let Value::Object(mut fields) = body else {
-        return Err(bad("body", "body must be an object such as {\"ref\": \"order-123\"}".to_owned()));
-    };
-    match fields.remove("ref") {
+    match body {
+        Value::Object(fields) => Ok(fields),
+        _ => Err(bad("body", "body must be a JSON object".to_owned())),
+    }
+}
+
+/// The merchant's reference in the body; `None` if the body is empty or has no `ref`.
+pub(crate) fn body(request: &ApiGatewayV2httpRequest) -> Result<Option<Ref>, Answer> {
+    let bad = |field: &str, why: String| Answer::problem(400, Some(field), why);
+    match object(request)?.remove("ref") {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => {
             Ref::try_from(text).map(Some).map_err(|error| bad("ref", error.to_string()))

@@ -10,6 +10,7 @@ use super::*;
 
 mod examples;
 mod feed;
+mod lists;
 mod openapi;
 
 /// The answer to a request, which is as `infra/openapi.yaml` documents it.
@@ -92,7 +93,11 @@ async fn invalid_requests_get_a_problem_naming_the_field() {
     let id = "x".repeat(65);
     let rows = [
         ("GET", "/", 404, None),
-        ("GET", "/orders", 404, None),
+        ("GET", "/orders", 400, Some("phase")),
+        ("POST", "/orders", 405, None),
+        ("GET", "/orders/mobile/1/review", 405, None),
+        ("POST", "/orders/fax/1/review", 404, Some("product")),
+        ("POST", "/orders/mobile/1/review/2", 404, None),
         ("GET", "/orders/mobile", 404, None),
         ("GET", "/orders/fax/1", 404, Some("product")),
         ("GET", "/orders/mobile/1/cards", 404, None),
@@ -124,6 +129,8 @@ async fn method_not_allowed_lists_the_allowed_methods() {
         ("DELETE", "/orders/mobile/lookup", "GET, POST, PUT"),
         ("PUT", "/orders/mobile/1/history", "GET"),
         ("POST", "/health", "GET"),
+        ("PUT", "/orders", "GET"),
+        ("GET", "/orders/mobile/1/review", "POST"),
     ] {
         let response = handle(&tracker().await, call(method, path)).await;
         assert_eq!(response.headers["allow"], allowed, "{method} {path}");

@@ -13,6 +13,7 @@ mod find;
 mod keys;
 mod publish;
 mod redact;
+mod review;
 mod start;
 mod track;
 
@@ -25,6 +26,7 @@ pub use card::RevealError;
 pub use counters::Counters;
 pub use find::Found;
 pub use redact::{RedactError, Redacted};
+pub use review::ReviewError;
 pub use start::StartError;
 
 use check::{Checked, Permitted};

@@ -57,7 +57,7 @@ impl Tracker {
         let lacks_it = known.reference.is_none() && known.redacted_at.is_none();
         let Some(reference) = reference.filter(|_| lacks_it) else { return Ok(known) };
         for _ in 0..MAX_RACES {
-            let kept = self.store.fill_reference(&known.key, &reference).await?;
+            let kept = self.store.fill_reference(&known, &reference).await?;
             let stored = self.store.load(&known.key).await?.ok_or_else(|| deleted(&known.key))?;
             if kept || stored.reference.is_some() || stored.redacted_at.is_some() {
                 return Ok(stored);

@@ -12,9 +12,9 @@ use super::{
     error::{failed_transaction, lost_transaction, lost_update},
     history,
     item::{self, number},
-    update::{Change, Expression, is},
+    update::{Change, Expression, exists, is},
 };
-use crate::order::{Event, Order};
+use crate::order::{Event, Order, OrderKey};
 
 /// The result of a commit. A lost race is no error: another process committed first.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,8 +28,8 @@ pub enum Commit {
 }
 
 impl Store {
-    /// Commits `after` with its new `events` if the stored version is that of `before`. A transaction holds at most
-    /// 100 items (DynamoDB).
+    /// Commits `after` with its new `events` if the stored version is that of `before`, and closes the reviews that `after` has no more. A
+    /// transaction holds at most 100 items (DynamoDB); an order has at most 64 reviews.
     ///
     /// # Errors
     /// If DynamoDB fails.
@@ -40,14 +40,22 @@ impl Store {
         events: &[Event],
         due_at: Option<Timestamp>,
     ) -> Result<Commit, StoreError> {
+        let mut writes = Vec::with_capacity(events.len());
+        for event in events {
+            writes.push(self.put_new(history::write_committed(event)?)?);
+        }
+        // The events of reviews that `after` has closed leave the due index in the same transaction.
+        for seq in before.open_reviews.keys().filter(|seq| !after.open_reviews.contains_key(seq)) {
+            writes.push(self.close_review(&before.key, *seq)?);
+        }
         let after = Order { version: before.version.saturating_add(1), ..after };
         let change = item::set_due(item::difference(before, &after)?, item::part(&after), due_at)
             .only_if(is("version", "=", number(before.version)));
         let key = item::order_key(&before.key);
-        let lost = if events.is_empty() {
+        let lost = if writes.is_empty() {
             self.write_alone(key, change).await?
         } else {
-            self.write_together(key, change, events).await?
+            self.write_together(key, change, writes).await?
         };
         Ok(match lost {
             None => Commit::Applied(Box::new(after)),
@@ -73,8 +81,28 @@ impl Store {
         &self,
         key: Item,
         change: Change,
-        events: &[Event],
+        others: Vec<TransactWriteItem>,
     ) -> Result<Option<Vec<Item>>, StoreError> {
+        let mut writes = vec![self.update_existing(key, change)?];
+        writes.extend(others);
+        let result = self.client.transact_write_items().set_transact_items(Some(writes)).send().await;
+        match result {
+            Ok(_) => Ok(None),
+            Err(error) => match lost_transaction(&error) {
+                Some(found) => Ok(Some(found)),
+                None => Err(failed_transaction("commit an order with its events", &error)),
+            },
+        }
+    }
+
+    /// Takes the event that opened a review out of the due index.
+    fn close_review(&self, key: &OrderKey, seq: u32) -> Result<TransactWriteItem, StoreError> {
+        let change = item::set_due(Change::default(), item::OPEN_REVIEWS, None).only_if(exists("pk"));
+        self.update_existing(history::numbered_key(key, seq), change)
+    }
+
+    /// An update as a part of a transaction. If its condition fails, the stored item is returned.
+    fn update_existing(&self, key: Item, change: Change) -> Result<TransactWriteItem, StoreError> {
         let Expression { update, condition, names, values } = change.into_expression();
         let update = Update::builder()
             .table_name(&self.table)
@@ -86,18 +114,7 @@ impl Store {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .build()
             .map_err(|error| unbuilt(&error))?;
-        let mut writes = vec![TransactWriteItem::builder().update(update).build()];
-        for event in events {
-            writes.push(self.put_new(history::write_event(event)?)?);
-        }
-        let result = self.client.transact_write_items().set_transact_items(Some(writes)).send().await;
-        match result {
-            Ok(_) => Ok(None),
-            Err(error) => match lost_transaction(&error) {
-                Some(found) => Ok(Some(found)),
-                None => Err(failed_transaction("commit an order with its events", &error)),
-            },
-        }
+        Ok(TransactWriteItem::builder().update(update).build())
     }
 
     /// A put under the condition that the item does not exist.

@@ -65,6 +65,11 @@ impl FeedCursor {
         Self(format!("{:0DIGITS$}", time.as_millisecond().clamp(0, 9_999_999_999_999)))
     }
 
+    /// The place as it is stored.
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// The cursor as opaque text: base64 for URLs, without padding.
     pub fn write(&self) -> String {
         URL_SAFE_NO_PAD.encode(format!("{VERSION}{}", self.0))

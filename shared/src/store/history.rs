@@ -33,9 +33,26 @@ pub(super) fn write_event(event: &Event) -> Result<Item, StoreError> {
     write(partition, &EventItem { event_id, seq, detail_type, occurred_at, detail })
 }
 
+/// An event's item as its commit writes it. One that asks for a review is in the due index until the review is closed.
+pub(super) fn write_committed(event: &Event) -> Result<Item, StoreError> {
+    let mut item = write_event(event)?;
+    if event.asks_for_review() {
+        item.extend([
+            ("due_shard".to_owned(), item::text(item::OPEN_REVIEWS)),
+            ("due_at".to_owned(), item::millis(event.occurred_at)),
+        ]);
+    }
+    Ok(item)
+}
+
+/// The key of event number `seq` of an order.
+pub(super) fn numbered_key(key: &OrderKey, seq: u32) -> Item {
+    item::item_key(key, &sort_key(seq))
+}
+
 /// The key of an event's item.
 pub(super) fn event_key(event: &Event) -> Item {
-    item::item_key(&event.key, &sort_key(event.seq))
+    numbered_key(&event.key, event.seq)
 }
 
 /// The item of an event about a key.

@@ -11,19 +11,22 @@ use serde::{
 };
 use serde_dynamo::string_set;
 
-use super::{Item, StoreError, update::Change};
+use super::{Item, StoreError, feed::FeedCursor, update::Change};
 use crate::order::{
     Facts, Order, OrderId, OrderKey, Outcome, ParkedAs, Phase, Product, Ref, SealedCard, TroubleRun,
 };
 
 /// The sort key of an order.
-const ORDER: &str = "ORDER";
+pub(super) const ORDER: &str = "ORDER";
 
 /// The due index has this many partitions for orders that are not in flight: enough for thousands of orders per
 /// second.
 pub(super) const SHARDS: [&str; 4] = ["0", "1", "2", "3"];
 /// Partitions of the due index for orders in flight, so that a plan reads them without reading parked orders.
 pub(super) const IN_FLIGHT: [&str; 2] = ["f0", "f1"];
+
+/// The partition of the due index for events that opened a review: from their commit until the review is closed. `due_at` is the event's time.
+pub(super) const OPEN_REVIEWS: &str = "reviews/open";
 
 /// The tracker's own attributes of an order; [`Facts`] has the vendor's. Times are milliseconds since 1970. An
 /// attribute without a value is absent. A stored name never changes: fields with a newer name in the code are renamed
@@ -78,6 +81,8 @@ struct OrderItem {
     first_parked: BTreeMap<String, i64>,
     #[serde(default)]
     reviewed: BTreeSet<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    open_reviews: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "is_false")]
     unlisted: bool,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty", serialize_with = "string_set::serialize")]
@@ -163,7 +168,25 @@ pub(super) fn set_due(change: Change, part: &str, due_at: Option<Timestamp>) -> 
 pub fn write_order(order: &Order) -> Result<Item, StoreError> {
     let mut item = attributes(&order.key, &OrderItem::from(order))?;
     item.extend(attributes(&order.key, &order.facts)?);
+    if let Some(reference) = &order.reference {
+        item.extend(listed_by_ref(&order.key, reference, order.tracked_at));
+    }
     Ok(item)
+}
+
+/// The partition of the index `feed` with the orders of one reference. Events are in another one.
+pub(super) fn ref_partition(reference: &Ref) -> String {
+    format!("ref#{}", reference.as_str())
+}
+
+/// The attributes by which the index `feed` finds an order by its reference: `{tracked_at, 13 digits}#{pk}` sorts them.
+pub(super) fn listed_by_ref(
+    key: &OrderKey,
+    reference: &Ref,
+    tracked_at: Timestamp,
+) -> [(String, AttributeValue); 2] {
+    let place = format!("{}#{}", FeedCursor::at(tracked_at).as_str(), partition(key));
+    [("feed".to_owned(), text(ref_partition(reference))), ("feed_at".to_owned(), text(place))]
 }
 
 /// Serialises a value to attributes.
@@ -211,6 +234,11 @@ impl From<&Order> for OrderItem {
             trouble_since: order.trouble.map(|run| run.since),
             first_parked: write_first_parked(order),
             reviewed: order.reviewed.clone(),
+            open_reviews: order
+                .open_reviews
+                .iter()
+                .map(|(seq, reason)| (seq.to_string(), reason.clone()))
+                .collect(),
             unlisted: order.unlisted,
             links: order.links.clone(),
             linked_from: order.linked_from.clone(),
@@ -280,6 +308,11 @@ pub fn read_order(key: &OrderKey, mut stored: Item) -> Result<Order, StoreError>
         trouble: item.trouble_count.zip(item.trouble_since).map(|(count, since)| TroubleRun { count, since }),
         first_parked: read_first_parked(&item.first_parked),
         reviewed: item.reviewed,
+        open_reviews: item
+            .open_reviews
+            .into_iter()
+            .filter_map(|(seq, why)| Some((seq.parse().ok()?, why)))
+            .collect(),
         unlisted: item.unlisted,
         links: item.links,
         linked_from: item.linked_from,

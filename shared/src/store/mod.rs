@@ -12,6 +12,7 @@ mod error;
 mod feed;
 mod history;
 mod item;
+mod lists;
 mod orders;
 mod permits;
 mod planning;
@@ -30,6 +31,7 @@ pub use due::Due;
 pub use error::StoreError;
 pub use feed::{FEED_LAG, FeedCursor, FeedEvent, FeedPage, MAX_STAMP_AGE};
 pub use item::{read_order, write_order};
+pub use lists::{InPhase, OrderCursor, OrderList, OrderPage};
 pub use permits::{KeyUpdate, VendorOutbox};
 
 use error::lost_update;

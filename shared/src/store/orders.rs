@@ -63,10 +63,12 @@ impl Store {
     ///
     /// # Errors
     /// If DynamoDB fails.
-    pub async fn fill_reference(&self, key: &OrderKey, reference: &Ref) -> Result<bool, StoreError> {
+    pub async fn fill_reference(&self, order: &Order, reference: &Ref) -> Result<bool, StoreError> {
+        let listed = item::listed_by_ref(&order.key, reference, order.tracked_at);
         let change = Change::default().set("ref", text(reference.as_str()));
+        let change = listed.into_iter().fold(change, |change, (name, value)| change.set(name, value));
         let change = change.only_if(absent("ref")).only_if(absent("redacted_at"));
-        self.update(key, "store a reference", change).await
+        self.update(&order.key, "store a reference", change).await
     }
 
     /// Claims a check of the order. Returns true for at most one of the callers that loaded the same `asked_at`. A recheck also

@@ -17,7 +17,7 @@ use aws_sdk_dynamodb::{
     operation::transact_write_items::TransactWriteItemsInput,
     types::{
         AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType,
-        Projection, ProjectionType, ScalarAttributeType,
+        Projection, ProjectionType, ScalarAttributeType, builders::ProjectionBuilder,
     },
 };
 use aws_smithy_types::timeout::TimeoutConfig;
@@ -70,9 +70,11 @@ impl IsolatedTable {
         let key = |name: &str, kind| {
             KeySchemaElement::builder().attribute_name(name).key_type(kind).build().unwrap()
         };
-        let index = |name: &str, hash: &str, range: &str| {
-            let keys_only = Projection::builder().projection_type(ProjectionType::KeysOnly).build();
-            let index = GlobalSecondaryIndex::builder().index_name(name).projection(keys_only);
+        let keys_only = || Projection::builder().projection_type(ProjectionType::KeysOnly);
+        let with_filters = Projection::builder().projection_type(ProjectionType::Include);
+        let with_filters = with_filters.non_key_attributes("product").non_key_attributes("parked_as");
+        let index = |name: &str, hash: &str, range: &str, projection: ProjectionBuilder| {
+            let index = GlobalSecondaryIndex::builder().index_name(name).projection(projection.build());
             index.key_schema(key(hash, KeyType::Hash)).key_schema(key(range, KeyType::Range)).build().unwrap()
         };
         let table = stack
@@ -86,10 +88,13 @@ impl IsolatedTable {
             .attribute_definitions(attribute("due_at", ScalarAttributeType::N))
             .attribute_definitions(attribute("feed", ScalarAttributeType::S))
             .attribute_definitions(attribute("feed_at", ScalarAttributeType::S))
+            .attribute_definitions(attribute("phase", ScalarAttributeType::S))
+            .attribute_definitions(attribute("changed_at", ScalarAttributeType::N))
             .key_schema(key("pk", KeyType::Hash))
             .key_schema(key("sk", KeyType::Range))
-            .global_secondary_indexes(index("due", "due_shard", "due_at"))
-            .global_secondary_indexes(index("feed", "feed", "feed_at"));
+            .global_secondary_indexes(index("due", "due_shard", "due_at", keys_only()))
+            .global_secondary_indexes(index("feed", "feed", "feed_at", keys_only()))
+            .global_secondary_indexes(index("phases", "phase", "changed_at", with_filters));
         expect_done(table.send().await, "ResourceInUseException");
         let bus = stack.events().create_event_bus().name(&self.name);
         expect_done(bus.send().await, "ResourceAlreadyExistsException");

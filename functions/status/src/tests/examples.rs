@@ -1,6 +1,11 @@
 //! The examples of `infra/openapi.yaml`: answers of the function to fixed requests, with a stand-in for AWS and the vendor.
 //! `UPDATE_OPENAPI=1 cargo test -p status examples` writes them anew.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use shared::clock::Clock;
 use wiremock::{Mock, MockServer, Respond, ResponseTemplate, matchers::any};
@@ -58,6 +63,8 @@ struct StandIn {
     paused: bool,
     /// Whether AWS cannot be reached.
     down: bool,
+    /// How often the order was loaded, if another process commits an event to it after the first time.
+    conflict: Option<Arc<AtomicUsize>>,
 }
 
 impl Respond for StandIn {
@@ -68,7 +75,7 @@ impl Respond for StandIn {
         let registers = body["TransactItems"][0]["Put"].is_object();
         let refused = |error: Value| ResponseTemplate::new(400).set_body_json(error);
         let answer = match target.rsplit('.').next().unwrap_or_default() {
-            "GetItem" if of_order => self.order.as_ref().map_or(json!({}), |order| json!({"Item": order})),
+            "GetItem" if of_order => self.loaded().map_or(json!({}), |order| json!({"Item": order})),
             "GetItem" => json!({}),
             "Encrypt" => json!({"CiphertextBlob": "AP8H"}),
             "UpdateItem" if !of_order && self.paused => {
@@ -78,7 +85,7 @@ impl Respond for StandIn {
                 }));
             }
             "UpdateItem" => json!({"Attributes": {}}),
-            "TransactWriteItems" if registers && self.order.is_some() => {
+            "TransactWriteItems" if (registers && self.order.is_some()) || self.conflict.is_some() => {
                 return refused(json!({
                     "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
                     "CancellationReasons": [{"Code": "ConditionalCheckFailed"}, {"Code": "None"}],
@@ -86,6 +93,9 @@ impl Respond for StandIn {
             }
             "TransactWriteItems" => json!({}),
             "Query" => found(&body),
+            "BatchGetItem" if body.to_string().contains("\"ORDER\"") => {
+                json!({"Responses": {"orders": [self.order]}, "UnprocessedKeys": {}})
+            }
             "BatchGetItem" => read_together(&body),
             "Decrypt" => json!({"Plaintext": STANDARD.encode("123456789012")}),
             "PutEvents" => {
@@ -101,8 +111,22 @@ impl Respond for StandIn {
     }
 }
 
-/// The answer to a query: failed deliveries of all orders, deliveries of one order, or its events.
+impl StandIn {
+    fn loaded(&self) -> Option<Value> {
+        let mut order = self.order.clone()?;
+        if self.conflict.as_ref().is_some_and(|loads| loads.fetch_add(1, Ordering::SeqCst) > 0) {
+            order["seq"] = json!({"N": "9"});
+        }
+        Some(order)
+    }
+}
+
+/// The answer to a query: orders, failed deliveries of all orders, deliveries of one order, or its events.
 fn found(query: &Value) -> Value {
+    if query["ExpressionAttributeValues"][":hash"].is_object() {
+        let sk = if query["IndexName"] == "due" { "EVENT#000002" } else { "ORDER" };
+        return json!({"Items": [{"pk": {"S": "mobile#6901616fe9e88196b4eb64b0"}, "sk": {"S": sk}}]});
+    }
     if query["IndexName"] == "due" {
         return json!({"Items": [{"pk": {"S": "mobile#6901616fe9e88196b4eb64b0"}, "sk": {"S": "DELIVERY#000002"}}]});
     }
@@ -343,6 +367,56 @@ fn feed() -> Vec<Example> {
     ]
 }
 
+/// The sample order, parked as uncertain two days before, with a review.
+fn uncertain() -> Option<Value> {
+    const TWO_DAYS_BEFORE: &str = "1761525360000";
+    let changes = json!({
+        "phase": {"S": "parked"}, "parked_as": {"S": "uncertain"}, "parked_since": {"N": TWO_DAYS_BEFORE},
+        "status": {"S": "UNKNOWN_ERROR"}, "tracked_at": {"N": TWO_DAYS_BEFORE}, "changed_at": {"N": TWO_DAYS_BEFORE},
+        "checked_at": {"N": TRACKED_AT}, "next_look_at": {"N": "1761784560000"}, "seq": {"N": "3"}, "announced": {"N": "3"},
+        "reviewed": {"L": [{"S": "overdue:uncertain"}]}, "open_reviews": {"M": {"3": {"S": "overdue"}}},
+    });
+    stored(MOBILE, changes)
+}
+
+fn operating() -> Vec<Example> {
+    let list = |name, summary, query| example(name, summary, "GET", "/orders").query(query);
+    let review = |name, summary, action| {
+        let body = json!({"actor": "Amina", "reason": "the vendor was asked", "action": action}).to_string();
+        example(name, summary, "POST", format!("{MOBILE}/review")).body(body)
+    };
+    let fulfilled =
+        json!({"phase": {"S": "final"}, "outcome": {"S": "fulfilled"}, "status": {"S": "FULFILLED"}});
+    let mut conflict = review("review_conflict", "Another act came first", "close").order(uncertain());
+    conflict.stand_in.conflict = Some(Arc::default());
+    vec![
+        list(
+            "orders_uncertain",
+            "Uncertain for over a day",
+            "phase=parked&parked_as=uncertain&older_than=24h",
+        )
+        .order(uncertain()),
+        list("orders_by_ref", "The orders with a reference", "ref=order-12345")
+            .order(stored(MOBILE, json!({}))),
+        list("orders_in_review", "With an open review", "review=open").order(uncertain()),
+        list("no_list", "Neither phase nor ref nor review", ""),
+        list("two_lists", "A phase and a ref", "phase=parked&ref=order-12345"),
+        list("wrong_older_than", "No unit", "phase=parked&older_than=24"),
+        list("wrong_order_cursor", "cursor is not `next` of a page", "phase=parked&cursor=2"),
+        review("review_rechecked", "Checked again soon", "recheck").order(uncertain()),
+        review("review_closed", "The review is closed", "close").order(uncertain()),
+        review("wrong_actor", "No actor", "close")
+            .body(r#"{"reason": "the vendor was asked", "action": "close"}"#),
+        review("wrong_reason", "The reason is empty", "close")
+            .body(r#"{"actor": "Amina", "reason": "", "action": "close"}"#),
+        review("wrong_action", "An outcome is never set by hand", "refunded"),
+        review("review_in_flight", "In flight", "recheck").order(stored(MOBILE, json!({}))),
+        review("review_ended", "Final, no check left", "recheck").order(stored(MOBILE, fulfilled)),
+        review("review_none_open", "No review is open", "close").order(stored(MOBILE, json!({}))),
+        conflict,
+    ]
+}
+
 fn errors() -> Vec<Example> {
     let get = |name, summary| example(name, summary, "GET", MOBILE);
     let mut no_table = get("no_table", "The table does not answer");
@@ -365,7 +439,9 @@ fn errors() -> Vec<Example> {
 async fn the_examples_of_the_document_are_answers_of_the_function() {
     const MARK: &str = "Change nothing below this line by hand.\n";
     let mut examples = Mapping::new();
-    for example in [tracking(), showing(), others(), feed(), webhooks(), errors()].into_iter().flatten() {
+    for example in
+        [tracking(), showing(), others(), feed(), webhooks(), operating(), errors()].into_iter().flatten()
+    {
         let (request, response) = (example.request(), example.answer().await);
         let documented = openapi::assert_documented(&request, &response);
         let expected = format!("#/components/examples/{}", example.name);

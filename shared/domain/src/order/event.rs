@@ -5,13 +5,13 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Order, OrderKey, OrderView, Trouble, VendorStatus};
+use super::{Order, OrderKey, OrderView, ReviewAction, Trouble, VendorStatus};
 
 /// Event source of everything this tracker publishes.
 pub const SOURCE: &str = "topup-tracker";
 
 /// The detail type of everything this tracker publishes.
-pub const DETAIL_TYPES: [&str; 13] = [
+pub const DETAIL_TYPES: [&str; 14] = [
     "Order Tracked",
     "Order Fulfilled",
     "Order Refunded",
@@ -25,7 +25,11 @@ pub const DETAIL_TYPES: [&str; 13] = [
     "Vendor Suspended",
     "Vendor Resumed",
     "Vendor List Degraded",
+    "Order Reviewed",
 ];
+
+/// The detail type of an event that opens a review.
+const NEEDS_REVIEW: &str = "Order Needs Review";
 
 /// How the tracker was told of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -146,6 +150,20 @@ pub enum EventKind {
     /// Published each time the card code was read through the API.
     #[serde(rename = "Card Revealed")]
     CardRevealed,
+    /// Published each time a person acted on the order through the API: had it checked again, or closed its reviews. It changes no status.
+    #[serde(rename = "Order Reviewed")]
+    OrderReviewed {
+        /// The person, as named in the request.
+        actor: String,
+        /// Why, in the person's words. `null`: it was removed with the order's personal data, see `REDACT_AFTER`.
+        note: Option<String>,
+        /// What the person did.
+        #[cfg_attr(test, schemars(transform = crate::schemas::open))]
+        action: ReviewAction,
+        /// The numbers (`seq`) of the events `Order Needs Review` that were closed. Absent if none was.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        closed: Vec<u32>,
+    },
 }
 
 impl EventKind {
@@ -159,9 +177,10 @@ impl EventKind {
             Self::OrderQueued => "Order Queued",
             Self::OrderUncertain => "Order Uncertain",
             Self::OrderDelayed => "Order Delayed",
-            Self::OrderNeedsReview { .. } => "Order Needs Review",
+            Self::OrderNeedsReview { .. } => NEEDS_REVIEW,
             Self::CardAvailable => "Card Available",
             Self::CardRevealed => "Card Revealed",
+            Self::OrderReviewed { .. } => "Order Reviewed",
         }
     }
 }
@@ -187,6 +206,11 @@ impl Event {
         [EventKind::OrderFulfilled, EventKind::OrderRefunded]
             .iter()
             .any(|outcome| outcome.detail_type() == self.detail_type)
+    }
+
+    /// Whether it asks a person to review the order.
+    pub fn asks_for_review(&self) -> bool {
+        self.detail_type == NEEDS_REVIEW
     }
 
     /// `{product}/{id}#{seq}`: the same for each repetition, so that consumers can deduplicate.
@@ -224,7 +248,7 @@ pub(crate) struct Detail<'a> {
 }
 
 impl Order {
-    /// Numbers the next event and builds its detail from the order's current state.
+    /// Numbers the next event and builds its detail from the order's current state. An event that asks for a review opens one.
     pub(super) fn add_event(
         &mut self,
         kind: EventKind,
@@ -233,6 +257,9 @@ impl Order {
         now: Timestamp,
     ) -> Event {
         self.seq = self.seq.saturating_add(1);
+        if let EventKind::OrderNeedsReview { reason, .. } = &kind {
+            self.open_reviews.insert(self.seq, reason.as_str().to_owned());
+        }
         let detail = Detail {
             event_id: event_id(&self.key, self.seq),
             seq: self.seq,

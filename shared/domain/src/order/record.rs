@@ -48,6 +48,8 @@ pub struct Order {
     pub first_parked: BTreeMap<ParkedAs, Timestamp>,
     /// Reviews raised so far; each is raised once.
     pub reviewed: BTreeSet<String>,
+    /// Reviews that nobody has closed: the number of the event that asked for each, and its reason. At most 64, as `reviewed`.
+    pub open_reviews: BTreeMap<u32, String>,
     /// Whether a list check missed it; if so, it is checked by id.
     pub unlisted: bool,
     /// Linked orders (`follow_orderid`, `retry_orderid`) that are tracked already.
@@ -120,6 +122,7 @@ impl Order {
             trouble: None,
             first_parked: BTreeMap::new(),
             reviewed: BTreeSet::new(),
+            open_reviews: BTreeMap::new(),
             unlisted: false,
             links: BTreeSet::new(),
             linked_from: BTreeSet::new(),

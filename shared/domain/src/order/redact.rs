@@ -74,6 +74,9 @@ impl Event {
         order.insert("card".to_owned(), raw(&Card { available: false, masked: None })?);
         order.insert("redacted_at".to_owned(), raw(&now)?);
         detail.insert("order".to_owned(), raw(&order)?);
+        if let Some(note) = detail.get_mut("note") {
+            *note = raw(&())?;
+        }
         Ok(Self { detail: serde_json::to_string(&detail)?, ..self.clone() })
     }
 }

@@ -61,6 +61,8 @@ pub struct OrderView<'a> {
     retry_order_id: Option<&'a str>,
     /// The orders that continue under this one. The tracker tracks each linked order by itself.
     linked_from: &'a BTreeSet<OrderId>,
+    /// The reviews that nobody has closed, oldest first.
+    open_reviews: Vec<OpenReview<'a>>,
     /// The creation time, as the vendor wrote it.
     created_at: Option<&'a str>,
     /// When the tracker was told of the order.
@@ -77,6 +79,17 @@ pub struct OrderView<'a> {
     stale: bool,
 }
 
+/// A review that nobody has closed.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+struct OpenReview<'a> {
+    /// The number of the event `Order Needs Review`.
+    seq: u32,
+    /// Why the order needs a review.
+    #[cfg_attr(test, schemars(with = "super::ReviewReason", transform = crate::schemas::open))]
+    reason: &'a str,
+}
+
 /// What may be shown of an order's card.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(JsonSchema), schemars(rename = "Card"))]
@@ -90,7 +103,7 @@ struct CardView<'a> {
 impl<'a> OrderView<'a> {
     /// The view of `order` at `now`; `now` affects only `stale`.
     pub fn of(order: &'a Order, now: Timestamp) -> Self {
-        let facts = &order.facts;
+        let (facts, open_reviews) = (&order.facts, order.open_reviews.iter());
         Self {
             product: order.key.product,
             id: order.key.id.as_str(),
@@ -115,6 +128,7 @@ impl<'a> OrderView<'a> {
             follow_order_id: facts.follow_order_id.as_deref(),
             retry_order_id: facts.retry_order_id.as_deref(),
             linked_from: &order.linked_from,
+            open_reviews: open_reviews.map(|(seq, reason)| OpenReview { seq: *seq, reason }).collect(),
             created_at: facts.created_at.as_deref(),
             tracked_at: order.tracked_at,
             checked_at: order.checked_at,

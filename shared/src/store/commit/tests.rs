@@ -7,8 +7,8 @@ use super::*;
 use crate::{
     aws::{AwsEnvironment, sdk_config},
     order::{
-        CheckResult, Decision, Facts, Jitter, Observation, OrderKey, Place, Product, Schedule, Snapshot,
-        TrackedBy, VendorStatus, decide,
+        CheckResult, Decision, Facts, Jitter, Observation, OrderKey, Place, Product, ReviewAct, ReviewAction,
+        Schedule, Snapshot, TrackedBy, VendorStatus, decide,
     },
 };
 
@@ -79,6 +79,36 @@ async fn a_commit_with_events_is_one_transaction() {
     );
     assert_eq!(items[1]["Put"]["ConditionExpression"], "attribute_not_exists(pk)");
     assert_eq!(items[1]["Put"]["Item"]["sk"]["S"], "EVENT#000002");
+}
+
+#[tokio::test]
+async fn a_review_is_in_the_due_index_from_its_event_to_its_close() {
+    let (result, requests) = commit("NEW", 200, json!({})).await;
+    let Ok(Commit::Applied(after)) = result else { panic!("{result:?}") };
+    let put = &requests[0]["TransactItems"][1]["Put"]["Item"];
+    assert_eq!((&put["due_shard"]["S"], &put["due_at"]), (&json!("reviews/open"), &put["occurred_at"]));
+
+    let act = ReviewAct::new("a".to_owned(), "b".to_owned(), ReviewAction::Close).unwrap();
+    let Decision { order: closed, events } =
+        after.after_review(&act, Timestamp::from_second(1_760_000_009).unwrap()).unwrap();
+    let server = MockServer::start().await;
+    Mock::given(any()).respond_with(ResponseTemplate::new(200).set_body_json(json!({}))).mount(&server).await;
+    let config = sdk_config(&AwsEnvironment::for_tests(&server.uri()), crate::http::Http::new(&[]).unwrap());
+    let store = Store::new(aws_sdk_dynamodb::Client::new(&config), "orders".to_owned());
+    store.commit(&after, closed, &events, None).await.unwrap();
+    let request: Value = serde_json::from_slice(&server.received_requests().await.unwrap()[0].body).unwrap();
+    let [order, put, update] = request["TransactItems"].as_array().unwrap().as_slice() else {
+        panic!("{request}")
+    };
+    assert!(
+        order["Update"]["UpdateExpression"].as_str().unwrap().contains("REMOVE #open_reviews"),
+        "{order}"
+    );
+    assert_eq!(put["Put"]["Item"]["detail_type"]["S"], "Order Reviewed");
+    assert!(put["Put"]["Item"].get("due_at").is_none(), "{put}");
+    assert_eq!(update["Update"]["Key"]["sk"]["S"], "EVENT#000002");
+    assert_eq!(update["Update"]["UpdateExpression"], "REMOVE #due_at, #due_shard");
+    assert_eq!(update["Update"]["ConditionExpression"], "attribute_exists(#pk)");
 }
 
 #[tokio::test]

@@ -32,6 +32,7 @@ fn order() -> Order {
     order.asked_at = Some(start);
     order.checked_at = Some(start);
     order.reviewed.insert("unrecognised_status:NEW".into());
+    order.open_reviews = [(1, "unrecognised_status".to_owned())].into();
     (order.attempt, order.failures, order.version, order.published) = (3, 2, 9, 1);
     order
 }

@@ -64,6 +64,8 @@ fn table(stack: &Stack, names: &Names) -> Vec<Call> {
         "ExpressionAttributeValues": {":s": {"S": "0"}}});
     let of_feed = json!({"TableName": stack.env("ORDERS_TABLE"), "IndexName": "feed", "KeyConditionExpression": "feed = :f",
         "ExpressionAttributeValues": {":f": {"S": "privileges"}}});
+    let of_phases = json!({"TableName": stack.env("ORDERS_TABLE"), "IndexName": "phases", "KeyConditionExpression": "phase = :p",
+        "ExpressionAttributeValues": {":p": {"S": "privileges"}}});
     let of_key = |table: &str| json!({"TableName": table, "Key": key});
     let put = |table: &str| json!({"TableName": table, "Item": key});
     let query = |table: &str| {
@@ -107,6 +109,7 @@ fn table(stack: &Stack, names: &Names) -> Vec<Call> {
         ("dynamodb:TransactWriteItems", json!({"TransactItems": [{"Put": put(orders)}]}), FUNCTIONS),
         ("dynamodb:Query", of_due, FUNCTIONS),
         ("dynamodb:Query", of_feed, Roles(&[STATUS, RECHECK])),
+        ("dynamodb:Query", of_phases, Roles(&[STATUS])),
         (
             "dynamodb:TransactWriteItems",
             json!({"TransactItems": [{"Delete": of_key(orders)}]}),

@@ -1,6 +1,7 @@
 //! Tests of `decide`: one row per rule, the invariants of ARCHITECTURE.md as properties, and simulated years.
 
 mod properties;
+mod reviews;
 mod rules;
 mod year;
 

@@ -47,12 +47,12 @@ fn any_step() -> impl Strategy<Value = i64> {
     prop_oneof![6 => 0i64..20_000, 3 => 0i64..200_000_000, 2 => -400_000i64..0, 1 => any::<i64>()]
 }
 
-fn moved(now: i64, by: i64) -> i64 {
+pub(super) fn moved(now: i64, by: i64) -> i64 {
     now.saturating_add(by).clamp(Timestamp::MIN.as_second() * 1000, Timestamp::MAX.as_second() * 1000)
 }
 
 /// A history: checks, each with the clock step before it, the milliseconds since it was requested, and the jitter.
-fn any_history() -> impl Strategy<Value = (Product, Vec<(i64, i64, Observation, f64)>)> {
+pub(super) fn any_history() -> impl Strategy<Value = (Product, Vec<(i64, i64, Observation, f64)>)> {
     let product = proptest::sample::select(Product::ALL.to_vec());
     let checks = proptest::collection::vec((any_step(), 0i64..30_000, any_observation(), -1.0..1.0), 1..20);
     (product, checks)
