@@ -19,7 +19,7 @@ pub(crate) const EVENTS: &[Column] = &[
     ("TIME", 24, &["/occurred_at"]),
     ("TYPE", 20, &["/detail_type"]),
     ("EVENT ID", 36, &["/event_id"]),
-    ("STATUS OR REASON", 19, &["/reason", "/order/status"]),
+    ("STATUS OR REASON", 19, &["/reason", "/action", "/order/status"]),
     ("REF", 0, &["/order/ref"]),
 ];
 /// The columns of orders.

@@ -408,7 +408,7 @@ impl Run<'_> {
         }
         let mut order = BTreeMap::new();
         for (name, value) in self.item_of(key).await.unwrap() {
-            let value = format!("{value:?}").replace(self.key.id.as_str(), "ID");
+            let value = shown(&value).replace(self.key.id.as_str(), "ID");
             let kept = !is_time(&name) && name != "card_ciphertext";
             order.insert(name, if kept { value } else { "there".to_owned() });
         }
@@ -430,6 +430,14 @@ fn due_at(item: &BTreeMap<String, AttributeValue>) -> Option<Timestamp> {
 
 fn is_in_flight(item: &BTreeMap<String, AttributeValue>) -> bool {
     item["phase"] == AttributeValue::S("in_flight".to_owned())
+}
+
+/// The value as text, always the same: a map of the SDK has no order.
+fn shown(value: &AttributeValue) -> String {
+    match value {
+        AttributeValue::M(fields) => format!("{:?}", fields.iter().collect::<BTreeMap<_, _>>()),
+        other => format!("{other:?}"),
+    }
 }
 
 fn is_time(name: &str) -> bool {

@@ -1,11 +1,21 @@
 //! The operator's lists and reviews, over the deployed API: found, checked again with a reason, settled by the vendor, closed.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, UNIX_EPOCH},
+};
 
-use e2e::{Stack, wait_until};
+use e2e::{IsolatedTable, Stack, wait_until};
 use futures_util::future::join;
 use serde_json::{Value, json};
-use shared::clock::Clock;
+use shared::{
+    clock::Clock,
+    order::{OrderKey, Product, ReviewAct, ReviewAction, TrackedBy, Trigger},
+    refresh::Tracker,
+    store::OrderList,
+    time::later,
+};
+use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -44,7 +54,7 @@ async fn review(stack: &Stack, key: &str, action: &str) -> (u16, Value) {
 #[tokio::test]
 async fn an_uncertain_order_is_found_checked_again_and_settled_by_the_vendor() {
     let stack = Stack::fast();
-    let timeline = json!([{"after_seconds": 0, "status": "UNKNOWN_ERROR"}, {"after_seconds": 10, "status": "FULFILLED"}]);
+    let timeline = json!([{"after_seconds": 0, "status": "UNKNOWN_ERROR"}, {"after_seconds": 40, "status": "FULFILLED"}]);
     let order = stack.order("mobile", &stack.sandbox.make("mobile", timeline).await);
     order.track().await;
     assert_eq!(review(&stack, &order.key(), "recheck").await.0, 409, "in flight");
@@ -53,9 +63,6 @@ async fn an_uncertain_order_is_found_checked_again_and_settled_by_the_vendor() {
     assert!(!listed(&stack, "phase=parked&parked_as=queued", 100).await.contains(&order.id));
     assert!(!listed(&stack, "phase=parked&older_than=1h", 100).await.contains(&order.id));
 
-    // Its own next check follows in an hour; this one comes with the next recheck.
-    let settled = async || stack.sandbox.truth(&order.id).await["status"] == "FULFILLED";
-    wait_until("the vendor to settle it", LIMIT, || async { settled().await.then_some(()) }).await;
     let (status, after) = review(&stack, &order.key(), "recheck").await;
     assert_eq!((status, &after["status"]), (200, &json!("UNKNOWN_ERROR")), "{after}");
     order.wait_for("Order Fulfilled", 90).await;
@@ -116,4 +123,60 @@ async fn orders_are_found_by_their_ref_whenever_it_came() {
         .await;
     assert_eq!(listed(&stack, &format!("{by_ref}&product=internet"), 100).await, ids[1..]);
     assert_eq!(listed(&stack, &format!("{by_ref}0"), 100).await, [""; 0]);
+}
+
+/// A vendor that states `status` for every order.
+async fn vendor(status: &Arc<Mutex<&'static str>>) -> MockServer {
+    let (server, status) = (MockServer::start().await, status.clone());
+    let answer = move |request: &wiremock::Request| {
+        let id = request.url.path_segments().unwrap().next_back().unwrap();
+        let data = json!({"_id": id, "status": *status.lock().unwrap()});
+        ResponseTemplate::new(200).set_body_json(json!({"success": true, "data": data}))
+    };
+    Mock::given(any()).respond_with(answer).mount(&server).await;
+    server
+}
+
+/// Runs the recheck at a moment of the tracker's clock; returns how many checks it made.
+async fn recheck_at(tracker: &Tracker, clock: &Clock, at: jiff::Timestamp) -> usize {
+    clock.set(at);
+    let deadline = UNIX_EPOCH + Duration::from_millis(at.as_millisecond() as u64 + 55_000);
+    recheck::handle(tracker, deadline).await.unwrap().checks
+}
+
+#[tokio::test]
+async fn an_act_brings_the_check_forward_and_a_late_publication_does_not_open_a_closed_review() {
+    let stack = Stack::fast();
+    let place = IsolatedTable::create(&stack, "reviews").await;
+    let status = Arc::new(Mutex::new("UNKNOWN_ERROR"));
+    let vendor = vendor(&status).await;
+    let clock = Clock::fixed(Clock::System.now());
+    let settings = [("ONECLICKDZ_BASE_URL", vendor.uri()), ("ONECLICKDZ_API_KEY", "own-key".to_owned())];
+    let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let tracker = place.tracker_with(&stack, clock.clone(), &settings).await;
+    let (began, key) = (clock.now(), OrderKey { product: Product::Mobile, id: "reviewed".parse().unwrap() });
+    let at = |seconds| later(began, Duration::from_secs(seconds));
+    tracker.track(&key, None, TrackedBy::Put).await.unwrap();
+    clock.set(at(8));
+    tracker.refresh(&key, Trigger::Poller).await.unwrap().unwrap();
+    *status.lock().unwrap() = "TELEPORTED";
+    let act = |action| ReviewAct::new("Amina".to_owned(), "the vendor was asked".to_owned(), action).unwrap();
+
+    assert_eq!(recheck_at(&tracker, &clock, at(120)).await, 0, "its own next check follows in an hour");
+    tracker.review(&key, &act(ReviewAction::Recheck)).await.unwrap();
+    assert_eq!(recheck_at(&tracker, &clock, at(180)).await, 1);
+    let order = tracker.store.load(&key).await.unwrap().unwrap();
+    let open: Vec<_> = order.open_reviews.clone().into_iter().collect();
+    assert_eq!(open, [(4, "unrecognised_status".to_owned())]);
+    let listed = async || tracker.store.orders_page(&OrderList::OpenReview, None, None, 100).await.unwrap().0;
+    assert_eq!(listed().await, [order]);
+
+    let closed = tracker.review(&key, &act(ReviewAction::Close)).await.unwrap();
+    assert_eq!((listed().await, closed.published), (vec![], 5));
+    // As a process does that publishes the event late.
+    let events = tracker.store.events_after(&key, 3).await.unwrap();
+    tracker.store.list_events(&events, &clock).await.unwrap();
+    assert_eq!(listed().await, []);
+    let again = tracker.review(&key, &act(ReviewAction::Close)).await.unwrap_err();
+    assert_eq!(again.to_string(), "no review of the order is open");
 }
