@@ -4,6 +4,7 @@ mod answer;
 mod deliveries;
 mod feed;
 mod orders;
+mod resync;
 mod route;
 
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
@@ -77,6 +78,11 @@ pub fn parse(
             Ok((Some(key), None))
         }
         Call::Deliveries(_) | Call::Resend(_) => Ok((None, None)),
+        Call::StartResync => {
+            route::object(request, resync::SAMPLE).map_err(refused)?;
+            Ok((None, None))
+        }
+        Call::Resyncs(_) | Call::Resync(_) | Call::Unregistered(..) | Call::StopResync(_) => Ok((None, None)),
         Call::Lookup(_) => Ok((None, Some(route::reference(request).map_err(refused)?))),
     }
 }
@@ -114,6 +120,11 @@ async fn answer(
         Call::Deliveries(list) => deliveries::list(tracker, list).await,
         Call::Resend(event) => deliveries::resend(tracker, &event).await,
         Call::Feed(query) => feed::feed(tracker, query).await,
+        Call::StartResync => resync::start(tracker, request).await,
+        Call::Resyncs(list) => resync::list(tracker, &list).await,
+        Call::Resync(id) => resync::show(tracker, &id).await,
+        Call::Unregistered(id, list) => resync::unregistered(tracker, &id, &list).await,
+        Call::StopResync(id) => resync::stop(tracker, &id).await,
         Call::Lookup(product) => match route::reference(request) {
             Ok(reference) => orders::find(tracker, product, &reference).await,
             Err(problem) => problem,

@@ -3,14 +3,18 @@
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use percent_encoding::percent_decode_str;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use shared::{
     order::{OrderKey, Product, Ref},
     store::DeliveryCursor,
     webhook::{About, DeliveryState, EventId},
 };
 
-use crate::{answer::Answer, feed::FeedQuery};
+use crate::{
+    answer::Answer,
+    feed::FeedQuery,
+    resync::{JobList, UnregisteredList},
+};
 
 /// A call of the HTTP API.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +29,12 @@ pub(crate) enum Call {
     Deliveries(DeliveryList),
     Resend(EventId),
     Feed(FeedQuery),
+    StartResync,
+    Resyncs(JobList),
+    /// The id of the job.
+    Resync(String),
+    Unregistered(String, UnregisteredList),
+    StopResync(String),
 }
 
 /// A page of an order's events, or of their deliveries.
@@ -63,6 +73,11 @@ impl Call {
             Self::Deliveries(_) => "deliveries",
             Self::Resend(_) => "resend",
             Self::Feed(_) => "feed",
+            Self::StartResync => "start_resync",
+            Self::Resyncs(_) => "resyncs",
+            Self::Resync(_) => "resync",
+            Self::Unregistered(..) => "unregistered",
+            Self::StopResync(_) => "stop_resync",
         }
     }
 
@@ -79,6 +94,11 @@ impl Call {
                 About::VendorKey(_) => None,
             },
             Self::Health | Self::Lookup(_) | Self::Deliveries(_) | Self::Feed(_) => None,
+            Self::StartResync
+            | Self::Resyncs(_)
+            | Self::Resync(_)
+            | Self::Unregistered(..)
+            | Self::StopResync(_) => None,
         }
     }
 }
@@ -111,6 +131,25 @@ pub(crate) fn parse(request: &ApiGatewayV2httpRequest) -> Result<Call, Answer> {
             "POST" => Ok(Call::Resend(parse_event_id(&event.join("/"))?)),
             _ => Err(Answer::method_not_allowed("POST")),
         },
+        (["resync", rest @ ..], _) => of_resync(method, rest, query),
+        _ => Err(no_route()),
+    }
+}
+
+fn of_resync(method: &str, rest: &[&str], query: &str) -> Result<Call, Answer> {
+    let id = |text: &str| {
+        let is_id = shared::resync::is_job_id(text);
+        is_id.then(|| text.to_owned()).ok_or_else(|| crate::resync::unknown(text))
+    };
+    match (method, rest) {
+        ("POST", []) => Ok(Call::StartResync),
+        ("GET", []) => Ok(Call::Resyncs(JobList::parse(query)?)),
+        ("GET", [job]) => Ok(Call::Resync(id(job)?)),
+        ("GET", [job, "unregistered"]) => Ok(Call::Unregistered(id(job)?, UnregisteredList::parse(query)?)),
+        ("POST", [job, "stop"]) => Ok(Call::StopResync(id(job)?)),
+        (_, []) => Err(Answer::method_not_allowed("GET, POST")),
+        (_, [_] | [_, "unregistered"]) => Err(Answer::method_not_allowed("GET")),
+        (_, [_, "stop"]) => Err(Answer::method_not_allowed("POST")),
         _ => Err(no_route()),
     }
 }
@@ -208,6 +247,22 @@ fn no_route() -> Answer {
 /// The merchant's reference in the body; `None` if the body is empty or has no `ref`.
 pub(crate) fn body(request: &ApiGatewayV2httpRequest) -> Result<Option<Ref>, Answer> {
     let bad = |field: &str, why: String| Answer::problem(400, Some(field), why);
+    let Some(mut fields) = object(request, "{\"ref\": \"order-123\"}")? else { return Ok(None) };
+    match fields.remove("ref") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => {
+            Ref::try_from(text).map(Some).map_err(|error| bad("ref", error.to_string()))
+        }
+        Some(_) => Err(bad("ref", "ref must be a string".to_owned())),
+    }
+}
+
+/// The members of the body, an object such as `sample`; `None` if the body is empty.
+pub(crate) fn object(
+    request: &ApiGatewayV2httpRequest,
+    sample: &str,
+) -> Result<Option<Map<String, Value>>, Answer> {
+    let bad = |field: &str, why: String| Answer::problem(400, Some(field), why);
     let text = request.body.as_deref().unwrap_or_default();
     let too_large = || Answer::problem(413, Some("body"), "the body is larger than 16 KiB".to_owned());
     if text.len() > MAX_BODY * 2 {
@@ -226,16 +281,10 @@ pub(crate) fn body(request: &ApiGatewayV2httpRequest) -> Result<Option<Ref>, Ans
     }
     let body: Value =
         serde_json::from_slice(&bytes).map_err(|_| bad("body", "body is not JSON".to_owned()))?;
-    let Value::Object(mut fields) = body else {
-        return Err(bad("body", "body must be an object such as {\"ref\": \"order-123\"}".to_owned()));
+    let Value::Object(fields) = body else {
+        return Err(bad("body", format!("body must be an object such as {sample}")));
     };
-    match fields.remove("ref") {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => {
-            Ref::try_from(text).map(Some).map_err(|error| bad("ref", error.to_string()))
-        }
-        Some(_) => Err(bad("ref", "ref must be a string".to_owned())),
-    }
+    Ok(Some(fields))
 }
 
 /// The reference in the body of a lookup, which requires one.

@@ -11,6 +11,7 @@ use super::*;
 mod examples;
 mod feed;
 mod openapi;
+mod resync;
 
 /// The answer to a request, which is as `infra/openapi.yaml` documents it.
 async fn handle(tracker: &Tracker, request: ApiGatewayV2httpRequest) -> ApiGatewayV2httpResponse {

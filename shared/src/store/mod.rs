@@ -16,6 +16,7 @@ mod orders;
 mod permits;
 mod planning;
 mod redaction;
+mod resync;
 mod update;
 
 use std::collections::HashMap;
@@ -31,6 +32,7 @@ pub use error::StoreError;
 pub use feed::{FEED_LAG, FeedCursor, FeedEvent, FeedPage, MAX_STAMP_AGE};
 pub use item::{read_order, write_order};
 pub use permits::{KeyUpdate, VendorOutbox};
+pub use resync::{JobCursor, ResyncJob, UnregisteredOrder};
 
 use error::lost_update;
 
