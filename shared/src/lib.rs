@@ -16,4 +16,4 @@ pub mod store;
 pub mod telemetry;
 pub mod vendor;
 
-pub use domain::{order, page, planner, rate_limiter, time, webhook};
+pub use domain::{order, page, planner, rate_limiter, resync, time, webhook};

@@ -105,8 +105,8 @@ fn is_local(url: &Url) -> bool {
 /// One page of a list.
 #[derive(Deserialize)]
 pub(crate) struct Page {
-    /// Events, deliveries or orders, as the API wrote them.
-    #[serde(alias = "deliveries", alias = "orders")]
+    /// Events, deliveries, resyncs or orders, as the API wrote them.
+    #[serde(alias = "deliveries", alias = "resyncs", alias = "orders")]
     pub(crate) events: Vec<Box<RawValue>>,
     /// Where the next page begins; `null` on the last page.
     pub(crate) next: Option<Box<RawValue>>,

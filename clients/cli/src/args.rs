@@ -114,6 +114,52 @@ pub(crate) enum Call {
         #[arg(value_name = "EVENT_ID")]
         event: EventId,
     },
+    /// Checks a window of the vendor's list again, and finds orders that nobody registered
+    #[command(subcommand)]
+    Resync(Resync),
+}
+
+/// The commands about resyncs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Resync {
+    /// Starts a resync; the same window again shows the one that runs
+    #[command(
+        after_help = "Example: tracker resync start mobile --from 2026-11-01T00:00:00Z --to 2026-11-02T00:00:00Z"
+    )]
+    Start {
+        #[arg(value_parser = PRODUCTS)]
+        product: String,
+        /// The first creation time (RFC 3339)
+        #[arg(long)]
+        from: String,
+        /// The last creation time (RFC 3339), at most 31 days later
+        #[arg(long)]
+        to: String,
+        /// Tracks the orders that nobody registered, instead of listing them only
+        #[arg(long)]
+        track: bool,
+    },
+    /// Lists all resyncs, newest first
+    #[command(after_help = "Example: tracker resync list")]
+    List,
+    /// Shows how far a resync is
+    #[command(after_help = "Example: tracker resync show mobile-1793491200000-1793577600000")]
+    Show {
+        #[arg(value_parser = order_id)]
+        id: String,
+    },
+    /// Lists the orders that a resync found and nobody had registered
+    #[command(after_help = "Example: tracker resync unregistered mobile-1793491200000-1793577600000")]
+    Unregistered {
+        #[arg(value_parser = order_id)]
+        id: String,
+    },
+    /// Stops a resync
+    #[command(after_help = "Example: tracker resync stop mobile-1793491200000-1793577600000")]
+    Stop {
+        #[arg(value_parser = order_id)]
+        id: String,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -323,6 +369,9 @@ mod tests {
             "tracker resend mobile/690#0",
             "tracker resend other/690#1",
             "tracker listen",
+            "tracker resync",
+            "tracker resync start mobile --from 2026-11-01T00:00:00Z",
+            "tracker resync show ../x",
             "tracker listen --forward localhost:8000/hook",
             "tracker listen --forward http://localhost/ --last 1 --resend mobile/690#1",
             "tracker --url ftp://example.org show mobile 690",
@@ -333,6 +382,8 @@ mod tests {
             "tracker show internet 690 --json --url http://127.0.0.1:1",
             "tracker deliveries mobile 690",
             "tracker deliveries --retrying",
+            "tracker resync start mobile --from 2026-11-01T00:00:00Z --to 2026-11-02T00:00:00Z --track",
+            "tracker resync stop mobile-1-2",
             "tracker listen --forward http://localhost:8000/hook --last 3",
         ] {
             assert!(!fails(right), "{right}");

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use api::{Api, Failure};
-use args::{Args, Call, Command};
+use args::{Args, Call, Command, Resync};
 use output::{Output, remark};
 
 mod api;
@@ -71,6 +71,21 @@ async fn run(api: &Api, call: Call, out: &mut Output) -> Result<(), Failure> {
         Call::Deliveries(which) => {
             let (path, query, from) = which.list();
             return api.each(&path, &query, from, |delivery| out.row(output::DELIVERIES, delivery)).await;
+        }
+        Call::Resync(Resync::Start { product, from, to, track }) => {
+            let window = json!({ "product": product, "from": from, "to": to, "track": track });
+            api.call(Method::POST, &["resync"], &[], Some(window)).await?
+        }
+        Call::Resync(Resync::Show { id }) => api.call(Method::GET, &["resync", &id], &[], None).await?,
+        Call::Resync(Resync::Stop { id }) => {
+            api.call(Method::POST, &["resync", &id, "stop"], &[], None).await?
+        }
+        Call::Resync(Resync::List) => {
+            return api.each(&["resync"], &[], "cursor", |job| out.row(output::RESYNCS, job)).await;
+        }
+        Call::Resync(Resync::Unregistered { id }) => {
+            let path = ["resync", &id, "unregistered"];
+            return api.each(&path, &[], "cursor", |order| out.row(output::UNREGISTERED, order)).await;
         }
         Call::Events(options) => return feed::events(api, options, out).await,
         Call::Listen(options) => return forward::listen(api, options, out).await,

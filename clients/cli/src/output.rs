@@ -41,6 +41,24 @@ pub(crate) const DELIVERIES: &[Column] = &[
     ("NEXT ATTEMPT", 24, &["/next_attempt_at"]),
     ("LAST ATTEMPT", 0, &["/last/status", "/last/error"]),
 ];
+/// The columns of resyncs.
+pub(crate) const RESYNCS: &[Column] = &[
+    ("ID", 42, &["/id"]),
+    ("STATE", 9, &["/state"]),
+    ("POSITION", 24, &["/position"]),
+    ("CHECKED", 7, &["/checked"]),
+    ("CHANGED", 7, &["/changed"]),
+    ("UNREGISTERED", 12, &["/unregistered"]),
+    ("WHY", 0, &["/why"]),
+];
+/// The columns of orders that a resync found and nobody had registered.
+pub(crate) const UNREGISTERED: &[Column] = &[
+    ("PRODUCT", 8, &["/product"]),
+    ("ID", 24, &["/id"]),
+    ("STATUS OR REASON", 19, &["/status"]),
+    ("AMOUNT", 10, &["/topup_amount"]),
+    ("CREATED", 0, &["/created_at"]),
+];
 /// The columns of events that were posted to the local URL.
 pub(crate) const FORWARDED: &[Column] = &[
     ("TYPE", 20, &["/detail_type"]),
@@ -159,9 +177,9 @@ fn colour(column: &str, word: &str) -> Style {
         return Style::new();
     }
     let colour = match word {
-        "FULFILLED" | "delivered" => AnsiColor::Green,
+        "FULFILLED" | "delivered" | "done" => AnsiColor::Green,
         "REFUNDED" | "failed" => AnsiColor::Red,
-        "QUEUED" | "UNKNOWN_ERROR" | "retrying" => AnsiColor::Yellow,
+        "QUEUED" | "UNKNOWN_ERROR" | "retrying" | "running" | "stopped" => AnsiColor::Yellow,
         answer if answer.starts_with('2') => AnsiColor::Green,
         _ if column.to_lowercase().starts_with("status") => return Style::new(),
         _ => AnsiColor::Red,

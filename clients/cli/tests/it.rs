@@ -160,6 +160,40 @@ async fn orders_are_listed_and_reviewed() {
 }
 
 #[tokio::test]
+async fn a_window_is_resynced() {
+    let api = MockServer::start().await;
+    let id = "mobile-1793491200000-1793577600000";
+    let (from, to) = ("2026-11-01T00:00:00Z", "2026-11-02T00:00:00Z");
+    let job = json!({"id": id, "state": "running", "position": from, "checked": 0, "changed": 0, "unregistered": 3, "why": null});
+    Mock::given(method("POST"))
+        .and(path("/$default/resync"))
+        .and(body_json(json!({"product": "mobile", "from": from, "to": to, "track": true})))
+        .respond_with(ResponseTemplate::new(202).set_body_json(job.clone()))
+        .mount(&api)
+        .await;
+    answer(&api, "GET", &format!("/resync/{id}"), &[], ok(job.clone())).await;
+    answer(&api, "POST", &format!("/resync/{id}/stop"), &[], ok(job.clone())).await;
+    answer(&api, "GET", "/resync", &[], ok(json!({"resyncs": [job], "next": null}))).await;
+    let order = |id: &str| json!({"product": "mobile", "id": id, "status": "FULFILLED", "topup_amount": 500, "created_at": null});
+    let at = format!("/resync/{id}/unregistered");
+    answer(&api, "GET", &at, &[("cursor", "a1")], ok(json!({"orders": [order("b2")], "next": null}))).await;
+    answer(&api, "GET", &at, &[], ok(json!({"orders": [order("a1")], "next": "a1"}))).await;
+    for words in [
+        &["resync", "start", "mobile", "--from", from, "--to", to, "--track"][..],
+        &["resync", "show", id],
+        &["resync", "stop", id],
+        &["resync", "list"],
+    ] {
+        let (code, out, err) = run(tracker(&api, words)).await;
+        assert_eq!((code, &*err), (0, ""), "{words:?}");
+        assert!(out.contains(id) && out.contains("running"), "{out}");
+    }
+    let (code, out, _) = run(tracker(&api, &["resync", "unregistered", id])).await;
+    assert_eq!((code, out.lines().count()), (0, 3), "{out}");
+    assert!(out.contains("a1") && out.contains("b2"), "{out}");
+}
+
+#[tokio::test]
 async fn a_webhook_is_sent_again() {
     let api = MockServer::start().await;
     let resent = ResponseTemplate::new(202).set_body_json(json!({"event_id": "mobile/690#2"}));

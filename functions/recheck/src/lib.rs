@@ -109,6 +109,7 @@ pub async fn handle(tracker: &Tracker, deadline: SystemTime) -> Result<Counters,
     counters.rechecks += 1;
     let redacted = redact(tracker, deadline).await;
     (counters.redacted, counters.failed_redactions) = (redacted.orders, redacted.failed);
+    counters += resync(tracker, stop_at).await;
     counters
         .add_to(Summary::new("recheck"))
         .with("no_call_reason", counters.no_call_reasons())
@@ -125,6 +126,14 @@ async fn redact(tracker: &Tracker, deadline: Timestamp) -> Redacted {
     tracker.redact_ended(stop_at).await.unwrap_or_else(|error| {
         tracing::error!(%error, "orders that ended long ago could not be redacted");
         Redacted { orders: 0, failed: 1 }
+    })
+}
+
+/// Goes on with resyncs until `stop_at`, after everything else.
+async fn resync(tracker: &Tracker, stop_at: Timestamp) -> Counters {
+    tracker.run_resyncs(stop_at).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a resync could not go on; the next recheck does");
+        Counters::default()
     })
 }
 

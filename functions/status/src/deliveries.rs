@@ -78,7 +78,7 @@ fn unknown(id: &EventId) -> Answer {
     Answer::problem(404, Some("event_id"), format!("there is no event {id}"))
 }
 
-fn store_failed(error: &StoreError) -> Answer {
+pub(crate) fn store_failed(error: &StoreError) -> Answer {
     tracing::error!(%error, "a request failed");
     unavailable(error, || "a record cannot be read".to_owned())
 }

@@ -5,6 +5,7 @@ mod deliveries;
 mod feed;
 mod lists;
 mod orders;
+mod resync;
 mod review;
 mod route;
 
@@ -80,6 +81,11 @@ pub fn parse(
         }
         Call::Deliveries(_) | Call::Resend(_) | Call::List(_) => Ok((None, None)),
         Call::Review(key) => Ok((Some(key), None)),
+        Call::StartResync => {
+            route::object(request).map_err(refused)?;
+            Ok((None, None))
+        }
+        Call::Resyncs(_) | Call::Resync(_) | Call::Unregistered(..) | Call::StopResync(_) => Ok((None, None)),
         Call::Lookup(_) => Ok((None, Some(route::reference(request).map_err(refused)?))),
     }
 }
@@ -119,6 +125,11 @@ async fn answer(
         Call::Feed(query) => feed::feed(tracker, query).await,
         Call::List(query) => lists::list(tracker, query).await,
         Call::Review(key) => review::review(tracker, &key, request).await,
+        Call::StartResync => resync::start(tracker, request).await,
+        Call::Resyncs(list) => resync::list(tracker, &list).await,
+        Call::Resync(id) => resync::show(tracker, &id).await,
+        Call::Unregistered(id, list) => resync::unregistered(tracker, &id, &list).await,
+        Call::StopResync(id) => resync::stop(tracker, &id).await,
         Call::Lookup(product) => match route::reference(request) {
             Ok(reference) => orders::find(tracker, product, &reference).await,
             Err(problem) => problem,

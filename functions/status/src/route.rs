@@ -10,7 +10,12 @@ use shared::{
     webhook::{About, DeliveryState, EventId},
 };
 
-use crate::{answer::Answer, feed::FeedQuery, lists::OrderQuery};
+use crate::{
+    answer::Answer,
+    feed::FeedQuery,
+    lists::OrderQuery,
+    resync::{JobList, UnregisteredList},
+};
 
 /// A call of the HTTP API.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +32,12 @@ pub(crate) enum Call {
     Feed(FeedQuery),
     List(OrderQuery),
     Review(OrderKey),
+    StartResync,
+    Resyncs(JobList),
+    /// The id of the job.
+    Resync(String),
+    Unregistered(String, UnregisteredList),
+    StopResync(String),
 }
 
 /// A page of an order's events, or of their deliveries.
@@ -67,6 +78,11 @@ impl Call {
             Self::Feed(_) => "feed",
             Self::List(_) => "list",
             Self::Review(_) => "review",
+            Self::StartResync => "start_resync",
+            Self::Resyncs(_) => "resyncs",
+            Self::Resync(_) => "resync",
+            Self::Unregistered(..) => "unregistered",
+            Self::StopResync(_) => "stop_resync",
         }
     }
 
@@ -84,6 +100,11 @@ impl Call {
                 About::VendorKey(_) => None,
             },
             Self::Health | Self::Lookup(_) | Self::Deliveries(_) | Self::Feed(_) | Self::List(_) => None,
+            Self::StartResync
+            | Self::Resyncs(_)
+            | Self::Resync(_)
+            | Self::Unregistered(..)
+            | Self::StopResync(_) => None,
         }
     }
 }
@@ -118,6 +139,25 @@ pub(crate) fn parse(request: &ApiGatewayV2httpRequest) -> Result<Call, Answer> {
             "POST" => Ok(Call::Resend(parse_event_id(&event.join("/"))?)),
             _ => Err(Answer::method_not_allowed("POST")),
         },
+        (["resync", rest @ ..], _) => of_resync(method, rest, query),
+        _ => Err(no_route()),
+    }
+}
+
+fn of_resync(method: &str, rest: &[&str], query: &str) -> Result<Call, Answer> {
+    let id = |text: &str| {
+        let is_id = shared::resync::is_job_id(text);
+        is_id.then(|| text.to_owned()).ok_or_else(|| crate::resync::unknown(text))
+    };
+    match (method, rest) {
+        ("POST", []) => Ok(Call::StartResync),
+        ("GET", []) => Ok(Call::Resyncs(JobList::parse(query)?)),
+        ("GET", [job]) => Ok(Call::Resync(id(job)?)),
+        ("GET", [job, "unregistered"]) => Ok(Call::Unregistered(id(job)?, UnregisteredList::parse(query)?)),
+        ("POST", [job, "stop"]) => Ok(Call::StopResync(id(job)?)),
+        (_, []) => Err(Answer::method_not_allowed("GET, POST")),
+        (_, [_] | [_, "unregistered"]) => Err(Answer::method_not_allowed("GET")),
+        (_, [_, "stop"]) => Err(Answer::method_not_allowed("POST")),
         _ => Err(no_route()),
     }
 }

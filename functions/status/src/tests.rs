@@ -12,6 +12,7 @@ mod examples;
 mod feed;
 mod lists;
 mod openapi;
+mod resync;
 
 /// The answer to a request, which is as `infra/openapi.yaml` documents it.
 async fn handle(tracker: &Tracker, request: ApiGatewayV2httpRequest) -> ApiGatewayV2httpResponse {

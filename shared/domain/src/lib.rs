@@ -7,6 +7,7 @@ pub mod order;
 pub mod page;
 pub mod planner;
 pub mod rate_limiter;
+pub mod resync;
 pub mod time;
 pub mod webhook;
 

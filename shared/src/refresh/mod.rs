@@ -13,6 +13,7 @@ mod find;
 mod keys;
 mod publish;
 mod redact;
+mod resync;
 mod review;
 mod start;
 mod track;

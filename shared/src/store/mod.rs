@@ -17,6 +17,7 @@ mod orders;
 mod permits;
 mod planning;
 mod redaction;
+mod resync;
 mod update;
 
 use std::collections::HashMap;
@@ -33,6 +34,7 @@ pub use feed::{FEED_LAG, FeedCursor, FeedEvent, FeedPage, MAX_STAMP_AGE};
 pub use item::{read_order, write_order};
 pub use lists::{InPhase, OrderCursor, OrderList, OrderPage};
 pub use permits::{KeyUpdate, VendorOutbox};
+pub use resync::{JobCursor, ResyncJob, UnregisteredOrder};
 
 use error::lost_update;
 

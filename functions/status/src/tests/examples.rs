@@ -417,6 +417,18 @@ fn operating() -> Vec<Example> {
     ]
 }
 
+fn resync() -> Vec<Example> {
+    let mut started = example("resync_started", "A day", "POST", "/resync")
+        .body(r#"{"product": "mobile", "from": "2025-10-28T00:00:00Z", "to": "2025-10-28T23:59:59Z"}"#);
+    started.stand_in.page = Some("{}".to_owned());
+    vec![
+        started,
+        example("wrong_window", "The window ends in the future", "POST", "/resync")
+            .body(r#"{"product": "mobile", "from": "2025-10-28T00:00:00Z", "to": "2025-10-30T00:00:00Z"}"#),
+        example("no_resync", "No such resync", "GET", "/resync/mobile-1761609600000-1761695999000"),
+    ]
+}
+
 fn errors() -> Vec<Example> {
     let get = |name, summary| example(name, summary, "GET", MOBILE);
     let mut no_table = get("no_table", "The table does not answer");
@@ -439,8 +451,9 @@ fn errors() -> Vec<Example> {
 async fn the_examples_of_the_document_are_answers_of_the_function() {
     const MARK: &str = "Change nothing below this line by hand.\n";
     let mut examples = Mapping::new();
-    for example in
-        [tracking(), showing(), others(), feed(), webhooks(), operating(), errors()].into_iter().flatten()
+    for example in [tracking(), showing(), others(), feed(), webhooks(), operating(), resync(), errors()]
+        .into_iter()
+        .flatten()
     {
         let (request, response) = (example.request(), example.answer().await);
         let documented = openapi::assert_documented(&request, &response);

@@ -42,6 +42,8 @@ pub enum TrackedBy {
     Poller,
     /// By another order that names this one (`follow_order_id` or `retry_order_id`).
     Link,
+    /// By a resync that found it in the vendor's list and was told to track what it finds.
+    Resync,
 }
 
 /// Why a person must review an order.

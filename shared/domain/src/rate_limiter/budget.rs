@@ -65,7 +65,7 @@ impl Budget {
 
     /// The bucket of a class's reservation: its share of the rate and of the burst.
     pub(super) fn reservation(self, class: Class) -> Bucket {
-        let emission_interval = self.all().emission_interval * 100 / class.percent();
+        let emission_interval = self.all().emission_interval * 100 / class.percent().max(1);
         let tolerance = (i64::from(self.reserved_burst(class)) - 1) * emission_interval;
         Bucket { emission_interval, tolerance }
     }
@@ -75,6 +75,7 @@ impl Budget {
             Class::Poller => (self.burst / 2).min(self.burst.saturating_sub(3)).max(1),
             Class::Status => (self.burst / 5).max(1),
             Class::Recheck => (self.burst / 10).max(1),
+            Class::Resync => 0,
         }
     }
 
@@ -95,7 +96,7 @@ impl Budget {
     }
 }
 
-/// The kind of caller. Each class has a reservation; the rest of the rate is shared.
+/// The kind of caller. Each class of [`Self::ALL`] has a reservation; the rest of the rate is shared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// Ticks of wait loops: 50 % of the rate is reserved.
@@ -104,10 +105,12 @@ pub enum Class {
     Status,
     /// The recheck: 10 %.
     Recheck,
+    /// The list checks of a resync: no reservation. They get calls only while all other classes leave at least half of the rate unused.
+    Resync,
 }
 
 impl Class {
-    /// All classes.
+    /// All classes with a reservation.
     pub const ALL: [Self; 3] = [Self::Poller, Self::Status, Self::Recheck];
 
     pub(super) fn percent(self) -> i64 {
@@ -115,6 +118,7 @@ impl Class {
             Self::Poller => 50,
             Self::Status => 20,
             Self::Recheck => 10,
+            Self::Resync => 0,
         }
     }
 
@@ -124,6 +128,7 @@ impl Class {
             Self::Poller => "poller",
             Self::Status => "status",
             Self::Recheck => "recheck",
+            Self::Resync => "resync",
         }
     }
 }

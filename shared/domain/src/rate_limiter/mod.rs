@@ -4,6 +4,10 @@
 //! interval. A call is permitted while the `tat` is at most the burst tolerance ahead of now. One bucket counts all calls. In addition, each
 //! class has a reservation: a bucket with a share of the same rate. A call covered by its class's reservation may use the whole burst
 //! tolerance; any other call may use only the unreserved part. A class under full load therefore never takes the reservations of others.
+//!
+//! A resync has no reservation and takes leftovers only: it gets a call once the bucket of all calls has been empty for a whole emission
+//! interval. So no call is refused for its sake while calls of other classes wait, at most one call of the burst is in use by it, and alone
+//! it gets half of the rate.
 
 mod budget;
 mod event;
@@ -116,7 +120,10 @@ pub fn next_step(usage: &Usage, class: Class, now: Timestamp, budget: Budget) ->
     let deny = |reason, retry_at| Step::Deny(Denied { reason, retry_at });
     if let Some(armed) = usage.suspended_until {
         let wait = usage.probe_wait.unwrap_or(FIRST_PROBE);
-        return if is_probe_due(armed, now) {
+        return if class == Class::Resync {
+            // A probe is a single check, and a resync makes list checks only.
+            deny(DenyReason::Suspended, armed.max(later(now, FIRST_PROBE)))
+        } else if is_probe_due(armed, now) {
             Step::Probe { armed, next: later(now, wait) }
         } else {
             deny(DenyReason::Suspended, armed)
@@ -139,6 +146,9 @@ pub fn next_step(usage: &Usage, class: Class, now: Timestamp, budget: Budget) ->
 
 /// The moves for a call at `now` (microseconds since 1970). `Err`: the earliest time at which it is permitted.
 fn take(usage: &Usage, class: Class, now: i64, budget: Budget) -> Result<Take, i64> {
+    if class == Class::Resync {
+        return take_leftover(usage, now, budget);
+    }
     let (all, reservation) = (budget.all(), budget.reservation(class));
     let ahead =
         |tat: Option<i64>, bucket: Bucket| tat.filter(|tat| (now..=bucket.too_far(now)).contains(tat));
@@ -158,6 +168,16 @@ fn take(usage: &Usage, class: Class, now: i64, budget: Budget) -> Result<Take, i
                 is_covered.then(|| advance(reservation, reservation_tat, now, reservation.tolerance));
             Ok(Take { all: advance(all, tat, now, tolerance), reservation })
         }
+    }
+}
+
+/// The move for a call without a reservation that yields to all others: only if no call was made or waited for lately.
+fn take_leftover(usage: &Usage, now: i64, budget: Budget) -> Result<Take, i64> {
+    let all = budget.all();
+    let free_at = usage.tat.filter(|tat| *tat <= all.too_far(now)).map(|tat| tat + all.emission_interval);
+    match free_at {
+        Some(free_at) if free_at > now => Err(free_at),
+        _ => Ok(Take { all: advance(all, None, now, all.tolerance), reservation: None }),
     }
 }
 

@@ -17,8 +17,8 @@ fn apply(usage: &mut Usage, class: Class, take: &Take) {
         };
     };
     moved(&mut usage.tat, take.all);
-    let index = Class::ALL.iter().position(|other| *other == class).unwrap();
     if let Some(own) = take.reservation {
+        let index = Class::ALL.iter().position(|other| *other == class).unwrap();
         moved(&mut usage.reservation_tats[index], own);
     }
     usage.permits += 1;
@@ -26,7 +26,7 @@ fn apply(usage: &mut Usage, class: Class, take: &Take) {
 
 /// The same for giving a permit back; returns whether the condition held.
 fn give_back(usage: &mut Usage, class: Class, back: &GiveBack) -> bool {
-    let index = Class::ALL.iter().position(|other| *other == class).unwrap();
+    let index = Class::ALL.iter().position(|other| *other == class).unwrap_or(usize::MAX);
     let is_unchanged = back.reservation.is_none_or(|own| usage.reservation_tats[index] == Some(own.after));
     if usage.permits != back.permits || usage.tat != Some(back.all.after) || !is_unchanged {
         return false;
@@ -58,7 +58,7 @@ fn max_calls_in_any(window: i64, times: &[i64]) -> usize {
 }
 
 fn class() -> impl Strategy<Value = Class> {
-    prop_oneof![Just(Class::Poller), Just(Class::Status), Just(Class::Recheck)]
+    prop_oneof![Just(Class::Poller), Just(Class::Status), Just(Class::Recheck), Just(Class::Resync)]
 }
 
 proptest! {
@@ -146,14 +146,65 @@ proptest! {
             let back = GiveBack::of(&take, mine, &usage, at(now)).unwrap();
             prop_assert!(give_back(&mut usage, mine, &back));
         }
-        for (pause, class) in after.into_iter().filter(|(_, class)| *class != Class::Recheck) {
+        let yields = |class: &Class| [Class::Recheck, Class::Resync].contains(class);
+        for (pause, class) in after.into_iter().filter(|(_, class)| !yields(class)) {
             now += pause;
-            // Rechecks are left out: they yield to pollers with a recent permit, even if it was given back.
+            // Rechecks and resyncs are left out: they yield to calls with a recent permit, even if it was given back.
             prop_assert_eq!(
                 permitted(&mut usage, class, at(now), budget),
                 permitted(&mut without, class, at(now), budget)
             );
             prop_assert_eq!(usage.tat, without.tat);
+        }
+    }
+
+    /// A resync gets a call only if no other class has used the bucket for an emission interval. Right after it, the other classes get the
+    /// burst less one call, and each of them gets its reservation.
+    #[test]
+    fn a_resync_takes_leftovers_only(
+        (per_minute, burst) in (5u32..400).prop_flat_map(|limit| (Just(limit), 1..limit.min(30))),
+        requests in proptest::collection::vec((0.0f64..2.0, class(), 1usize..30), 0..100),
+        next in prop_oneof![Just(Class::Poller), Just(Class::Status), Just(Class::Recheck)],
+    ) {
+        let budget = Budget::new(per_minute, burst).unwrap();
+        let (mut usage, mut now) = (Usage::default(), 0.0);
+        for (pause, class, times) in requests {
+            now += pause;
+            for _ in 0..times {
+                let before = usage.clone();
+                if !permitted(&mut usage, class, at(now), budget) || class != Class::Resync {
+                    continue;
+                }
+                let interval = budget.all().emission_interval;
+                prop_assert!(before.tat.is_none_or(|tat| tat + interval <= at(now).as_microsecond()));
+                prop_assert_eq!(usage.reservation_tats, before.reservation_tats);
+                let (mut with, mut without) = (usage.clone(), before);
+                let count = |usage: &mut Usage| {
+                    (0..burst + 1).filter(|_| permitted(usage, next, at(now), budget)).count()
+                };
+                let (with, without) = (count(&mut with), count(&mut without));
+                prop_assert!(with + 1 >= without, "{} of {}", with, without);
+            }
+        }
+    }
+
+    /// While a class asks for all that it can get, a resync changes no decision about it.
+    #[test]
+    fn a_resync_changes_nothing_for_classes_under_load(
+        (per_minute, burst) in (5u32..400).prop_flat_map(|limit| (Just(limit), 1..limit.min(30))),
+        busy in prop_oneof![Just(Class::Poller), Just(Class::Status), Just(Class::Recheck)],
+        others in proptest::collection::vec(class(), 400),
+    ) {
+        let budget = Budget::new(per_minute, burst).unwrap();
+        let (mut with, mut without) = (Usage::default(), Usage::default());
+        let step = budget.all().emission_interval as f64 / 4e6;
+        for (tick, other) in others.into_iter().enumerate() {
+            let now = at(tick as f64 * step);
+            for class in [busy, other].into_iter().filter(|class| *class != Class::Resync) {
+                let (one, two) = (permitted(&mut with, class, now, budget), permitted(&mut without, class, now, budget));
+                prop_assert_eq!(one, two);
+            }
+            prop_assert!(!permitted(&mut with, Class::Resync, now, budget), "a resync got a call");
         }
     }
 
@@ -239,6 +290,30 @@ fn a_recheck_beyond_its_reservation_yields_to_pollers() {
     let [polled, rechecked] = got.map(|calls| f64::from(calls) / 60.0);
     assert!((1.7..2.3).contains(&rechecked), "10 % reserved, {rechecked} a minute");
     assert!(polled > 16.5, "{polled} a minute");
+}
+
+/// Alone, a resync gets half of the rate.
+#[test]
+fn a_resync_alone_gets_half_of_the_rate() {
+    for (limit, burst) in [(20, 1), (60, 5), (120, 20)] {
+        let budget = Budget::new(limit, burst).unwrap();
+        let mut usage = Usage::default();
+        let ticks = 0..6000;
+        let got =
+            ticks.filter(|tick| permitted(&mut usage, Class::Resync, at(f64::from(*tick) / 10.0), budget));
+        let (got, half) = (got.count() as f64, f64::from(limit - burst) / 62.0 * 300.0);
+        assert!((half * 0.9..half * 1.1).contains(&got), "{limit}/{burst}: {got} of {half}");
+    }
+}
+
+/// A suspended key is probed by single checks, never by a resync.
+#[test]
+fn a_resync_makes_no_probe() {
+    let usage = Usage { suspended_until: Some(at(0.0)), refusals: 3, ..Usage::default() };
+    let step = next_step(&usage, Class::Resync, at(5.0), Budget::default());
+    assert!(
+        matches!(step, Step::Deny(Denied { reason: DenyReason::Suspended, retry_at }) if retry_at > at(5.0))
+    );
 }
 
 #[test]

@@ -78,6 +78,7 @@ impl Usage {
             Class::Poller => poller,
             Class::Status => status,
             Class::Recheck => recheck,
+            Class::Resync => None,
         }
     }
 }

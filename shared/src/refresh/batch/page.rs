@@ -165,7 +165,12 @@ impl Tracker {
     }
 
     /// Records a failed list check. The error counts for the list only, not for the key, so single checks go on.
-    async fn list_failed(&self, permit: &Permit, product: Product, error: &VendorError) {
+    pub(in crate::refresh) async fn list_failed(
+        &self,
+        permit: &Permit,
+        product: Product,
+        error: &VendorError,
+    ) {
         let verdict = error.verdict();
         if matches!(verdict, Verdict::Refused(_)) {
             // The key itself may be refused, and may have been replaced.

@@ -67,6 +67,7 @@ pub(super) fn read_usage(item: &Item) -> Usage {
             Class::Poller => key.slot_poller,
             Class::Status => key.slot_status,
             Class::Recheck => key.slot_recheck,
+            Class::Resync => None,
         }),
         paused_until: key.paused_until,
         refusals: key.refusals,

@@ -25,6 +25,7 @@ mod recheck;
 mod redaction;
 mod redrive;
 mod refs;
+mod resync;
 mod reviews;
 mod rotation;
 mod set_up;

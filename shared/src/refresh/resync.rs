@@ -1,0 +1,294 @@
+//! Resync jobs: walks through a window of a product's list with list checks of the lowest priority, and takes its orders down the path.
+
+use std::collections::HashMap;
+
+use futures_util::{StreamExt, stream};
+use jiff::Timestamp;
+
+use super::{Check, CheckError, Checked, Counters, Tracker};
+use crate::{
+    order::{Order, OrderKey, Phase, Place, TrackedBy},
+    page::Page,
+    permits::Permit,
+    rate_limiter::{Class, ListTrouble},
+    resync::{JobState, MAX_FAILING, Next},
+    store::{ResyncJob, StoreError, UnregisteredOrder},
+    time::between,
+    vendor::{Listing, VendorOrder},
+};
+
+/// Rows of a page that are processed concurrently.
+const CONCURRENCY: usize = 8;
+
+/// What a row led to.
+#[derive(Default)]
+struct RowResult {
+    counters: Counters,
+    checked: bool,
+    changed: bool,
+    unregistered: bool,
+}
+
+/// Whether a job can go on in this run.
+enum Step {
+    /// With this state of the job.
+    On(ResyncJob),
+    /// Not in this run.
+    Later,
+}
+
+impl Tracker {
+    /// Goes on with running jobs, the oldest first, until `stop_at`. A job that the rate limiter denies for longer, or whose list cannot be
+    /// read, is left to the next run. Two runs at once do no harm: the progress of one of them is dropped.
+    ///
+    /// # Errors
+    /// If the table fails. The next run goes on from the stored position.
+    pub async fn run_resyncs(&self, stop_at: Timestamp) -> Result<Counters, StoreError> {
+        let mut counters = Counters::default();
+        if self.clock.now() >= stop_at {
+            return Ok(counters);
+        }
+        for job in self.store.running_resyncs().await? {
+            let mut step = Step::On(job);
+            while let Step::On(job) = step {
+                if self.clock.now() >= stop_at {
+                    return Ok(counters);
+                }
+                step = self.resync_page(job, stop_at, &mut counters).await?;
+            }
+        }
+        Ok(counters)
+    }
+
+    /// Requests and processes the next page of a job.
+    async fn resync_page(
+        &self,
+        job: ResyncJob,
+        stop_at: Timestamp,
+        counters: &mut Counters,
+    ) -> Result<Step, StoreError> {
+        let key = self.vault.secrets().vendor_key.clone();
+        let usage = self.permits.fresh_usage(key.fingerprint()).await?;
+        // While the key is suspended, nothing is known of the list.
+        if usage.suspended_until.is_none() && !usage.may_ask_list(job.product, self.clock.now()) {
+            return self.resync_fails(job).await;
+        }
+        let permit = match self.permits.acquire(key.fingerprint(), Class::Resync, None).await? {
+            Ok(permit) => permit,
+            Err(denied) if denied.retry_at >= stop_at => return Ok(Step::Later),
+            Err(denied) => {
+                self.clock.wait_until(denied.retry_at).await;
+                return Ok(Step::On(job));
+            }
+        };
+        let (page, asked_at) = (job.walk().page(job.product), self.clock.now());
+        let answer = self.vendor.list(&key, &page).await;
+        *counters += Counters { vendor_calls: 1, ..Counters::default() };
+        let before = ResyncJob { calls: job.calls.saturating_add(1), ..job.clone() };
+        if !self.keep(&job, &before).await? {
+            return Ok(Step::Later);
+        }
+        match answer {
+            Ok(listing) => self.process_listing(before, (&page, asked_at), &permit, listing, counters).await,
+            Err(error) => {
+                tracing::warn!(job = %job.id, kind = error.name(), %error, "a list check of a resync failed");
+                self.list_failed(&permit, job.product, &error).await;
+                self.resync_fails(before).await
+            }
+        }
+    }
+
+    async fn process_listing(
+        &self,
+        job: ResyncJob,
+        (page, asked_at): (&Page, Timestamp),
+        permit: &Permit,
+        listing: Listing,
+        counters: &mut Counters,
+    ) -> Result<Step, StoreError> {
+        self.learn(permit, None).await;
+        let Listing { rows, complete, total, outside, odd, .. } = listing;
+        if odd.count() > 0 {
+            tracing::warn!(job = %job.id, odd_fields = odd.count(), fields = %odd, "the vendor's list has odd fields");
+        }
+        counters.odd_fields += odd.count();
+        if outside > 0 {
+            let noted =
+                self.permits.distrust_list(permit.key(), job.product, ListTrouble::FilterIgnored).await;
+            self.publish_noted(permit.key(), noted).await;
+            return self.end(job, Some("the vendor's list ignores the time window")).await;
+        }
+        if let Err(error) = self.permits.trust_list(permit.key(), job.product).await {
+            tracing::warn!(job = %job.id, %error, "the recovery of a list could not be stored");
+        }
+        let shown = rows.len();
+        tracing::info!(job = %job.id, from = %page.from, to = %page.to, shown, total, complete, "checked a page of a resync");
+        let mut after = ResyncJob { failing_since: None, ..job.clone() };
+        if complete {
+            self.process_rows(&job, rows, asked_at, &mut after, counters).await?;
+        }
+        let shown = u64::try_from(shown).unwrap_or(u64::MAX);
+        let walk = match job.walk().after(page, shown, total, complete) {
+            Next::Walk(walk) => walk,
+            Next::Done(walk) => {
+                after.state = JobState::Done;
+                walk
+            }
+            Next::Stuck => {
+                return self
+                    .end(job, Some("more orders than a page holds were created in one millisecond"))
+                    .await;
+            }
+        };
+        after.width = walk.width;
+        after.position = Timestamp::from_millisecond(walk.position).unwrap_or(job.to);
+        let now = self.clock.now();
+        after.updated_at = now;
+        after.ended_at = (after.state == JobState::Done).then_some(now);
+        let is_kept = self.keep(&job, &after).await?;
+        Ok(if is_kept && after.state == JobState::Running { Step::On(after) } else { Step::Later })
+    }
+
+    /// Processes the rows of a complete page. A row that cannot be stored is logged and left to the order's own checks.
+    async fn process_rows(
+        &self,
+        job: &ResyncJob,
+        rows: Vec<VendorOrder>,
+        asked_at: Timestamp,
+        after: &mut ResyncJob,
+        counters: &mut Counters,
+    ) -> Result<(), StoreError> {
+        let key = |row: &VendorOrder| OrderKey { product: job.product, id: row.id.clone() };
+        let keys: Vec<OrderKey> = rows.iter().map(key).collect();
+        let known = self.store.load_many(&keys).await?;
+        let mut known: HashMap<OrderKey, Order> =
+            known.into_iter().map(|order| (order.key.clone(), order)).collect();
+        let rows: Vec<_> =
+            keys.into_iter().zip(rows).map(|(key, row)| (known.remove(&key), key, row)).collect();
+        let mut results = stream::iter(rows)
+            .map(|(order, key, row)| self.resync_row(job, order, key, row, asked_at))
+            .buffer_unordered(CONCURRENCY);
+        while let Some(result) = results.next().await {
+            let result = match result {
+                Ok(result) => result,
+                Err(error @ StoreError::Unavailable { .. }) => return Err(error),
+                Err(error) => {
+                    tracing::error!(job = %job.id, %error, "a row of a resync could not be processed");
+                    RowResult { checked: true, ..RowResult::default() }
+                }
+            };
+            *counters += result.counters;
+            after.checked += u64::from(result.checked);
+            after.changed += u64::from(result.changed);
+            after.unregistered += u64::from(result.unregistered);
+        }
+        Ok(())
+    }
+
+    /// Takes one row down the path, if its order is registered; else lists it or registers it.
+    async fn resync_row(
+        &self,
+        job: &ResyncJob,
+        order: Option<Order>,
+        key: OrderKey,
+        row: VendorOrder,
+        asked_at: Timestamp,
+    ) -> Result<RowResult, StoreError> {
+        // The batch may lag behind the table.
+        let known = match order {
+            Some(order) => Some(order),
+            None => self.store.load(&key).await?,
+        };
+        let (order, is_new) = match known {
+            Some(order) => (order, false),
+            None => {
+                let is_new = self.store.keep_unregistered(job, &unregistered(&row)).await?;
+                if !job.track {
+                    return Ok(RowResult { unregistered: is_new, ..RowResult::default() });
+                }
+                (self.track(&key, None, TrackedBy::Resync).await?.1, is_new)
+            }
+        };
+        if !is_new && !is_of_interest(&order, &row) {
+            return Ok(RowResult { checked: true, ..RowResult::default() });
+        }
+        let seq = if is_new { 0 } else { order.seq };
+        let (observation, check) = match self.observe(&order, row, Place::List).await {
+            Ok(observation) => (observation, Check::Answered),
+            Err(error) => failed(&key, error),
+        };
+        let refreshed = self.finish(Checked::made(order, asked_at, observation, check)).await?;
+        let changed = refreshed.order.seq != seq;
+        Ok(RowResult { counters: refreshed.counters, checked: true, changed, unregistered: is_new })
+    }
+
+    /// Notes that the list of a job cannot be read now. After [`MAX_FAILING`] the job fails.
+    async fn resync_fails(&self, job: ResyncJob) -> Result<Step, StoreError> {
+        let now = self.clock.now();
+        match job.failing_since {
+            Some(since) if between(since, now) >= MAX_FAILING => {
+                self.end(job, Some("the vendor's list could not be read for an hour")).await
+            }
+            Some(_) => Ok(Step::Later),
+            None => {
+                let after = ResyncJob { failing_since: Some(now), updated_at: now, ..job.clone() };
+                self.keep(&job, &after).await?;
+                Ok(Step::Later)
+            }
+        }
+    }
+
+    async fn end(&self, job: ResyncJob, why: Option<&str>) -> Result<Step, StoreError> {
+        let now = self.clock.now();
+        let after = ResyncJob {
+            state: JobState::Failed,
+            why: why.map(str::to_owned),
+            updated_at: now,
+            ended_at: Some(now),
+            ..job.clone()
+        };
+        self.keep(&job, &after).await?;
+        Ok(Step::Later)
+    }
+
+    /// Stores progress; false: a person stopped the job, or another run has gone on with it.
+    async fn keep(&self, before: &ResyncJob, after: &ResyncJob) -> Result<bool, StoreError> {
+        let is_kept = self.store.keep_resync(before, after).await?;
+        match after.state {
+            _ if !is_kept => {
+                tracing::info!(job = %before.id, "a resync was stopped, or another run has gone on with it")
+            }
+            JobState::Running | JobState::Stopped => {}
+            JobState::Done => tracing::info!(job = %before.id, "a resync is done"),
+            JobState::Failed => tracing::error!(job = %before.id, why = after.why, "a resync failed"),
+        }
+        Ok(is_kept)
+    }
+}
+
+/// Whether a row can change a registered order: always unless it is final. A final one is reviewed if the row contradicts it, and its card can
+/// still be missing.
+fn is_of_interest(order: &Order, row: &VendorOrder) -> bool {
+    if order.redacted_at.is_some() {
+        return false;
+    }
+    match order.phase {
+        Phase::Final { .. } => row.facts.status != order.facts.status || order.awaits_card(),
+        Phase::InFlight { .. } | Phase::Parked { .. } => true,
+    }
+}
+
+fn failed(key: &OrderKey, error: CheckError) -> (crate::order::Observation, Check) {
+    tracing::warn!(order = %key, kind = error.name(), %error, "a row of a resync could not be processed");
+    (error.observation(), Check::Failed(error))
+}
+
+/// What is stored of an order that nobody registered: no number, no ref.
+fn unregistered(row: &VendorOrder) -> UnregisteredOrder {
+    UnregisteredOrder {
+        id: row.id.clone(),
+        status: row.facts.status.as_ref().map(|status| status.as_str().to_owned()),
+        amount: row.facts.topup_amount.as_ref().map(|amount| amount.as_str().to_owned()),
+        created_at: row.facts.created_at.clone(),
+    }
+}
