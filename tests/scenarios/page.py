@@ -6,8 +6,10 @@ pages are, and tries capabilities that open nothing. One stack shows cards and k
 
     python3 -m tests.scenarios.page --dir .local/test-express --delayed-dir .local/test-fast
 
-With `--gallery FOLDER` it opens HTML files named `STATE.LANGUAGE.html` instead, such as `queued.ar.html`, and needs no stack. The screenshots are in
-`.local/page/`. With `--picture`, four of them become `docs/pictures/page.png`. Exit status 1 if anything is not as expected.
+With `--gallery FOLDER` it opens HTML files instead, such as `queued-ar.html`, and needs no stack: `cargo run -p page --example gallery` writes them to
+`.local/page-gallery/`. The screenshots are in `.local/page/`. With `--picture`, four of them become `docs/pictures/page.png`.
+
+Exit status 1 if anything is not as expected.
 """
 
 import argparse
@@ -175,9 +177,9 @@ def served(folder: Path) -> Iterator[str]:
 
 def on_gallery(folder: Path, picture: Mapping[str, Any]) -> bool:
     """Opens the pages of a gallery."""
-    names = sorted({file.name.split(".")[0] for file in folder.glob("*.ar.html")})
+    names = sorted(file.stem.removesuffix("-ar") for file in folder.glob("*-ar.html"))
     with served(folder) as base:
-        pages = [{"name": name, "url": f"{base}/{name}.{{lang}}.html"} for name in names]
+        pages = [{"name": name, "url": f"{base}/{name}-{{lang}}.html"} for name in names]
         return bool(pages) and browse({"pages": pages, **picture})
 
 
