@@ -1,0 +1,3 @@
+//! Lambda entry point of the tracking page.
+
+fn main() {}
