@@ -71,7 +71,12 @@ function layout() {
     range.selectNodeContents(node);
     for (const line of range.getClientRects()) {
       if (line.width < 1) continue;
-      if (line.left < -1 || line.right > innerWidth + 1) found.push(`outside the screen: ${text.slice(0, 60)}`);
+      for (let box = node.parentElement; box; box = box.parentElement) {
+        const { left, right } = box.getBoundingClientRect();
+        if (getComputedStyle(box).display === 'inline' || (line.left >= left - 1 && line.right <= right + 1)) continue;
+        found.push(`it leaves its ${box.localName}: ${text.slice(0, 60)}`);
+        break;
+      }
       const over = lines.find(([other, box]) => other !== text && Math.min(box.right, line.right) - Math.max(box.left, line.left) > 1
         && Math.min(box.bottom, line.bottom) - Math.max(box.top, line.top) > Math.min(box.height, line.height) / 2);
       if (over) found.push(`one over the other: ${over[0].slice(0, 40)} / ${text.slice(0, 40)}`);
@@ -177,7 +182,7 @@ async function keyboard(context, spec) {
     const { index, seen, name } = await page.evaluate(() => {
       const one = document.activeElement, { outlineStyle, outlineWidth } = getComputedStyle(one), { top, bottom } = one.getBoundingClientRect();
       return { index: Number(one.dataset.index), name: one.textContent.trim(),
-        seen: outlineStyle !== 'none' && parseFloat(outlineWidth) >= 2 && top >= 0 && bottom <= innerHeight };
+        seen: outlineStyle !== 'none' && parseFloat(outlineWidth) >= 2 && top >= -1 && bottom <= innerHeight + 1 };
     });
     reached.push(index);
     if (!seen) wrong(where, `one does not see that the focus is on ${name}`);

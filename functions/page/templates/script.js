@@ -4,7 +4,7 @@
   let timer;
   const later = () => { clearTimeout(timer); if (isLive()) timer = setTimeout(look, 8000); };
   const look = async () => {
-    if (document.hidden) return;
+    if (document.hidden || !isLive()) return;
     try {
       const answer = await fetch(location.href, { cache: "no-store", redirect: "error" });
       if (answer.ok) show(new DOMParser().parseFromString(await answer.text(), "text/html"));
