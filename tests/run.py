@@ -31,7 +31,7 @@ SHORT = {
 }
 # The test stacks with their settings. Tests find the stack.env of a stack in the variable E2E_{NAME}.
 STACKS: dict[str, Mapping[str, str]] = {
-    "express": SHORT,
+    "express": {**SHORT, "TRACKING_PAGE": "on", "SHOP_NAME": "Flexy Express", "SHOP_HELP_URL": "tel:+213550123456"},
     "fast": {**SHORT, "POLL_DEADLINE": "12s", "POLL_SCHEDULE_MOBILE": "1s,1s,1s,2s", "POLL_SCHEDULE_INTERNET": "1s,1s,1s,2s"},
     "standard": {**SHORT, "POLL_DEADLINE": "30s", "STATE_MACHINE_TYPE": "STANDARD"},
     # For the examples of clients/, with the settings that a shop has.
