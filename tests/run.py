@@ -28,12 +28,12 @@ SHORT = {
     "RECHECK_DELAYED": "10s,20s", "RECHECK_CARD": "5s,20s", "RETRY_AFTER_FAILURE": "10s", "REVIEW_FAILING_FOR": "20s", "RECHECK_FAILING": "20s",
     "WEBHOOK_URL": "sandbox", "WEBHOOK_RETRY_SCHEDULE": "1s,1s,2s",
     "SANDBOX_FLAGS": "--uncertain-settles-after 20s --queued-settles-after 20s --card-late-after 15s",
-    "TRACKING_PAGE": "on", "SHOP_NAME": "Flexy Didouche", "SHOP_HELP_URL": "https://shop.example/help",
 }
+PAGE_ON = {"TRACKING_PAGE": "on", "SHOP_NAME": "Flexy Express", "SHOP_HELP_URL": "tel:+213550123456"}
 # The test stacks with their settings. Tests find the stack.env of a stack in the variable E2E_{NAME}.
 STACKS: dict[str, Mapping[str, str]] = {
-    "express": {**SHORT, "TRACKING_PAGE_SHOWS_CARD": "on"},
-    "fast": {**SHORT, "POLL_DEADLINE": "12s", "POLL_SCHEDULE_MOBILE": "1s,1s,1s,2s", "POLL_SCHEDULE_INTERNET": "1s,1s,1s,2s"},
+    "express": {**SHORT, **PAGE_ON, "TRACKING_PAGE_SHOWS_CARD": "on"},
+    "fast": {**SHORT, **PAGE_ON, "POLL_DEADLINE": "12s", "POLL_SCHEDULE_MOBILE": "1s,1s,1s,2s", "POLL_SCHEDULE_INTERNET": "1s,1s,1s,2s"},
     "standard": {**SHORT, "POLL_DEADLINE": "30s", "STATE_MACHINE_TYPE": "STANDARD"},
     # For the examples of clients/, with the settings that a shop has.
     "clients": {"WEBHOOK_URL": f"http://127.0.0.1:{CLIENTS_PORT}/hook"},

@@ -307,7 +307,17 @@ mod tests {
         let settings = SETTINGS.iter().flat_map(|group| group.settings);
         let mut names = Vec::new();
         for setting in settings {
-            let other = ["https://other.example/v1", "off", "77", "77s,78s", "77s", "77days", "warn", "#123456", "text"];
+            let other = [
+                "https://other.example/v1",
+                "off",
+                "77",
+                "77s,78s",
+                "77s",
+                "77days",
+                "warn",
+                "#123456",
+                "text",
+            ];
             let mut values = Values::default();
             let text = other.into_iter().find(|text| {
                 setting.value.read(text, &mut values).is_some() && setting.default().as_deref() != Some(*text)

@@ -12,8 +12,8 @@ use page::{
 use shared::{
     config::{Config, Shop},
     order::{
-        Amount, Facts, JsonText, Order, OrderKey, Outcome, ParkedAs, Phase, Product, Schedule, SealedCard, TrackedBy,
-        VendorStatus,
+        Amount, Facts, JsonText, Order, OrderKey, Outcome, ParkedAs, Phase, Product, Schedule, SealedCard,
+        TrackedBy, VendorStatus,
     },
     time::later,
 };
@@ -97,8 +97,7 @@ fn orders() -> Vec<(&'static str, Order, Card<'static>)> {
     let offers = r#"[{"typename":"📋 FACTURE | فاتورة","plan_code":"FACTURE_DJEZZY","amount":500},{"typename":"Pix 1000","plan_code":"PIX_1000","amount":1000},{"plan_code":"HAYLA_BEZZEF"}]"#;
     refunded.facts.suggested_offers = Some(JsonText::parse(offers.to_owned()).unwrap());
     let mut long = mobile(Some(VendorStatus::Queued), parked(ParkedAs::Queued));
-    long.phase =
-        Phase::Parked { parked_as: ParkedAs::Queued, since: before(Duration::from_secs(50 * 3600)) };
+    long.phase = Phase::Parked { parked_as: ParkedAs::Queued, since: before(Duration::from_secs(50 * 3600)) };
     let mut card = order(Product::Internet, Some(VendorStatus::Fulfilled), ended(Outcome::Fulfilled));
     let awaits_card = card.clone();
     card.card = Some(SealedCard { ciphertext: vec![1], masked: "**************56".to_owned() });

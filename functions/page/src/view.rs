@@ -121,9 +121,11 @@ pub(crate) fn steps(state: State, words: &'static Words) -> [Step; 3] {
             [received("done"), Step::of(words.step_checking, "now"), delivered("next")]
         }
         State::Fulfilled => [received("done"), Step::of(words.step_processed, "done"), delivered("done")],
-        State::Refunded => {
-            [received("done"), Step::of(words.step_processed, "done"), Step::of(words.step_not_delivered, "end")]
-        }
+        State::Refunded => [
+            received("done"),
+            Step::of(words.step_processed, "done"),
+            Step::of(words.step_not_delivered, "end"),
+        ],
     }
 }
 
@@ -144,8 +146,10 @@ pub(crate) fn said(
         Phase::InFlight { .. } | Phase::Final { .. } => None,
     };
     let text = match state {
-        State::Queued => text.replace("{since}", &since.map(time).unwrap_or_default()),
-        State::Fulfilled if order.key.product.rules().has_card => card_text(order, words, shows_card).to_owned(),
+        State::Queued => text.replace("{since}", &since.map(isolated_time).unwrap_or_default()),
+        State::Fulfilled if order.key.product.rules().has_card => {
+            card_text(order, words, shows_card).to_owned()
+        }
         _ => (*text).to_owned(),
     };
     let more = match state {
@@ -199,7 +203,8 @@ pub(crate) fn facts(order: &Order, words: &'static Words) -> Vec<Fact> {
         let (shown, spoken) = masked(number);
         Fact { spoken: Some(spoken), ..Fact::new(words.number, shown) }
     });
-    let plan = facts.plan_code.as_deref().map(|plan| Fact { ltr: true, ..Fact::new(words.plan, short(plan)) });
+    let plan =
+        facts.plan_code.as_deref().map(|plan| Fact { ltr: true, ..Fact::new(words.plan, short(plan)) });
     let amount = facts.topup_amount.as_ref().map(|amount| Fact {
         ltr: true,
         money: true,
@@ -208,7 +213,8 @@ pub(crate) fn facts(order: &Order, words: &'static Words) -> Vec<Fact> {
     let at = |name, at: Timestamp| Fact { ltr: true, ..Fact::new(name, time(at)) };
     let checked = order.checked_at.filter(|_| !order.phase.is_final());
     let first = [Some(Fact::new(words.product, product)), number, plan, amount];
-    let times = [Some(at(words.ordered, order.tracked_at)), checked.map(|checked| at(words.checked, checked))];
+    let times =
+        [Some(at(words.ordered, order.tracked_at)), checked.map(|checked| at(words.checked, checked))];
     first.into_iter().chain(times).flatten().collect()
 }
 
@@ -242,7 +248,8 @@ pub(crate) fn offers(order: &Order) -> Vec<Offer> {
 }
 
 fn offer(found: &Value) -> Option<Offer> {
-    let text = |name: &str| found.get(name)?.as_str().map(str::trim).filter(|text| !text.is_empty()).map(short);
+    let text =
+        |name: &str| found.get(name)?.as_str().map(str::trim).filter(|text| !text.is_empty()).map(short);
     let amount = match found.get("amount") {
         Some(Value::Number(number)) => Some(number.to_string()),
         Some(Value::String(text)) => text.trim().parse::<f64>().ok().map(|_| short(text.trim())),
@@ -276,6 +283,11 @@ pub(crate) fn is_live(order: &Order, shows_card: bool) -> bool {
 
 fn short(text: &str) -> String {
     text.chars().take(MAX_TEXT).collect()
+}
+
+/// A time inside a sentence, isolated from its direction: in Arabic the date and the hour would change places.
+fn isolated_time(at: Timestamp) -> String {
+    format!("\u{2066}{}\u{2069}", time(at))
 }
 
 /// A time of Algeria, which is an hour ahead of UTC all year: `28/11/2026 14:05`.

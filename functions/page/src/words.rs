@@ -128,8 +128,7 @@ static ARABIC: Words = Words {
     name: "العربية",
     direction: "rtl",
     received: Said {
-        title: "استلمنا طلبك",
-        text: "أُرسل طلبك ونحن ننتظر ردّ المتعامل. ليس عليك فعل أي شيء.",
+        title: "استلمنا طلبك", text: "أُرسل طلبك ونحن ننتظر ردّ المتعامل. ليس عليك فعل أي شيء."
     },
     processing: Said {
         title: "عملية التعبئة قيد المعالجة",
@@ -198,7 +197,9 @@ static ARABIC: Words = Words {
         title: "هذا الرابط لا يفتح أي طلب",
         text: "قد يكون الرابط ناقصًا أو انتهت صلاحيته. اطلب رابطًا جديدًا من المتجر.",
     },
-    unavailable: Said { title: "الصفحة غير متاحة الآن", text: "طلبك لم يتأثر. حاول مرة أخرى بعد دقيقة." },
+    unavailable: Said {
+        title: "الصفحة غير متاحة الآن", text: "طلبك لم يتأثر. حاول مرة أخرى بعد دقيقة."
+    },
 };
 
 static FRENCH: Words = Words {

@@ -121,7 +121,9 @@ fn luminance([red, green, blue]: [u8; 3]) -> f64 {
 /// Whether the help button may lead to this address: https, mailto or tel, without spaces and quotes.
 pub(super) fn is_help_url(text: &str) -> bool {
     let rest = ["https://", "mailto:", "tel:"].into_iter().find_map(|scheme| text.strip_prefix(scheme));
-    rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"'))
+    rest.is_some_and(|rest| {
+        !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"')
+    })
 }
 
 /// Whether links may begin with this: an https URL, or an http URL of loopback, without a query.
@@ -140,7 +142,9 @@ mod tests {
             assert_eq!(colour.to_string(), text.to_lowercase());
             assert!(contrast(colour.on_dark().0, DARK) >= READABLE, "{text}");
         }
-        for text in ["#777777", "#ffffff", "#ff8800", "#00ff00", "0b5cad", "#0b5ca", "#0b5cad0", "#+b5cad", "blue", ""] {
+        for text in [
+            "#777777", "#ffffff", "#ff8800", "#00ff00", "0b5cad", "#0b5ca", "#0b5cad0", "#+b5cad", "blue", "",
+        ] {
             assert_eq!(text.parse::<Colour>(), Err(InvalidColour), "{text}");
         }
         assert_eq!(Colour::DEFAULT.to_string().parse(), Ok(Colour::DEFAULT));
@@ -152,7 +156,15 @@ mod tests {
         for text in ["https://shop.example/help", "mailto:help@shop.example", "tel:+213550123456"] {
             assert!(is_help_url(text), "{text}");
         }
-        for text in ["http://shop.example/", "javascript:alert(1)", "data:text/html,x", "https://", "tel:", "tel:1 2", "shop"] {
+        for text in [
+            "http://shop.example/",
+            "javascript:alert(1)",
+            "data:text/html,x",
+            "https://",
+            "tel:",
+            "tel:1 2",
+            "shop",
+        ] {
             assert!(!is_help_url(text), "{text}");
         }
     }
