@@ -14,11 +14,14 @@ Exit status 1 if anything is not as expected.
 
 import argparse
 import base64
+import hmac
 import json
 import secrets
 import subprocess
 import sys
 import threading
+import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -123,34 +126,49 @@ def in_language(url: str) -> str:
     return f"{url}?lang={{lang}}"
 
 
+def encoded(text: bytes) -> str:
+    """base64url without padding."""
+    return base64.urlsafe_b64encode(text).decode().rstrip("=")
+
+
+def signed(client: StackClient, key: str, day: int) -> str:
+    """The capability for an order that ends with the start of a day (UTC, counted from 1970), as docs/tracking-page.md describes it."""
+    secret = json.loads(client.cloud.client("secretsmanager").get_secret_value(SecretId=client.env["PAGE_SECRET_ID"])["SecretString"])
+    payload = encoded(f"{key}/{day}".encode())
+    return f"{payload}.{encoded(hmac.digest(base64.b64decode(secret['current']), payload.encode(), 'sha256')[:16])}"
+
+
 def made_up(capabilities: list[str]) -> Iterator[str]:
-    """Capabilities that open nothing: invented ones, and real ones of which one character or the signature is another."""
+    """Capabilities that open nothing: invented ones, and real ones of which one character or the tag is another."""
     def text(length: int) -> str:
-        return base64.urlsafe_b64encode(secrets.token_bytes(length))[:length].decode()
+        return encoded(secrets.token_bytes(length))[:length]
 
     for index in range(MADE_UP):
-        payload, signature = secrets.choice(capabilities).split(".")
-        other = secrets.choice(capabilities).split(".")[0]
-        whole = f"{payload}.{signature}"
-        at = secrets.choice([index for index, letter in enumerate(whole) if letter != "."])
+        whole = secrets.choice(capabilities)
+        payload, tag = whole.split(".")
+        other = secrets.choice([one for one in capabilities if one != whole]).split(".")[0]
+        at = secrets.choice([at for at, letter in enumerate(whole) if letter != "."])
         changed = whole[:at] + ("A" if whole[at] != "A" else "B") + whole[at + 1:]
-        yield (f"{text(len(payload))}.{text(len(signature))}", f"{payload}.{text(len(signature))}", changed,
-               f"{other}.{signature}" if other != payload else payload, text(1 + index % 200))[index % 5]
+        yield (f"{text(len(payload))}.{text(len(tag))}", f"{payload}.{text(len(tag))}", changed, f"{other}.{tag}", text(1 + index % 200))[index % 5]
 
 
-def problems_of_made_up(urls: list[str]) -> list[str]:
-    """Asks for the pages of made-up capabilities. All answers must be the same, in every byte and header, and a 404."""
-    base = urls[0].rpartition("/")[0]
+def problems_of_capabilities(client: StackClient, orders: list[Order]) -> list[str]:
+    """Asks for the pages of an expired capability, of an order that is not tracked, and of made-up capabilities. All answers must be the same, in every byte
+    and header, and a 404."""
+    base, _, one = orders[0].url.rpartition("/")
+    day = int(base64.urlsafe_b64decode(one.partition(".")[0] + "==").rpartition(b"/")[2])
+    expired, unknown = signed(client, orders[0].key(), int(time.time() // 86_400)), signed(client, f"mobile/{secrets.token_hex(12)}", day)
     pool = urllib3.PoolManager(maxsize=8)
 
     def answer(capability: str) -> tuple[int, bytes, tuple[tuple[str, str], ...]]:
-        got = pool.request("GET", f"{base}/{capability}", retries=False, timeout=60)
+        got = pool.request("GET", f"{base}/{capability}", retries=False, timeout=120)
         return got.status, got.data, tuple(sorted((name.lower(), value) for name, value in got.headers.items() if name.lower() not in VARYING))
 
     with ThreadPoolExecutor(8) as threads:
-        answers = set(threads.map(answer, made_up([url.rpartition("/")[2] for url in urls])))
-    found = [] if len(answers) == 1 else [f"{len(answers)} different answers to made-up capabilities: {list(answers)[:2]}"]
-    return found + [f"status {status} for a made-up capability" for status, _, _ in answers if status != 404]
+        answers = Counter(threads.map(answer, [expired, unknown, *made_up([order.url.rpartition("/")[2] for order in orders])]))
+    found = [] if signed(client, orders[0].key(), day) == one else ["a capability is not as docs/tracking-page.md says"]
+    found += [] if len(answers) == 1 else [f"{len(answers)} different answers where no capability opens anything: {list(answers)[:2]}"]
+    return found + [f"status {status} for a capability that opens nothing" for status, _, _ in answers if status != 404]
 
 
 def browse(told: Mapping[str, Any]) -> bool:
@@ -192,7 +210,7 @@ def on_stacks(stack: StackClient, delaying: StackClient, picture: Mapping[str, A
             await_state(clients[order.name], order)
         if order.name == "redacted":
             redact(stack.cloud, order.key())
-    wrong = problems_of_made_up([order.url for order in ORDERS if clients[order.name] is stack])
+    wrong = problems_of_capabilities(stack, [order for order in ORDERS if clients[order.name] is stack])
     for problem in wrong:
         console.print(f"wrong: {problem}")
     gone = f"{ORDERS[0].url.rpartition('/')[0]}/{secrets.token_urlsafe(48)}.{secrets.token_urlsafe(16)}"
