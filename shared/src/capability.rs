@@ -219,6 +219,70 @@ mod tests {
         }
     }
 
+    /// Secrets Manager: counts its calls, and fails while told to.
+    #[derive(Clone, Default)]
+    struct Manager {
+        calls: Arc<Mutex<u32>>,
+        fails: Arc<Mutex<bool>>,
+    }
+
+    impl wiremock::Respond for Manager {
+        fn respond(&self, _: &wiremock::Request) -> wiremock::ResponseTemplate {
+            *self.calls.lock().unwrap() += 1;
+            let (status, body) = match *self.fails.lock().unwrap() {
+                true => (400, serde_json::json!({"__type": "AccessDeniedException"})),
+                false => (
+                    200,
+                    serde_json::json!({"SecretString": format!("{{\"current\": \"{}\"}}", "C2FV".repeat(8))}),
+                ),
+            };
+            wiremock::ResponseTemplate::new(status).set_body_json(body)
+        }
+    }
+
+    #[tokio::test]
+    async fn links_need_the_page_and_its_secret_which_is_read_once_a_minute() {
+        let server = wiremock::MockServer::start().await;
+        let answers = Manager::default();
+        *answers.fails.lock().unwrap() = true;
+        let any = wiremock::Mock::given(wiremock::matchers::any());
+        any.respond_with(answers.clone()).mount(&server).await;
+        let aws = crate::aws::AwsEnvironment::for_tests(&server.uri());
+        let config = crate::aws::sdk_config(&aws, crate::http::Http::new(&[]).unwrap());
+        let manager = Lazy::new(move || aws_sdk_secretsmanager::Client::new(&config));
+        let settings = |is_on: &str| {
+            let texts = [
+                ("TRACKING_PAGE", is_on),
+                ("TRACKING_URL_BASE", "https://shop.example/"),
+                ("PAGE_SECRET_ID", "page"),
+                ("ORDERS_TABLE", "t"),
+                ("EVENT_BUS", "b"),
+                ("CARD_KEY_ID", "k"),
+                ("SECRET_ID", "s"),
+                ("AWS_REGION", "r"),
+                ("AWS_ACCESS_KEY_ID", "i"),
+                ("AWS_SECRET_ACCESS_KEY", "s"),
+            ];
+            let texts = texts.map(|(name, text)| (name.to_owned(), text.to_owned()));
+            crate::config::Config::read(texts).unwrap().tracking_page
+        };
+        assert!(Links::new(&settings("off"), manager.clone()).is_none());
+        let links = Links::new(&settings("on"), manager).unwrap();
+        let (first, key) = (at("2026-11-28T10:00:00Z"), order("1"));
+        let after = |seconds| later(first, Duration::from_secs(seconds));
+        assert_eq!(links.to(&key, first).await, None);
+        assert_eq!(links.to(&key, after(59)).await, None);
+        assert_eq!(*answers.calls.lock().unwrap(), 1, "one attempt a minute");
+        *answers.fails.lock().unwrap() = false;
+        let link = links.to(&key, after(60)).await.unwrap();
+        assert!(link.starts_with("https://shop.example/t/bW9iaWxl"), "{link}");
+        assert_eq!(links.to(&key, after(119)).await, Some(link.clone()));
+        assert_eq!(*answers.calls.lock().unwrap(), 2);
+        *answers.fails.lock().unwrap() = true;
+        assert_eq!(links.to(&key, after(120)).await, Some(link), "the old key stays");
+        assert_eq!(*answers.calls.lock().unwrap(), 3);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 

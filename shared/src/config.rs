@@ -309,6 +309,7 @@ mod tests {
         for setting in settings {
             let other = [
                 "https://other.example/v1",
+                "on",
                 "off",
                 "77",
                 "77s,78s",

@@ -449,6 +449,10 @@ fn a_refund_shows_its_message_and_the_offers_that_can_be_read() {
     let look = Look::new(config("http://127.0.0.1:9", &[]).tracking_page.shop);
     let html = render::order(&look, &order, Language::French, Card::Never, "c", now()).unwrap();
     assert!(html.contains("<blockquote lang=\"ar\" dir=\"rtl\">عذرا &#60;script&#62;</blockquote>"));
+    let uncertain = Order { facts: order.facts.clone(), ..parked(ParkedAs::Uncertain) };
+    assert!(view::refund_message(&uncertain).is_some() && view::offers(&uncertain).is_empty());
+    let queued = Order { facts: order.facts.clone(), ..parked(ParkedAs::Queued) };
+    assert_eq!(view::refund_message(&queued), None);
     // Redaction removes both; what it has not removed is not shown either.
     let redacted = Order { redacted_at: Some(now()), ..order.clone() };
     let html = render::order(&look, &redacted, Language::French, Card::Never, "c", now()).unwrap();

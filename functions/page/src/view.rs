@@ -258,10 +258,11 @@ fn offer(found: &Value) -> Option<Offer> {
     Some(Offer { name: text("typename").or_else(|| text("plan_code"))?, amount })
 }
 
-/// The vendor's message of a refunded order, unchanged.
+/// The vendor's message of a refunded or uncertain order, unchanged.
 pub(crate) fn refund_message(order: &Order) -> Option<String> {
     let message = order.facts.refund_message.as_deref().filter(|message| !message.trim().is_empty());
-    let message = message.filter(|_| State::of(order) == State::Refunded && order.redacted_at.is_none());
+    let has_message = matches!(State::of(order), State::Refunded | State::Uncertain);
+    let message = message.filter(|_| has_message && order.redacted_at.is_none());
     message.map(|message| message.chars().take(MAX_MESSAGE).collect())
 }
 
