@@ -29,10 +29,11 @@ SHORT = {
     "WEBHOOK_URL": "sandbox", "WEBHOOK_RETRY_SCHEDULE": "1s,1s,2s",
     "SANDBOX_FLAGS": "--uncertain-settles-after 20s --queued-settles-after 20s --card-late-after 15s",
 }
+PAGE_ON = {"TRACKING_PAGE": "on", "SHOP_NAME": "Flexy Express", "SHOP_HELP_URL": "tel:+213550123456"}
 # The test stacks with their settings. Tests find the stack.env of a stack in the variable E2E_{NAME}.
 STACKS: dict[str, Mapping[str, str]] = {
-    "express": SHORT,
-    "fast": {**SHORT, "POLL_DEADLINE": "12s", "POLL_SCHEDULE_MOBILE": "1s,1s,1s,2s", "POLL_SCHEDULE_INTERNET": "1s,1s,1s,2s"},
+    "express": {**SHORT, **PAGE_ON, "TRACKING_PAGE_SHOWS_CARD": "on"},
+    "fast": {**SHORT, **PAGE_ON, "POLL_DEADLINE": "12s", "POLL_SCHEDULE_MOBILE": "1s,1s,1s,2s", "POLL_SCHEDULE_INTERNET": "1s,1s,1s,2s"},
     "standard": {**SHORT, "POLL_DEADLINE": "30s", "STATE_MACHINE_TYPE": "STANDARD"},
     # For the examples of clients/, with the settings that a shop has.
     "clients": {"WEBHOOK_URL": f"http://127.0.0.1:{CLIENTS_PORT}/hook"},
@@ -108,6 +109,7 @@ LOAD = [sys.executable, "-m", "tests.scenarios.load", "--no-build", "--untimed",
 DEPLOYMENT = [sys.executable, "-m", "tests.scenarios.deployment"]
 LIFECYCLE = [sys.executable, "-m", "tests.scenarios.lifecycle", "--no-build"]
 CLIENTS = [sys.executable, "-m", "tests.scenarios.clients"]
+PAGE = [sys.executable, "-m", "tests.scenarios.page", "--dir", str(TEST_STACKS["express"].directory), "--delayed-dir", str(TEST_STACKS["fast"].directory)]
 MADE_UP_REQUESTS = 2000  # at least
 
 
@@ -130,12 +132,12 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def all_tests() -> None:
-    """Runs all tests, and at the same time a minute of the load scenario, the examples of clients/, made-up requests, a rehearsed deployment, the life of a
-    stack, and the fault tests, which cargo would run before or after the others. Each cargo command is for the whole workspace, because cargo would choose
-    other features of the shared crates for a part of it, and compile them twice."""
+    """Runs all tests, and at the same time a minute of the load scenario, the examples of clients/, the tracking page in a browser, made-up requests, a
+    rehearsed deployment, the life of a stack, and the fault tests, which cargo would run before or after the others. Each cargo command is for the whole
+    workspace, because cargo would choose other features of the shared crates for a part of it, and compile them twice."""
     clients = [*CLIENTS, "--dir", str(TEST_STACKS["clients"].directory), "--port", str(CLIENTS_PORT)]
-    beside = {"load": LOAD, "clients": clients, "contract": contract_command(), "deployment": DEPLOYMENT, "lifecycle": LIFECYCLE,
-              "faults": ["cargo", "test", "--workspace", "--test", "faults"]}
+    beside = {"load": LOAD, "clients": clients, "page": PAGE, "contract": contract_command(), "deployment": DEPLOYMENT,
+              "lifecycle": LIFECYCLE, "faults": ["cargo", "test", "--workspace", "--test", "faults"]}
     logs = {name: DEFAULT_DIRECTORY / f"{name}.log" for name in beside}
     with contextlib.ExitStack() as stack:
         started = {}
@@ -222,10 +224,11 @@ STEPS: dict[str, Callable[[], None]] = {
     "build-tests": partial(run_command, "cargo", "test", "--workspace", "--no-run"),
     "stacks": partial(stacks_up, list(STACKS)),
     "lint-tools": partial(tools.ensure, "deploy", "policies"),
-    "tools": partial(tools.ensure, "deploy", "schemathesis", "clients-python", "clients-node"),
+    "tools": partial(tools.ensure, "deploy", "schemathesis", "clients-python", "clients-node", "browser"),
     "clients": partial(run_command, *CLIENTS, "--no-stack"),
     "tests": all_tests,
     "deployment": partial(run_command, *DEPLOYMENT),
+    "page": partial(run_command, *PAGE),
     "secrets": partial(run_command, "cargo", "test", "--workspace", "--test", "secrets", environment=ENV_FILES),
     "watch": watch_answers,
     "stack-fast": partial(stacks_up, ["fast"]),
@@ -242,7 +245,7 @@ GROUPS = {
 }
 # Steps that must run before a step, in the same command.
 BEFORE = {"sam": ["lint-tools"], "translated": ["lint-tools"], "policies": ["lint-tools", "translated"], "tests": ["tools", "stacks"],
-          "secrets": ["tools", "stacks", "tests"], "dashboard": ["stacks"], "watch": ["stacks"], "race-schedules": ["stack-fast"]}
+          "secrets": ["tools", "stacks", "tests"], "dashboard": ["stacks"], "page": ["tools", "stacks"], "watch": ["stacks"], "race-schedules": ["stack-fast"]}
 
 
 def run(steps: list[str]) -> bool:

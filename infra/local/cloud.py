@@ -24,7 +24,7 @@ from infra.local import settings, tools
 from infra.local.processes import Failure, run_command
 
 STATE_MACHINE = tools.ROOT / "infra" / "poll.asl.json"
-FUNCTIONS = ("status", "poller", "recheck", "notify")
+FUNCTIONS = ("status", "poller", "recheck", "notify", "page")
 LOCAL_PACKAGES = (*FUNCTIONS, "sandbox", "one-build")
 STACK_NAME = "topup-tracker"
 CHANGE_SET = "deploy"
@@ -184,7 +184,7 @@ class Cloud:
     def function_settings(self, outputs: Mapping[str, str]) -> dict[str, str]:
         """The environment variables that the template sets on the functions."""
         client, names = self.client("lambda"), [f"{function.capitalize()}Function" for function in FUNCTIONS]
-        deployed = (client.get_function_configuration(FunctionName=outputs[name]) for name in names if name in outputs)  # without WebhookUrl no `notify`
+        deployed = (client.get_function_configuration(FunctionName=outputs[name]) for name in names if name in outputs)  # not every stack has each
         return {name: value for function in deployed for name, value in function["Environment"]["Variables"].items()}
 
     def receive_every_event(self, outputs: Mapping[str, str]) -> str:

@@ -128,12 +128,12 @@ class Stack:
             chosen["WebhookUrl"] = f"{servers['SANDBOX_URL']}/receiver"
         complete = {**{name: str(value) for name, value in settings.declared().items() if value is not None}, **chosen}
         lifecycle.check(target, complete)
-        outputs = target.deploy(complete)
+        outputs = self._deploy_with_links(target, complete)
         target.put_first_secrets(outputs, servers["ONECLICKDZ_API_KEY"])
         values = {
             **servers,
             **{settings.variable_name(name): value for name, value in outputs.items()},
-            "API_URL": f"{endpoint}/_aws/execute-api/{outputs['ApiId']}/$default",
+            "API_URL": api_url(endpoint, outputs),
             "API_TOKEN": target.secret_value(outputs, cloud.SECRET_OF_THE_TOKENS)["api_tokens"][0]["token"],
             "AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION, "AWS_ACCESS_KEY_ID": ADMINISTRATOR, "AWS_SECRET_ACCESS_KEY": ADMINISTRATOR,
             "WEBHOOK_SECRET": target.webhook_secret(outputs), "EVENTS_QUEUE_URL": target.receive_every_event(outputs), "LOG_DIR": str(self.logs),
@@ -144,6 +144,13 @@ class Stack:
         if not self.follower.pid():
             self.follower.start([sys.executable, "-m", "infra.local.stack", "follow-logs", "--dir", str(self.directory)], os.environ)
         self._await_api(f"{values['API_URL']}/health")
+
+    def _deploy_with_links(self, target: Cloud, parameters: Mapping[str, str]) -> dict[str, str]:
+        """Deploys the template. With a tracking page, the links begin with the local API's address, which is known once there is an API."""
+        if parameters.get("TrackingPage") != "on" or parameters.get("TrackingUrlBase"):
+            return target.deploy(parameters)
+        outputs = target.outputs() or target.deploy(parameters)
+        return target.deploy({**parameters, "TrackingUrlBase": api_url(str(target.endpoint), outputs)})
 
     def _await_api(self, url: str) -> None:
         """Waits until the status function answers. Fails at the third error of the function: it does not start, for example because of a setting."""
@@ -172,6 +179,11 @@ class Stack:
         processes.stop_programs_in(self.temporary)
         self.env_file.unlink(missing_ok=True)  # it contains a key and a token
         return bool(running)
+
+
+def api_url(endpoint: str, outputs: Mapping[str, str]) -> str:
+    """The address of the HTTP API of a local stack."""
+    return f"{endpoint}/_aws/execute-api/{outputs['ApiId']}/$default"
 
 
 def short(path: Path) -> str:

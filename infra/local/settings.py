@@ -37,6 +37,13 @@ def declared(template: Path = TEMPLATE) -> dict[str, Any]:
     return {name: about.get("Default") for name, about in parameters(template).items()}
 
 
+def is_readable_on_white(colour: str) -> bool:
+    """Whether a colour (#rrggbb) has a contrast of at least 4.5 with white (WCAG 2.2, "contrast ratio"), as the functions ask of SHOP_COLOUR."""
+    parts = [int(colour[at:at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 1.05 / (0.2126 * red + 0.7152 * green + 0.0722 * blue + 0.05) >= 4.5
+
+
 def problems(values: Mapping[str, str]) -> list[str]:
     """What CloudFormation would refuse in these parameters, in the template's words, and what no constraint can say; empty if nothing. A value is not
     repeated: it can be a key in the wrong place."""
@@ -46,7 +53,8 @@ def problems(values: Mapping[str, str]) -> list[str]:
         value = values.get(name, str(about.get("Default", "")))
         members = value.split(",") if about["Type"] == "CommaDelimitedList" else [value]
         pattern, allowed = about.get("AllowedPattern"), [str(one) for one in about.get("AllowedValues", [])]
-        if (pattern and not all(re.fullmatch(pattern, member.strip()) for member in members)) or (allowed and value not in allowed):
+        fits = not pattern or all(re.fullmatch(pattern, member.strip()) for member in members)
+        if not fits or (allowed and value not in allowed) or (name == "ShopColour" and not is_readable_on_white(value)):
             found.append(f"{name}: {about['ConstraintDescription']}")
     if found:
         return found

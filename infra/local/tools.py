@@ -27,8 +27,8 @@ PEERS = ROOT / "tests" / "bench" / "peers"
 OLDEST_PYTHON = (3, 11)
 
 # Each tool with its pins. deploy deploys to AWS; policies checks the template's roles and good practice; schemathesis tries the HTTP API; asl lints the
-# state machine; redoc shows infra/openapi.yaml as a page; bench-python and bench-node are peers of the benchmark; clients-python and clients-node are
-# the examples of clients/, with what they need.
+# state machine; redoc shows infra/openapi.yaml as a page; browser is a Chromium with what tests the tracking page in it; bench-python and bench-node are
+# peers of the benchmark; clients-python and clients-node are the examples of clients/, with what they need.
 PYTHON = {
     "python": HERE / "python.lock",
     "deploy": ROOT / "infra" / "deploy" / "deploy.lock",
@@ -40,6 +40,7 @@ PYTHON = {
 NODE = {
     "asl": HERE / "asl" / "package-lock.json",
     "redoc": HERE / "redoc" / "package-lock.json",
+    "browser": HERE / "browser" / "package-lock.json",
     "bench-node": PEERS / "node" / "package-lock.json",
     "clients-node": ROOT / "clients" / "node" / "package-lock.json",
 }

@@ -1,5 +1,6 @@
 //! Settings: read once, at start, from the environment. An error names every setting that is wrong, its value and what is allowed.
 
+mod page;
 mod resources;
 mod settings;
 mod value;
@@ -18,6 +19,7 @@ use crate::{
     secret::{ApiTokens, SecretSource, VendorSecret},
 };
 
+pub use page::{Colour, InvalidColour, Shop, TrackingPage};
 pub use settings::{Group, SETTINGS, Setting};
 use value::{Value, Values};
 pub use webhooks::{WebhookUrl, Webhooks};
@@ -51,6 +53,8 @@ pub struct Config {
     pub connect_ahead_timeout: Duration,
     /// `WEBHOOK_URL` and what belongs to it.
     pub webhooks: Webhooks,
+    /// `TRACKING_PAGE` and what belongs to it.
+    pub tracking_page: TrackingPage,
     /// `REDACT_AFTER`; `None`: personal data is kept.
     pub redact_after: Option<Duration>,
     /// `RUST_LOG`: error, warn or info; what says less is not in a release build.
@@ -135,6 +139,7 @@ impl Reader {
         let aws = self.aws();
         let extra_roots = self.extra_roots(&values.extra_ca_certs);
         let webhooks = self.webhooks(&values);
+        let tracking_page = TrackingPage::of(&values);
         let list_recheck_interval = values.list_checks.then_some(values.list_recheck_interval);
         Some(Config {
             orders_table: values.orders_table,
@@ -150,6 +155,7 @@ impl Reader {
             extra_roots,
             connect_ahead_timeout: values.connect_ahead_timeout,
             webhooks: webhooks?,
+            tracking_page,
             redact_after: values.redact_after,
             log_level: values.log_level,
         })
@@ -301,7 +307,18 @@ mod tests {
         let settings = SETTINGS.iter().flat_map(|group| group.settings);
         let mut names = Vec::new();
         for setting in settings {
-            let other = ["https://other.example/v1", "off", "77", "77s,78s", "77s", "77days", "warn", "text"];
+            let other = [
+                "https://other.example/v1",
+                "on",
+                "off",
+                "77",
+                "77s,78s",
+                "77s",
+                "77days",
+                "warn",
+                "#123456",
+                "text",
+            ];
             let mut values = Values::default();
             let text = other.into_iter().find(|text| {
                 setting.value.read(text, &mut values).is_some() && setting.default().as_deref() != Some(*text)

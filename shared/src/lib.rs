@@ -3,6 +3,7 @@
 #![cfg_attr(test, allow(clippy::too_many_lines, reason = "tests hold long tables"))]
 
 pub mod aws;
+pub mod capability;
 pub mod cards;
 pub mod clock;
 pub mod config;

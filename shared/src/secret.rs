@@ -1,5 +1,6 @@
 //! The vendor's key and the API tokens: two secrets, from Secrets Manager, or from the environment for local runs.
 
+mod signing;
 mod vault;
 
 use std::fmt;
@@ -9,6 +10,7 @@ use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use subtle::ConstantTimeEq;
 
+pub use signing::SigningKeys;
 pub use vault::Vault;
 
 use crate::aws::{Lazy, describe};

@@ -32,7 +32,7 @@ pub fn init(level: Level) {
 }
 
 fn log_targets(level: Level) -> Targets {
-    let ours = ["shared", "status", "poller", "recheck", "notify"].map(|name| (name, level));
+    let ours = ["shared", "status", "poller", "recheck", "notify", "page"].map(|name| (name, level));
     Targets::new().with_default(level.min(Level::WARN)).with_targets(ours)
 }
 

@@ -16,7 +16,7 @@ use shared::config::{Group, SETTINGS, Setting};
 use yaml_serde::Value;
 
 /// What the page says of the template's parameters that no function reads: what each does, when to change it.
-const DEPLOYMENT: [(&str, &str, &str); 24] = [
+const DEPLOYMENT: [(&str, &str, &str); 26] = [
     (
         "Enabled",
         "Whether the schedule of the recheck runs and the alarms notify. `make deploy` leaves it off until the secrets have \
@@ -105,6 +105,16 @@ const DEPLOYMENT: [(&str, &str, &str); 24] = [
         "To keep a flood at the API from the other functions: [memory and concurrency](operations.md#memory-and-concurrency).",
     ),
     (
+        "PageMemory",
+        "Memory of `page` in MB; its share of a processor grows with it.",
+        "When its log shows that it is slow or used all memory: [memory and concurrency](operations.md#memory-and-concurrency).",
+    ),
+    (
+        "PageConcurrency",
+        "How many of `page` can run at once. So many are reserved for it, and taken from the other functions of the account.",
+        "To keep a flood at the page from the other functions: [memory and concurrency](operations.md#memory-and-concurrency).",
+    ),
+    (
         "Subnets",
         "Private subnets for the functions, with commas between them.",
         "When the vendor's key has an address list: [a fixed address](operations.md#a-fixed-address).",
@@ -167,7 +177,12 @@ fn variables() -> BTreeMap<String, Option<String>> {
     let variables = template()["Globals"]["Function"]["Environment"]["Variables"].clone();
     let variables: BTreeMap<String, Value> = yaml_serde::from_value(variables).unwrap();
     let parameters = parameters();
-    let referred = |value: &Value| match value {
+    // A default that the template makes, as of the links' base, stands after the parameter.
+    let chosen = |value: &Value| match value {
+        Value::Tagged(tagged) if tagged.tag == "If" => tagged.value[1].clone(),
+        other => other.clone(),
+    };
+    let referred = |value: &Value| match &chosen(value) {
         Value::Tagged(tagged) if tagged.tag == "Ref" => {
             Some(text(&tagged.value)).filter(|name| parameters.contains_key(name))
         }
@@ -284,14 +299,19 @@ fn fixed() -> String {
     let template = template();
     let resource = |name: &str, property: &str| &template["Resources"][name]["Properties"][property];
     let limits = resource("HttpStage", "DefaultRouteSettings");
+    let Value::Tagged(of_page) = resource("HttpStage", "RouteSettings") else { panic!("no route settings") };
+    let of_page = &of_page.value[1]["ANY /t/{proxy+}"];
     let rows = [
         ("timeout of `status`", text(resource("StatusFunction", "Timeout")) + " s"),
         ("timeout of `poller`", text(resource("PollerFunction", "Timeout")) + " s"),
         ("timeout of `recheck`", text(resource("RecheckFunction", "Timeout")) + " s"),
         ("timeout of `notify`", text(resource("NotifyFunction", "Timeout")) + " s"),
+        ("timeout of `page`", text(resource("PageFunction", "Timeout")) + " s"),
         ("schedule of the recheck", text(resource("RecheckSchedule", "ScheduleExpression"))),
         ("requests of the HTTP API per second", text(&limits["ThrottlingRateLimit"])),
         ("requests of the HTTP API at once", text(&limits["ThrottlingBurstLimit"])),
+        ("requests of the tracking page per second", text(&of_page["ThrottlingRateLimit"])),
+        ("requests of the tracking page at once", text(&of_page["ThrottlingBurstLimit"])),
     ];
     let rows = rows.map(|(what, value)| format!("| {what} | {value} |\n")).concat();
     format!("| what | value |\n|---|---|\n{rows}")

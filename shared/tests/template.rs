@@ -33,7 +33,7 @@ fn resources(kind: &str) -> Vec<(String, Vec<String>)> {
 #[test]
 fn no_role_has_a_wildcard_but_for_log_delivery_which_knows_no_narrower_resource() {
     let roles = resources("AWS::IAM::Role");
-    assert_eq!(roles.len(), 7, "{roles:?}");
+    assert_eq!(roles.len(), 8, "{roles:?}");
     let mut wildcards = Vec::new();
     for (role, lines) in &roles {
         assert!(lines.iter().any(|line| line.contains("Action: ")), "{role} allows nothing");
@@ -95,11 +95,12 @@ fn only_the_roles_that_publish_may_use_the_trackers_source() {
 
 #[test]
 fn callers_use_the_aliases_and_a_changed_setting_is_a_new_version() {
-    for function in ["StatusFunction", "PollerFunction", "RecheckFunction", "NotifyFunction"] {
+    for function in ["StatusFunction", "PollerFunction", "RecheckFunction", "NotifyFunction", "PageFunction"]
+    {
         assert!(!template().contains(&format!("!GetAtt {function}.Arn")), "use !Ref {function}.Alias");
     }
     let functions = resources("AWS::Serverless::Function");
-    assert_eq!(functions.len(), 4);
+    assert_eq!(functions.len(), 5);
     for (function, lines) in functions {
         assert_eq!(property(&lines, "AutoPublishAliasAllProperties"), "true", "{function}");
         // The transform does not see that the value of a parameter has changed.
@@ -117,9 +118,9 @@ fn no_arn_names_a_partition() {
 }
 
 #[test]
-fn only_status_may_decrypt_and_each_index_has_its_readers() {
+fn only_status_and_a_page_that_shows_cards_may_decrypt_and_each_index_has_its_readers() {
     for (right, expected) in [
-        ("kms:Decrypt", vec!["StatusRole"]),
+        ("kms:Decrypt", vec!["StatusRole", "PageRole"]),
         // `status` lists deliveries that failed.
         ("/index/due", vec!["StatusRole", "PollerRole", "RecheckRole"]),
         // The recheck finds orders to redact by their events.
@@ -131,7 +132,18 @@ fn only_status_may_decrypt_and_each_index_has_its_readers() {
         let holders = resources("AWS::IAM::Role").into_iter().filter(holds).map(|(role, _)| role);
         assert_eq!(holders.collect::<Vec<_>>(), expected, "{right}");
     }
-    assert_eq!(template().matches("kms:Decrypt").count(), 1);
+    assert_eq!(template().matches("kms:Decrypt").count(), 2);
+    let roles = resources("AWS::IAM::Role");
+    let (_, page) = roles.iter().find(|(role, _)| role == "PageRole").unwrap();
+    let rights = page.iter().position(|line| line.starts_with("Statement:")).unwrap();
+    for (at, line) in page.iter().enumerate().skip(rights) {
+        let is_for_cards =
+            ["kms:", "dynamodb:PutItem", "dynamodb:UpdateItem"].iter().any(|right| line.contains(right));
+        assert!(
+            !is_for_cards || page.get(at - 1).is_some_and(|before| before == "- PageShowsCard"),
+            "{line}"
+        );
+    }
 }
 
 fn property<'a>(lines: &'a [String], name: &str) -> &'a str {
@@ -189,6 +201,8 @@ fn each_alarm_has_its_metric_and_its_treatment_of_missing_data() {
         ("PollerThrottleAlarm", "AWS/Lambda Throttles notBreaching"),
         ("NotifyErrorAlarm", "AWS/Lambda Errors notBreaching"),
         ("NotifyThrottleAlarm", "AWS/Lambda Throttles notBreaching"),
+        ("PageErrorAlarm", "AWS/Lambda Errors notBreaching"),
+        ("PageThrottleAlarm", "AWS/Lambda Throttles notBreaching"),
         ("ExecutionFailedAlarm", "AWS/States ExecutionsFailed notBreaching"),
         ("ExecutionTimedOutAlarm", "AWS/States ExecutionsTimedOut notBreaching"),
         ("ExecutionThrottledAlarm", "AWS/States ExecutionThrottled notBreaching"),

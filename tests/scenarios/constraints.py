@@ -31,6 +31,11 @@ VALUES: dict[str, tuple[list[str], list[str]]] = {
     "off, or a duration from 7days": (["off", "7days", "9days", "10days", "90days", "366days"],
                                       ["on", "6days", "0days", "367days", "07days", "1h", "7days,8days"]),
     "error, warn or info": (["error", "warn", "info"], ["debug", "verbose"]),
+    "a text of at most 60": (["Flexy Express", "متجر", "x" * 60], ["x" * 61, "a\tb", "a\nb"]),
+    "a colour": (["#0b5cad", "#000000", "#C00000"], ["0b5cad", "#0b5ca", "#0b5cad0", "blue", "#ffffff", "#ff8800"]),
+    "an https, mailto or tel": (["https://shop.example/a?b=1#c", "mailto:help@shop.example", "tel:+213550123456"],
+                                ["http://x.example", "javascript:alert(1)", "tel:", "https://", "tel:1 2", 'https://x"y']),
+    "a number of days": (["1days", "90days", "366days"], ["0days", "367days", "1h", "off", "90"]),
     "an https URL, or": (HTTPS.split(), [*NO_URL.split(), "https://x.example/v3?a=b", "https://x.example/#a"]),
     "an https URL of": ([*HTTPS.split(), "https://x.example?a", "https://x.example/a?token=1&b=%20"], [*NO_URL.split(), "https://x.example/a b", "https://x.example/#a"]),
 }

@@ -13,7 +13,6 @@ use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
 use futures_util::future::join_all;
 use shared::telemetry::Summary;
 
-pub use signer::SecretError;
 pub use start::{Notifier, StartError};
 
 use deliver::Done;

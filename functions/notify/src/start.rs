@@ -8,14 +8,11 @@ use shared::{
     config::{Config, ConfigError, WebhookUrl},
     http::Http,
     order::RetrySchedule,
+    secret::SecretError,
     store::Store,
 };
 
-use crate::{
-    deliver::TIMEOUT,
-    queue::Queue,
-    signer::{SecretError, Signer},
-};
+use crate::{deliver::TIMEOUT, queue::Queue, signer::Signer};
 
 /// The clients and settings for delivering events.
 #[derive(Clone, Debug)]

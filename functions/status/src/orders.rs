@@ -26,7 +26,7 @@ pub(crate) async fn track(tracker: &Tracker, key: &OrderKey, reference: Option<R
             Some("ref"),
             format!("{key} is already tracked with the ref {:?}; that ref stays", stored.as_str()),
         ),
-        _ => view(tracker, if registration == Registration::Tracked { 201 } else { 200 }, &order),
+        _ => view(tracker, if registration == Registration::Tracked { 201 } else { 200 }, &order).await,
     }
 }
 
@@ -34,7 +34,8 @@ pub(crate) async fn track(tracker: &Tracker, key: &OrderKey, reference: Option<R
 pub(crate) async fn show(tracker: &Tracker, key: &OrderKey) -> Answer {
     match tracker.refresh(key, Trigger::Status).await {
         Ok(Some(refreshed)) => {
-            view(tracker, 200, &refreshed.order).counted(refreshed.counters, refreshed.check.no_call_reason())
+            let answer = view(tracker, 200, &refreshed.order).await;
+            answer.counted(refreshed.counters, refreshed.check.no_call_reason())
         }
         Ok(None) => not_tracked(key),
         Err(error) => failed(key, &error),
@@ -54,7 +55,7 @@ pub(crate) async fn find(tracker: &Tracker, product: Product, reference: &Ref) -
     let (answer, no_call_reason) = match found {
         Found::Order(registration, refreshed) => {
             let status = if registration == Registration::Tracked { 201 } else { 200 };
-            (view(tracker, status, &refreshed.order), None)
+            (view(tracker, status, &refreshed.order).await, None)
         }
         Found::Unknown => {
             let detail = "the vendor does not know this ref (yet); the top-up may still have been sent";
@@ -137,8 +138,22 @@ pub(crate) async fn card(tracker: &Tracker, key: &OrderKey) -> Answer {
     }
 }
 
-pub(crate) fn view(tracker: &Tracker, status: u16, order: &Order) -> Answer {
-    Answer::json(status, &OrderView::of(order, tracker.clock.now()))
+/// An order with the link to its page; the link is `null` if it cannot be signed now, and absent if there is no page.
+#[derive(Serialize)]
+struct Linked<'a> {
+    #[serde(flatten)]
+    order: OrderView<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tracking_url: Option<Option<String>>,
+}
+
+pub(crate) async fn view(tracker: &Tracker, status: u16, order: &Order) -> Answer {
+    let now = tracker.clock.now();
+    let tracking_url = match &tracker.links {
+        Some(links) => Some(links.to(&order.key, now).await),
+        None => None,
+    };
+    Answer::json(status, &Linked { order: OrderView::of(order, now), tracking_url })
 }
 
 fn no_card(key: &OrderKey) -> Answer {

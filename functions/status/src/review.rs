@@ -40,7 +40,7 @@ pub(crate) async fn review(tracker: &Tracker, key: &OrderKey, request: &ApiGatew
         Err(problem) => return problem,
     };
     match tracker.review(key, &act).await {
-        Ok(order) => view(tracker, 200, &order),
+        Ok(order) => view(tracker, 200, &order).await,
         Err(ReviewError::NotTracked) => not_tracked(key),
         Err(error @ (ReviewError::NotReviewable(_) | ReviewError::Changed)) => {
             Answer::problem(409, None, error.to_string())

@@ -37,7 +37,7 @@ pub(super) const PROCESS: Group = Group {
 
 pub(super) const RESOURCES: Group = Group {
     title: "Resources",
-    about: "The template sets the first eight to resources of the stack. `make up` does not take any of them from its \
+    about: "The template sets the first nine to resources of the stack. `make up` does not take any of them from its \
             environment for the functions.",
     settings: &[
         Setting {
@@ -96,6 +96,13 @@ pub(super) const RESOURCES: Group = Group {
             parameter: None,
             value: Value::Text(|values| &mut values.webhook_dead_letters_url),
             what: "The queue of events that `notify` has given up on. Required in `notify`.",
+            change: "",
+        },
+        Setting {
+            name: "PAGE_SECRET_ID",
+            parameter: None,
+            value: Value::Text(|values| &mut values.page_secret_id),
+            what: "The secret in Secrets Manager that links to the tracking page are signed with. Required in `page`.",
             change: "",
         },
         Setting {

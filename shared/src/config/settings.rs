@@ -49,8 +49,19 @@ pub struct Group {
 }
 
 /// All settings of the functions but those of AWS, which Lambda sets.
-pub static SETTINGS: [Group; 10] =
-    [VENDOR, LIST_CHECKS, POLLING, RECHECKS, OVERDUE, FAILED_CHECKS, WEBHOOKS, RETENTION, PROCESS, RESOURCES];
+pub static SETTINGS: [Group; 11] = [
+    VENDOR,
+    LIST_CHECKS,
+    POLLING,
+    RECHECKS,
+    OVERDUE,
+    FAILED_CHECKS,
+    WEBHOOKS,
+    TRACKING_PAGE,
+    RETENTION,
+    PROCESS,
+    RESOURCES,
+];
 
 const VENDOR: Group = Group {
     title: "Vendor",
@@ -291,6 +302,65 @@ const WEBHOOKS: Group = Group {
             what: "Waits before an event is sent again that was not taken, each up to a fifth shorter or longer and at most \
                    12 h. After the last one the event becomes a dead letter.",
             change: "",
+        },
+    ],
+};
+
+const TRACKING_PAGE: Group = Group {
+    title: "Tracking page",
+    about: "A page for the customer of each order: [the tracking page](tracking-page.md).",
+    settings: &[
+        Setting {
+            name: "TRACKING_PAGE",
+            parameter: Some("TrackingPage"),
+            value: Value::Switch(|values| &mut values.tracking_page),
+            what: "Whether there is a page for each order, and its address, `tracking_url`, in the answers of the HTTP API.",
+            change: "To show customers what becomes of their order: `on`.",
+        },
+        Setting {
+            name: "TRACKING_PAGE_SHOWS_CARD",
+            parameter: Some("TrackingPageShowsCard"),
+            value: Value::Switch(|values| &mut values.tracking_page_shows_card),
+            what: "Whether the page shows the code of a card, behind a button. Each time is an event `Card Revealed`. The page's function \
+                   then may decrypt cards.",
+            change: "To hand out codes by the page: `on`. Whoever has the link then gets the code.",
+        },
+        Setting {
+            name: "TRACKING_URL_EXPIRES_AFTER",
+            parameter: Some("TrackingUrlExpiresAfter"),
+            value: Value::Days(|values| &mut values.tracking_url_expires_after),
+            what: "How long a link opens the page, counted from the answer that it is in, rounded up to a whole day of UTC.",
+            change: "To let links end sooner: fewer days. Links that were given out before keep their end.",
+        },
+        Setting {
+            name: "TRACKING_URL_BASE",
+            parameter: Some("TrackingUrlBase"),
+            value: Value::UrlBase(|values| &mut values.tracking_url_base),
+            what: "What the links begin with. Without it the template gives the functions `https://` and `DOMAIN_NAME`, or the API's own \
+                   address.",
+            change: "When customers reach the API by another address, such as one behind your own proxy.",
+        },
+        Setting {
+            name: "SHOP_NAME",
+            parameter: Some("ShopName"),
+            value: Value::Name(|values| &mut values.shop_name),
+            what: "The shop's name at the top of the page. Without it the page says \"Order tracking\".",
+            change: "To show your name.",
+        },
+        Setting {
+            name: "SHOP_COLOUR",
+            parameter: Some("ShopColour"),
+            value: Value::Colour(|values| &mut values.shop_colour),
+            what: "The colour of the page's buttons and marks. White on it must have a contrast of at least 4.5. In the dark the page mixes \
+                   it with white until it can be read.",
+            change: "To show your colour. If it is refused, choose a darker tone of it.",
+        },
+        Setting {
+            name: "SHOP_HELP_URL",
+            parameter: Some("ShopHelpUrl"),
+            value: Value::HelpUrl(|values| &mut values.shop_help_url),
+            what: "Where the button \"Contact the shop\" leads. Without it there is no such button.",
+            change: "To be reached: a page, a mailbox (`mailto:`) or a phone number (`tel:`).",
         },
     ],
 };

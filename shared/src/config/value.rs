@@ -9,7 +9,10 @@ use crate::{
     rate_limiter::Budget,
 };
 
-use super::webhooks::Webhooks;
+use super::{
+    page::{Colour, is_help_url, is_url_base},
+    webhooks::Webhooks,
+};
 
 /// The longest poll deadline of a deployed function. An execution ends 299 s after its start (`TimeoutSeconds` in `infra/poll.asl.json`, for
 /// both types), and the poll at the deadline must end before.
@@ -39,6 +42,14 @@ pub(super) struct Values {
     pub(super) webhook_secret_id: String,
     pub(super) webhook_queue_url: String,
     pub(super) webhook_dead_letters_url: String,
+    pub(super) tracking_page: bool,
+    pub(super) tracking_page_shows_card: bool,
+    pub(super) tracking_url_expires_after: Duration,
+    pub(super) tracking_url_base: String,
+    pub(super) page_secret_id: String,
+    pub(super) shop_name: String,
+    pub(super) shop_colour: Colour,
+    pub(super) shop_help_url: String,
 }
 
 impl Default for Values {
@@ -66,6 +77,14 @@ impl Default for Values {
             webhook_secret_id: String::new(),
             webhook_queue_url: String::new(),
             webhook_dead_letters_url: String::new(),
+            tracking_page: false,
+            tracking_page_shows_card: false,
+            tracking_url_expires_after: Duration::from_secs(90 * 24 * 3600),
+            tracking_url_base: String::new(),
+            page_secret_id: String::new(),
+            shop_name: String::new(),
+            shop_colour: Colour::DEFAULT,
+            shop_help_url: String::new(),
         }
     }
 }
@@ -93,6 +112,16 @@ pub(super) enum Value {
     PollDeadline(Field<Duration>),
     /// The waits of a retry schedule.
     Schedule(Field<RetrySchedule>),
+    /// The address that links begin with; empty by default.
+    UrlBase(Field<String>),
+    /// A short text for people; empty by default.
+    Name(Field<String>),
+    /// A colour that can be read on white.
+    Colour(Field<Colour>),
+    /// Where help is found; empty by default.
+    HelpUrl(Field<String>),
+    /// Days, of links that expire.
+    Days(Field<Duration>),
     /// What is logged.
     Level(Field<tracing::Level>),
 }
@@ -110,6 +139,11 @@ impl Value {
             Self::Duration(field) | Self::PollDeadline(field) => *field(into) = parse_duration(text).ok()?,
             Self::Retention(field) => *field(into) = retention(text)?,
             Self::Schedule(field) => *field(into) = text.parse().ok()?,
+            Self::UrlBase(field) => *field(into) = Some(text).filter(|text| is_url_base(text))?.to_owned(),
+            Self::Name(field) => *field(into) = Some(text).filter(|text| is_name(text))?.to_owned(),
+            Self::Colour(field) => *field(into) = text.parse().ok()?,
+            Self::HelpUrl(field) => *field(into) = Some(text).filter(|text| is_help_url(text))?.to_owned(),
+            Self::Days(field) => *field(into) = days(text)?,
             Self::Level(field) => *field(into) = log_level(text)?,
         }
         Some(())
@@ -118,13 +152,19 @@ impl Value {
     /// The value in `from`, as [`Value::read`] reads it.
     pub(super) fn write(&self, from: &mut Values) -> String {
         match self {
-            Self::Required(field) | Self::Text(field) => field(from).clone(),
+            Self::Required(field)
+            | Self::Text(field)
+            | Self::UrlBase(field)
+            | Self::Name(field)
+            | Self::HelpUrl(field) => field(from).clone(),
             Self::Url(field) => field(from).to_string(),
             Self::Number(field, _) => field(from).to_string(),
             Self::Switch(field) => if *field(from) { "on" } else { "off" }.to_owned(),
             Self::Duration(field) | Self::PollDeadline(field) => write_duration(*field(from)),
             Self::Retention(field) => field(from).map_or_else(|| "off".to_owned(), write_duration),
             Self::Schedule(field) => write_schedule(field(from)),
+            Self::Colour(field) => field(from).to_string(),
+            Self::Days(field) => write_days(*field(from)),
             Self::Level(field) => field(from).as_str().to_lowercase(),
         }
     }
@@ -148,6 +188,11 @@ impl Value {
                 "one or more durations from 1ms to 366days with commas between them, such as 8s,3s,5m"
                     .to_owned()
             }
+            Self::UrlBase(_) => "an https URL, or an http URL of loopback, without a query".to_owned(),
+            Self::Name(_) => "a text of at most 60 characters, without control characters".to_owned(),
+            Self::Colour(_) => "a colour such as #0b5cad, dark enough for white text on it".to_owned(),
+            Self::HelpUrl(_) => "an https, mailto or tel URL".to_owned(),
+            Self::Days(_) => "a number of days from 1days to 366days, such as 90days".to_owned(),
             Self::Level(_) => "error, warn or info".to_owned(),
         }
     }
@@ -170,12 +215,28 @@ fn retention(text: &str) -> Option<Option<Duration>> {
     }
 }
 
+/// At most 60 characters: the page prints it in a heading.
+fn is_name(text: &str) -> bool {
+    text.chars().count() <= 60 && !text.chars().any(char::is_control)
+}
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Whole days.
+fn days(text: &str) -> Option<Duration> {
+    parse_duration(text).ok().filter(|time| *time >= DAY && time.as_millis().is_multiple_of(DAY.as_millis()))
+}
+
+fn write_days(duration: Duration) -> String {
+    format!("{}days", duration.as_secs() / DAY.as_secs())
+}
+
 /// A release build has no lines below `info`.
 fn log_level(text: &str) -> Option<tracing::Level> {
     tracing::Level::from_str(text).ok().filter(|level| *level <= tracing::Level::INFO)
 }
 
-fn vendor_url(text: &str) -> Option<Uri> {
+pub(super) fn vendor_url(text: &str) -> Option<Uri> {
     let url = Uri::from_str(text).ok()?;
     let scheme = url.scheme()?;
     let encrypted = *scheme == Scheme::HTTPS;

@@ -23,7 +23,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use batch::{BatchOutcome, Lists};
-pub use card::RevealError;
+pub use card::{RevealError, Revealer};
 pub use counters::Counters;
 pub use find::Found;
 pub use redact::{RedactError, Redacted};
@@ -35,6 +35,7 @@ use commit::Committed;
 use publish::Published;
 
 use crate::{
+    capability::Links,
     cards::{CardError, CardSafe},
     clock::Clock,
     order::{Observation, Order, OrderKey, Schedule, Trigger, Trouble},
@@ -69,6 +70,8 @@ pub struct Tracker {
     pub lists: Option<Lists>,
     /// Whether events are sent to the merchant's URL.
     pub has_webhooks: bool,
+    /// Makes the links to the tracking page; `None`: there is none.
+    pub links: Option<Links>,
     /// How long after the outcome an order's personal data is removed; `None`: never.
     pub redact_after: Option<Duration>,
 }

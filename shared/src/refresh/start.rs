@@ -5,6 +5,7 @@ use tokio::time::timeout;
 use super::{Lists, Tracker};
 use crate::{
     aws::{Lazy, Service, of_service, sdk_config},
+    capability::Links,
     cards::CardSafe,
     clock::Clock,
     config::Config,
@@ -56,6 +57,7 @@ impl Tracker {
             (of(Service::SecretsManager), of(Service::Kms), of(Service::EventBridge));
         let clock = Clock::System;
         let manager = Lazy::new(move || aws_sdk_secretsmanager::Client::new(&manager));
+        let links = Links::new(&config.tracking_page, manager.clone());
         let vault = Vault::open(config.vendor_secret.clone(), manager, clock.now()).await?;
         let store =
             Store::new(aws_sdk_dynamodb::Client::new(&of(Service::DynamoDb)), config.orders_table.clone());
@@ -71,6 +73,7 @@ impl Tracker {
             clock,
             schedule: config.schedule.clone(),
             lists: config.list_checks.then(Lists::default),
+            links,
             has_webhooks: config.webhooks.url.is_some(),
             redact_after: config.redact_after,
         })

@@ -17,6 +17,7 @@ mod feed;
 mod links;
 mod list_checks;
 mod odd_answers;
+mod page;
 mod permits;
 mod privileges;
 mod races;

@@ -25,7 +25,9 @@ const MACHINE: &str = "POLL_MACHINE_ROLE";
 const START: &str = "START_POLL_ROLE";
 const TICK: &str = "RECHECK_SCHEDULE_ROLE";
 const NOTIFY: &str = "NOTIFY_ROLE";
-const ROLES: [&str; 7] = [STATUS, POLLER, RECHECK, MACHINE, START, TICK, NOTIFY];
+/// On a stack whose page shows no cards.
+const PAGE: &str = "PAGE_ROLE";
+const ROLES: [&str; 8] = [STATUS, POLLER, RECHECK, MACHINE, START, TICK, NOTIFY, PAGE];
 
 /// The callers for which a call must succeed.
 #[derive(Clone, Copy, Debug)]
@@ -102,7 +104,7 @@ fn table(stack: &Stack, names: &Names) -> Vec<Call> {
 
     vec![
         // DynamoDB: the orders table only. No role deletes, and items are read by key or by an index only.
-        ("dynamodb:GetItem", of_key(orders), FUNCTIONS),
+        ("dynamodb:GetItem", of_key(orders), Roles(&[STATUS, POLLER, RECHECK, PAGE])),
         ("dynamodb:PutItem", put(orders), FUNCTIONS),
         ("dynamodb:UpdateItem", update(orders), Roles(&[STATUS, POLLER, RECHECK, NOTIFY])),
         ("dynamodb:Query", query(orders), FUNCTIONS),
@@ -150,6 +152,7 @@ fn table(stack: &Stack, names: &Names) -> Vec<Call> {
         ("secretsmanager:GetSecretValue", secret(stack.env("SECRET_ID")), FUNCTIONS),
         ("secretsmanager:GetSecretValue", secret(stack.env("TOKENS_SECRET_ID")), Roles(&[STATUS])),
         ("secretsmanager:GetSecretValue", secret(stack.env("WEBHOOK_SECRET_ID")), Roles(&[NOTIFY])),
+        ("secretsmanager:GetSecretValue", secret(stack.env("PAGE_SECRET_ID")), Roles(&[STATUS, PAGE])),
         ("secretsmanager:GetSecretValue", secret(OTHER), Administrator),
         ("secretsmanager:DescribeSecret", secret(stack.env("SECRET_ID")), Administrator),
         ("secretsmanager:ListSecrets", json!({}), Administrator),

@@ -1,0 +1,136 @@
+//! The customer's tracking page: HTML for whoever has a link, from the table alone. It never calls the vendor.
+//!
+//! The path of a request: language, keys, capability, order, card if its button was pressed, page. What opens no order gets one page, whatever
+//! the reason.
+
+mod answer;
+pub mod render;
+mod start;
+pub mod view;
+pub mod words;
+
+use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
+use secrecy::ExposeSecret;
+use shared::{
+    capability,
+    order::{Order, OrderKey},
+    refresh::{RevealError, Revealer},
+    store::StoreError,
+    telemetry::Summary,
+};
+
+pub use start::{Page, StartError};
+
+use answer::Answer;
+use render::Card;
+use words::Language;
+
+/// What a request asks for. The capability is as it came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Call<'a> {
+    /// `GET /t/{capability}`.
+    Page(&'a str),
+    /// `POST /t/{capability}/card`.
+    Card(&'a str),
+    /// Anything else. It takes the path of a capability that opens nothing.
+    Other,
+}
+
+impl<'a> Call<'a> {
+    fn parse(request: &'a ApiGatewayV2httpRequest) -> Self {
+        let path = request.raw_path.as_deref().unwrap_or_default();
+        let segments: Vec<&str> = path.split('/').skip(1).collect();
+        match (request.request_context.http.method.as_str(), segments.as_slice()) {
+            ("GET" | "HEAD", ["t", capability]) => Self::Page(capability),
+            ("POST", ["t", capability, "card"]) => Self::Card(capability),
+            _ => Self::Other,
+        }
+    }
+
+    fn capability(self) -> &'a str {
+        match self {
+            Self::Page(capability) | Self::Card(capability) => capability,
+            Self::Other => "",
+        }
+    }
+}
+
+/// Answers one request. Every answer is a page.
+pub async fn handle(page: &Page, request: ApiGatewayV2httpRequest) -> ApiGatewayV2httpResponse {
+    let accept = request.headers.get(http::header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+    let query = request.raw_query_string.as_deref().unwrap_or_default();
+    let language = Language::choose(query, accept.unwrap_or_default());
+    let (order, answer) = answer(page, Call::parse(&request), language).await;
+    // The path is not logged: whoever has a capability can open the page.
+    Summary::new("page")
+        .with("method", request.request_context.http.method.as_str())
+        .with("order", order.as_ref().map(ToString::to_string))
+        .with("http", answer.status())
+        .log(page.clock.now());
+    answer.into_response(&page.look, language)
+}
+
+/// The answer, and the order that the capability opens.
+async fn answer(page: &Page, call: Call<'_>, language: Language) -> (Option<OrderKey>, Answer) {
+    let now = page.clock.now();
+    let Some(keys) = page.keys.get(now).await else { return (None, Answer::Unavailable) };
+    let Some(key) = capability::open(&keys, call.capability(), now) else { return (None, Answer::Gone) };
+    let answer = match page.store.load(&key).await {
+        Ok(Some(order)) => opened(page, call, language, order).await,
+        Ok(None) => Answer::Gone,
+        Err(error) => failed(&key, &error),
+    };
+    (Some(key), answer)
+}
+
+async fn opened(page: &Page, call: Call<'_>, language: Language, order: Order) -> Answer {
+    let capability = call.capability();
+    match (call, &page.cards) {
+        (Call::Page(_), cards) => {
+            let card = if cards.is_some() { Card::Button } else { Card::Never };
+            html(page, &order, language, card, capability)
+        }
+        (Call::Card(_), Some(_)) if view::has_card(&order) => reveal(page, language, order, capability).await,
+        // The button was pressed on a page that was open while the order changed.
+        (Call::Card(_), Some(_)) => {
+            Answer::Elsewhere(format!("../{capability}?lang={}", language.words().tag))
+        }
+        (Call::Card(_), None) | (Call::Other, _) => Answer::Gone,
+    }
+}
+
+/// The page with the card's code. That it was read is committed before, and published by the next recheck: this function may put no events.
+async fn reveal(page: &Page, language: Language, order: Order, capability: &str) -> Answer {
+    let Some(cards) = &page.cards else { return Answer::Gone };
+    let key = order.key.clone();
+    let revealer = Revealer { store: &page.store, cards, schedule: &page.schedule, clock: &page.clock };
+    match revealer.reveal(order).await {
+        Ok(Some((code, order, _))) => {
+            html(page, &order, language, Card::Code(code.expose_secret()), capability)
+        }
+        Ok(None) => Answer::Gone,
+        Err(RevealError::Store(error)) => failed(&key, &error),
+        Err(RevealError::Card(error)) => {
+            tracing::error!(order = %key, %error, "a card could not be shown");
+            Answer::Unavailable
+        }
+    }
+}
+
+fn html(page: &Page, order: &Order, language: Language, card: Card<'_>, capability: &str) -> Answer {
+    match render::order(&page.look, order, language, card, capability, page.clock.now()) {
+        Ok(html) => Answer::Order(html),
+        Err(error) => {
+            tracing::error!(order = %order.key, %error, "a page could not be drawn");
+            Answer::Unavailable
+        }
+    }
+}
+
+fn failed(key: &OrderKey, error: &StoreError) -> Answer {
+    tracing::error!(order = %key, %error, "a request failed");
+    Answer::Unavailable
+}
+
+#[cfg(test)]
+mod tests;

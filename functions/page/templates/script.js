@@ -1,0 +1,28 @@
+(() => {
+  const part = page => page.getElementById("main");
+  const isLive = () => part(document).hasAttribute("data-live");
+  let timer;
+  const later = () => { clearTimeout(timer); if (isLive()) timer = setTimeout(look, 8000); };
+  const look = async () => {
+    if (document.hidden || !isLive()) return;
+    try {
+      const answer = await fetch(location.href, { cache: "no-store", redirect: "error" });
+      if (answer.ok) show(new DOMParser().parseFromString(await answer.text(), "text/html"));
+    } catch { /* No network: the next look shows what is new. */ }
+    later();
+  };
+  const show = page => {
+    const old = part(document), fresh = part(page);
+    if (!fresh || fresh.outerHTML === old.outerHTML) return;
+    const focused = old.contains(document.activeElement) ? document.activeElement.id : "";
+    const news = fresh.querySelector("h1").textContent;
+    const isNews = news !== old.querySelector("h1").textContent;
+    old.replaceWith(document.adoptNode(fresh));
+    document.title = page.title;
+    document.querySelector("footer").textContent = page.querySelector("footer").textContent;
+    if (focused) (document.getElementById(focused) || fresh).focus();
+    if (isNews) document.getElementById("say").textContent = news;
+  };
+  document.addEventListener("visibilitychange", look);
+  later();
+})();
