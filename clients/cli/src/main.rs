@@ -72,25 +72,30 @@ async fn run(api: &Api, call: Call, out: &mut Output) -> Result<(), Failure> {
             let (path, query, from) = which.list();
             return api.each(&path, &query, from, |delivery| out.row(output::DELIVERIES, delivery)).await;
         }
-        Call::Resync(Resync::Start { product, from, to, track }) => {
-            let window = json!({ "product": product, "from": from, "to": to, "track": track });
-            api.call(Method::POST, &["resync"], &[], Some(window)).await?
-        }
-        Call::Resync(Resync::Show { id }) => api.call(Method::GET, &["resync", &id], &[], None).await?,
-        Call::Resync(Resync::Stop { id }) => {
-            api.call(Method::POST, &["resync", &id, "stop"], &[], None).await?
-        }
-        Call::Resync(Resync::List) => {
-            return api.each(&["resync"], &[], "cursor", |job| out.row(output::RESYNCS, job)).await;
-        }
-        Call::Resync(Resync::Unregistered { id }) => {
-            let path = ["resync", &id, "unregistered"];
-            return api.each(&path, &[], "cursor", |order| out.row(output::UNREGISTERED, order)).await;
-        }
+        Call::Resync(call) => return resync(api, call, out).await,
         Call::Events(options) => return feed::events(api, options, out).await,
         Call::Listen(options) => return forward::listen(api, options, out).await,
     };
     out.object(&object)
+}
+
+async fn resync(api: &Api, call: Resync, out: &mut Output) -> Result<(), Failure> {
+    let job = match call {
+        Resync::Start { product, from, to, track } => {
+            let window = json!({ "product": product, "from": from, "to": to, "track": track });
+            api.call(Method::POST, &["resync"], &[], Some(window)).await?
+        }
+        Resync::Show { id } => api.call(Method::GET, &["resync", &id], &[], None).await?,
+        Resync::Stop { id } => api.call(Method::POST, &["resync", &id, "stop"], &[], None).await?,
+        Resync::List => {
+            return api.each(&["resync"], &[], "cursor", |job| out.row(output::RESYNCS, job)).await;
+        }
+        Resync::Unregistered { id } => {
+            let path = ["resync", &id, "unregistered"];
+            return api.each(&path, &[], "cursor", |order| out.row(output::UNREGISTERED, order)).await;
+        }
+    };
+    out.object(&job)
 }
 
 fn completions(shell: clap_complete::Shell) -> String {

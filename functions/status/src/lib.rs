@@ -99,16 +99,9 @@ async fn answer(
     if matches!(call, Ok(Call::Health)) {
         return Answer::ok(&serde_json::json!({"ok": true}));
     }
-    let Some(token) = bearer(request) else { return Answer::unauthorized() };
-    let needed = if matches!(call, Ok(Call::Card(_))) { Scope::Cards } else { Scope::Orders };
-    let call = match (scopes(tokens, token, needed, tracker.clock.now()).await, call) {
-        (Err(TokensUnknown), _) => return Answer::tokens_unknown(),
-        (Ok(None), _) => return Answer::unauthorized(),
-        (_, Err(problem)) => return problem,
-        (Ok(Some(scopes)), Ok(_)) if !scopes.contains(&needed) => {
-            return Answer::problem(403, None, format!("this token lacks the scope {}", scope_name(needed)));
-        }
-        (Ok(Some(_)), Ok(call)) => call,
+    let call = match authorised(tracker, tokens, request, call).await {
+        Ok(call) => call,
+        Err(problem) => return problem,
     };
     match call {
         Call::Health => Answer::ok(&serde_json::json!({"ok": true})),
@@ -134,6 +127,26 @@ async fn answer(
             Ok(reference) => orders::find(tracker, product, &reference).await,
             Err(problem) => problem,
         },
+    }
+}
+
+/// The call, if it is valid and its token has the scope for it. Without a known token, nothing is said about the call.
+async fn authorised(
+    tracker: &Tracker,
+    tokens: &Vault<ApiTokens>,
+    request: &ApiGatewayV2httpRequest,
+    call: Result<Call, Answer>,
+) -> Result<Call, Answer> {
+    let Some(token) = bearer(request) else { return Err(Answer::unauthorized()) };
+    let needed = if matches!(call, Ok(Call::Card(_))) { Scope::Cards } else { Scope::Orders };
+    match (scopes(tokens, token, needed, tracker.clock.now()).await, call) {
+        (Err(TokensUnknown), _) => Err(Answer::tokens_unknown()),
+        (Ok(None), _) => Err(Answer::unauthorized()),
+        (_, Err(problem)) => Err(problem),
+        (Ok(Some(scopes)), Ok(_)) if !scopes.contains(&needed) => {
+            Err(Answer::problem(403, None, format!("this token lacks the scope {}", scope_name(needed))))
+        }
+        (Ok(Some(_)), Ok(call)) => Ok(call),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     order::{Order, OrderKey, Phase, Place, TrackedBy},
     page::Page,
     permits::Permit,
-    rate_limiter::{Class, ListTrouble},
+    rate_limiter::Class,
     resync::{JobState, MAX_FAILING, Next},
     store::{ResyncJob, StoreError, UnregisteredOrder},
     time::between,
@@ -32,7 +32,7 @@ struct RowResult {
 /// Whether a job can go on in this run.
 enum Step {
     /// With this state of the job.
-    On(ResyncJob),
+    On(Box<ResyncJob>),
     /// Not in this run.
     Later,
 }
@@ -49,12 +49,12 @@ impl Tracker {
             return Ok(counters);
         }
         for job in self.store.running_resyncs().await? {
-            let mut step = Step::On(job);
+            let mut step = Step::On(Box::new(job));
             while let Step::On(job) = step {
                 if self.clock.now() >= stop_at {
                     return Ok(counters);
                 }
-                step = self.resync_page(job, stop_at, &mut counters).await?;
+                step = self.resync_page(*job, stop_at, &mut counters).await?;
             }
         }
         Ok(counters)
@@ -78,7 +78,7 @@ impl Tracker {
             Err(denied) if denied.retry_at >= stop_at => return Ok(Step::Later),
             Err(denied) => {
                 self.clock.wait_until(denied.retry_at).await;
-                return Ok(Step::On(job));
+                return Ok(Step::On(Box::new(job)));
             }
         };
         let (page, asked_at) = (job.walk().page(job.product), self.clock.now());
@@ -112,14 +112,8 @@ impl Tracker {
             tracing::warn!(job = %job.id, odd_fields = odd.count(), fields = %odd, "the vendor's list has odd fields");
         }
         counters.odd_fields += odd.count();
-        if outside > 0 {
-            let noted =
-                self.permits.distrust_list(permit.key(), job.product, ListTrouble::FilterIgnored).await;
-            self.publish_noted(permit.key(), noted).await;
+        if !self.note_filter(permit, job.product, outside).await {
             return self.end(job, Some("the vendor's list ignores the time window")).await;
-        }
-        if let Err(error) = self.permits.trust_list(permit.key(), job.product).await {
-            tracing::warn!(job = %job.id, %error, "the recovery of a list could not be stored");
         }
         let shown = rows.len();
         tracing::info!(job = %job.id, from = %page.from, to = %page.to, shown, total, complete, "checked a page of a resync");
@@ -146,7 +140,7 @@ impl Tracker {
         after.updated_at = now;
         after.ended_at = (after.state == JobState::Done).then_some(now);
         let is_kept = self.keep(&job, &after).await?;
-        Ok(if is_kept && after.state == JobState::Running { Step::On(after) } else { Step::Later })
+        Ok(if is_kept && after.state == JobState::Running { Step::On(Box::new(after)) } else { Step::Later })
     }
 
     /// Processes the rows of a complete page. A row that cannot be stored is logged and left to the order's own checks.
