@@ -34,7 +34,7 @@ handle() {
     'Order Uncertain') say "told the customer of $order: ${refund_message:-the operator checks it; we know more within 24 hours}" ;;
     'Order Delayed') say "told the customer of $order: it takes longer than usual" ;; # nothing is known yet: do not refund
     'Order Needs Review') say "told the operator: $order ($reason $stated_status): $(advice). Do not refund for this" ;;
-    'Order Tracked' | 'Order Resumed' | 'Card Revealed') say "noted: $order has the status ${status:-none}" ;;
+    'Order Tracked' | 'Order Resumed' | 'Card Revealed' | 'Order Reviewed') say "noted: $order has the status ${status:-none}" ;;
     'Vendor Suspended') say "told the operator: the vendor refuses the key ($reason): check the key and its address list at the vendor" ;;
     'Vendor Resumed') say "told the operator: the vendor answers again; nothing to do" ;;
     'Vendor List Degraded') say "told the operator: the vendor's list of $product orders does not work ($reason); nothing to do" ;;

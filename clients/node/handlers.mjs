@@ -56,6 +56,7 @@ export const HANDLERS = {
   'Order Tracked': forTheRecords,
   'Order Resumed': forTheRecords,
   'Card Revealed': forTheRecords,
+  'Order Reviewed': forTheRecords,
 
   /** No calls are made with the vendor's key. */
   'Vendor Suspended': ({ reason }) =>

@@ -105,6 +105,7 @@ HANDLERS: dict[str, Callable[[Event], str]] = {
     "Order Tracked": for_the_records,
     "Order Resumed": for_the_records,
     "Card Revealed": for_the_records,
+    "Order Reviewed": for_the_records,
     "Vendor Suspended": vendor_suspended,
     "Vendor Resumed": vendor_resumed,
     "Vendor List Degraded": vendor_list_degraded,

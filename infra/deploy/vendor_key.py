@@ -29,6 +29,8 @@ def read(file: str) -> str:
     else:
         key = getpass.getpass("The vendor's key (it is not shown): ").strip()
     if not key or not key.isascii() or not key.isprintable() or " " in key:
+        if key:
+            raise Failure("the vendor's key has a space, a line break or another character that no key has: is it the key alone?")
         raise Failure("no vendor's key: it is asked for on a terminal, or give KEY_FILE=FILE, or KEY_FILE=- and the key on standard input")
     return key
 

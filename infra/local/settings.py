@@ -44,6 +44,10 @@ def is_readable_on_white(colour: str) -> bool:
     return 1.05 / (0.2126 * red + 0.7152 * green + 0.0722 * blue + 0.05) >= 4.5
 
 
+# A parameter that has a value needs the other one, as the rules of the template say.
+NEEDED = (("AdoptTable", "AdoptCardKey"), ("AdoptCardKey", "AdoptTable"), ("Subnets", "SecurityGroups"), ("DomainName", "CertificateArn"))
+
+
 def problems(values: Mapping[str, str]) -> list[str]:
     """What CloudFormation would refuse in these parameters, in the template's words, and what no constraint can say; empty if nothing. A value is not
     repeated: it can be a key in the wrong place."""
@@ -56,6 +60,8 @@ def problems(values: Mapping[str, str]) -> list[str]:
         fits = not pattern or all(re.fullmatch(pattern, member.strip()) for member in members)
         if not fits or (allowed and value not in allowed) or (name == "ShopColour" and not is_readable_on_white(value)):
             found.append(f"{name}: {about['ConstraintDescription']}")
+    given = {name for name in known if values.get(name, str(known[name].get("Default", "")))}
+    found += [f"{one} needs {other}" for one, other in NEEDED if one in given and other not in given]
     if found:
         return found
     rate, burst = (int(values.get(name, known[name]["Default"])) for name in ("VendorCallsPerMinute", "VendorCallsBurst"))

@@ -200,7 +200,7 @@ impl Tracker {
                 if !job.track {
                     return Ok(RowResult { unregistered: is_new, ..RowResult::default() });
                 }
-                (self.track(&key, None, TrackedBy::Resync).await?.1, is_new)
+                (self.track(&key, None, TrackedBy::Put).await?.1, is_new)
             }
         };
         if !is_new && !is_of_interest(&order, &row) {

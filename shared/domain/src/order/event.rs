@@ -36,14 +36,12 @@ const NEEDS_REVIEW: &str = "Order Needs Review";
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(test, derive(JsonSchema))]
 pub enum TrackedBy {
-    /// By the HTTP API: `PUT /orders/…` or a lookup.
+    /// By the HTTP API: `PUT /orders/…`, a lookup, or a resync that tracks what it finds.
     Put,
     /// By an event `Top-up Sent`.
     Poller,
     /// By another order that names this one (`follow_order_id` or `retry_order_id`).
     Link,
-    /// By a resync that found it in the vendor's list and was told to track what it finds.
-    Resync,
 }
 
 /// Why a person must review an order.

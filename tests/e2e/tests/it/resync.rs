@@ -99,7 +99,7 @@ async fn a_window_with_three_orders_that_nobody_registered() {
         assert_eq!(events(&own, key).await, ["Order Tracked", outcome]);
         let tracked = own.tracker.store.events_after(key, 0).await.unwrap().remove(0);
         let detail: Value = serde_json::from_str(&tracked.detail).unwrap();
-        assert_eq!(detail["by"], "resync");
+        assert_eq!(detail["by"], "put");
         let stored = own.stored(key).await;
         assert_eq!(stored.published, stored.seq, "all published");
     }
