@@ -293,7 +293,8 @@ async function all(browser, large, spec) {
 /** The upper parts of screenshots, side by side. */
 async function picture(browser, { path, of }) {
   const page = await browser.newPage({ viewport: { width: of.length * 376 + 16, height: 100 } });
-  const style = 'body { display: flex; align-items: start; gap: 16px; margin: 16px; background: #888 } img { width: 360px; height: 860px; object-fit: cover; object-position: top }';
+  const style = `body { display: flex; gap: 16px; margin: 16px; background: #888 }
+    img { width: 360px; height: 860px; object-fit: cover; object-position: top }`;
   const images = of.map((name) => `<img src="data:image/png;base64,${readFileSync(join(told.out, `${name}.png`)).toString('base64')}">`);
   await page.setContent(`<style>${style}</style>${images.join('')}`);
   await page.screenshot({ path, fullPage: true });
