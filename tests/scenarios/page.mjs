@@ -95,7 +95,8 @@ function layout() {
 async function contextOf(browser, where, options = {}) {
   const context = await browser.newContext({ viewport: PHONE, deviceScaleFactor: 2, reducedMotion: 'reduce', ...options });
   context.setDefaultTimeout(PATIENCE);
-  context.on('console', (message) => message.type() === 'error' && wrong(where.name, `console: ${message.text()}`));
+  const isExpected = (text) => where.name === 'gone' && text.includes('status of 404');
+  context.on('console', (message) => message.type() === 'error' && !isExpected(message.text()) && wrong(where.name, `console: ${message.text()}`));
   context.on('weberror', (error) => wrong(where.name, `script: ${error.error()}`));
   const own = new URL(where.url).origin;
   context.on('request', (request) => new URL(request.url()).origin !== own && wrong(where.name, `request to ${request.url()}`));
@@ -289,10 +290,11 @@ async function all(browser, large, spec) {
   await withoutScript(browser, spec, texts.at(-1));
 }
 
-/** Screenshots side by side. */
+/** The upper parts of screenshots, side by side. */
 async function picture(browser, { path, of }) {
   const page = await browser.newPage({ viewport: { width: of.length * 376 + 16, height: 100 } });
-  const style = 'body { display: flex; align-items: start; gap: 16px; margin: 16px; background: #888 } img { width: 360px }';
+  const style = `body { display: flex; gap: 16px; margin: 16px; background: #888 }
+    img { width: 360px; height: 860px; object-fit: cover; object-position: top }`;
   const images = of.map((name) => `<img src="data:image/png;base64,${readFileSync(join(told.out, `${name}.png`)).toString('base64')}">`);
   await page.setContent(`<style>${style}</style>${images.join('')}`);
   await page.screenshot({ path, fullPage: true });

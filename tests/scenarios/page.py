@@ -67,6 +67,7 @@ class Order:
     state: str  # the phase, or what the order is parked as
     status: str | None  # the vendor's; None: the vendor does not know the order
     fields: Mapping[str, Any] = field(default_factory=dict)  # of the vendor's answer
+    has_ended: bool = False  # nothing will change on its page
     id: str = ""
     url: str = ""
 
@@ -80,13 +81,13 @@ ORDERS = (
     Order("queued", "internet", "queued", "QUEUED"),
     Order("uncertain", "mobile", "uncertain", "UNKNOWN_ERROR", {"refund_message": UNCERTAIN}),
     Order("delayed", "mobile", "delayed", "HANDLING"),
-    Order("fulfilled", "mobile", "final", "FULFILLED"),
-    Order("fulfilled_card", "internet", "final", "FULFILLED", {"card_code": "72814093658802", "num_trans": "AT-2871"}),
+    Order("fulfilled", "mobile", "final", "FULFILLED", has_ended=True),
+    Order("fulfilled_card", "internet", "final", "FULFILLED", {"card_code": "72814093658802", "num_trans": "AT-2871"}, has_ended=True),
     Order("fulfilled_card_late", "internet", "final", "FULFILLED"),
-    Order("refunded", "internet", "final", "REFUNDED"),
-    Order("refunded_message", "mobile", "final", "REFUNDED", {"refund_message": "الرصيد المطلوب غير متوفر لهذا الرقم"}),
-    Order("refunded_offers", "mobile", "final", "REFUNDED", {"refund_message": REFUNDED, "suggested_offers": OFFERS}),
-    Order("redacted", "mobile", "final", "FULFILLED"),
+    Order("refunded", "internet", "final", "REFUNDED", has_ended=True),
+    Order("refunded_message", "mobile", "final", "REFUNDED", {"refund_message": "الرصيد المطلوب غير متوفر لهذا الرقم"}, has_ended=True),
+    Order("refunded_offers", "mobile", "final", "REFUNDED", {"refund_message": REFUNDED, "suggested_offers": OFFERS}, has_ended=True),
+    Order("redacted", "mobile", "final", "FULFILLED", has_ended=True),
     Order("in_flight", "mobile", "in_flight", "HANDLING"),  # last: after minutes it is parked
 )
 PICTURE = ["in_flight-ar-light", "queued-fr-light", "refunded_offers-ar-dark", "fulfilled-en-light"]
@@ -214,7 +215,7 @@ def on_stacks(stack: StackClient, delaying: StackClient, picture: Mapping[str, A
     for problem in wrong:
         console.print(f"wrong: {problem}")
     gone = f"{ORDERS[0].url.rpartition('/')[0]}/{secrets.token_urlsafe(48)}.{secrets.token_urlsafe(16)}"
-    pages = [{"name": order.name, "url": in_language(order.url), "final": order.state == "final"} for order in reversed(ORDERS)]
+    pages = [{"name": order.name, "url": in_language(order.url), "final": order.has_ended} for order in reversed(ORDERS)]
     carded = next(order for order in ORDERS if "card_code" in order.fields)
     browsed = browse({"pages": [*pages, {"name": "gone", "url": in_language(gone), "final": True}], "live": ending(stack), "policy": True,
                       "card": {"url": in_language(carded.url), "code": carded.fields["card_code"]}, "hidden": [NUMBER, NUMBER[1:], "page-"], **picture})
