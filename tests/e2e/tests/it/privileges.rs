@@ -221,7 +221,7 @@ fn table(stack: &Stack, names: &Names) -> Vec<Call> {
 
 #[tokio::test]
 async fn each_role_has_exactly_the_permissions_it_needs() {
-    let stack = Stack::express();
+    let stack = Stack::fast();
     let administrator = Caller::administrator(&stack);
     let names = prepare(&administrator).await;
     let mut callers = Vec::new();
