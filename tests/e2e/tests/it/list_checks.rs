@@ -201,7 +201,10 @@ async fn a_list_that_ignores_its_time_filter_is_reported_once_and_not_used() {
     for compares in ["day", "nothing"] {
         let own = IsolatedTracker::open("lists-times", &SCARCE).await;
         own.vendor.control("POST", "/lists", Some(json!({"compares": compares}))).await;
-        untracked_order(&own, Product::Mobile, 3600.0, is("FULFILLED")).await;
+        // An hour before and an hour after: around midnight, one of them is on another day than the window.
+        for seconds_ago in [3600.0, -3600.0] {
+            untracked_order(&own, Product::Mobile, seconds_ago, is("FULFILLED")).await;
+        }
         let mut keys = Vec::new();
         for index in 0..6 {
             keys.push(tracked_order(&own, Product::Mobile, 20.0 - f64::from(index), is("HANDLING")).await);

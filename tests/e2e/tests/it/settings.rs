@@ -15,7 +15,10 @@ fn names_in_template() -> BTreeSet<&'static str> {
     let (_, after) = template.split_once("\n      Variables:\n").unwrap();
     let lines = after.lines().take_while(|line| line.starts_with("        "));
     // A value that goes on in the next lines is indented further.
-    let lines = lines.filter(|line| !line.starts_with("         ")).map(str::trim).filter(|line| !line.starts_with('#'));
+    let lines = lines
+        .filter(|line| !line.starts_with("         "))
+        .map(str::trim)
+        .filter(|line| !line.starts_with('#'));
     lines.map(|line| line.split_once(':').unwrap().0).collect()
 }
 
