@@ -323,7 +323,7 @@ const TRACKING_PAGE: Group = Group {
             value: Value::Switch(|values| &mut values.tracking_page_shows_card),
             what: "Whether the page shows the code of a card, behind a button. Each time is an event `Card Revealed`. The page's function \
                    then may decrypt cards.",
-            change: "To hand out codes by the page: `on`. Whoever has the link then gets the code.",
+            change: "To hand out codes by the page: `on`. Anyone with the link then gets the code.",
         },
         Setting {
             name: "TRACKING_URL_EXPIRES_AFTER",

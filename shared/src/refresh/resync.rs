@@ -260,8 +260,8 @@ impl Tracker {
     }
 }
 
-/// Whether a row can change a registered order: always unless it is final. A final one is reviewed if the row contradicts it, and its card can
-/// still be missing.
+/// Whether a row can change a registered order: always unless it is final. A final one is reviewed if the row states another status, and its
+/// card can still be missing. A row always has a status: one without is not read.
 fn is_of_interest(order: &Order, row: &VendorOrder) -> bool {
     if order.redacted_at.is_some() {
         return false;
@@ -284,5 +284,34 @@ fn unregistered(row: &VendorOrder) -> UnregisteredOrder {
         status: row.facts.status.as_ref().map(|status| status.as_str().to_owned()),
         amount: row.facts.topup_amount.as_ref().map(|amount| amount.as_str().to_owned()),
         created_at: row.facts.created_at.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::order::{Facts, Outcome, Product, Schedule, VendorStatus};
+
+    fn facts(status: VendorStatus) -> Facts {
+        Facts { status: Some(status), ..Facts::default() }
+    }
+
+    #[test]
+    fn a_final_order_is_of_interest_only_if_the_row_says_something_else() {
+        let key = OrderKey { product: Product::Mobile, id: "a1".parse().unwrap() };
+        let now = Timestamp::UNIX_EPOCH;
+        let (tracked, _) = Order::track(key, None, TrackedBy::Put, now, &Schedule::default());
+        let phase = Phase::Final { outcome: Outcome::Fulfilled };
+        let ended = Order { phase, facts: facts(VendorStatus::Fulfilled), ..tracked.clone() };
+        let redacted = Order { redacted_at: Some(now), ..ended.clone() };
+        for (order, status, expected) in [
+            (&tracked, VendorStatus::Pending, true),
+            (&ended, VendorStatus::Fulfilled, false),
+            (&ended, VendorStatus::Refunded, true),
+            (&redacted, VendorStatus::Refunded, false),
+        ] {
+            let row = VendorOrder { id: order.key.id.clone(), facts: facts(status.clone()), card_code: None };
+            assert_eq!(is_of_interest(order, &row), expected, "{:?} {status:?}", order.phase);
+        }
     }
 }

@@ -197,7 +197,7 @@ impl Store {
     /// A page of all jobs, newest start first, at most `limit` (1 to 100). The index lags behind by about a second.
     ///
     /// # Errors
-    /// If DynamoDB fails, or a job cannot be read.
+    /// If DynamoDB fails. A job that cannot be read is logged and left out.
     pub async fn resyncs(
         &self,
         after: Option<&JobCursor>,
@@ -219,7 +219,7 @@ impl Store {
     /// The jobs that run, at most 20, oldest start first.
     ///
     /// # Errors
-    /// If DynamoDB fails, or a job cannot be read.
+    /// If DynamoDB fails. A job that cannot be read is logged and left out.
     pub async fn running_resyncs(&self) -> Result<Vec<ResyncJob>, StoreError> {
         const WHAT: &str = "list running resyncs";
         let query = self.client.query().table_name(&self.table).index_name("due");
@@ -239,7 +239,15 @@ impl Store {
         if batch.is_partial {
             return Err(StoreError::Unavailable { what, why: "DynamoDB left keys unprocessed".to_owned() });
         }
-        batch.found.into_iter().map(|item| read(item, what)).collect()
+        // A job that cannot be read must not hold the others up.
+        let jobs = batch.found.into_iter().filter_map(|item| match read(item, what) {
+            Ok(job) => Some(job),
+            Err(error) => {
+                tracing::error!(%error, "a resync cannot be read and is passed");
+                None
+            }
+        });
+        Ok(jobs.collect())
     }
 
     /// Stores the progress of a job, if it still runs and is where `before` was. False: it was stopped, or another process went on with it.
