@@ -1,4 +1,4 @@
-//! Writes the page of every state in every language to `.local/page-gallery/`, to be looked at without a stack:
+//! Writes the page of every state in every language to `.local/page-gallery/`, to view them without a stack:
 //! `cargo run -p page --example gallery`. The files have no policy: their server sets it.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a tool for developers")]
 

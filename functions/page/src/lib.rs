@@ -1,4 +1,4 @@
-//! The customer's tracking page: HTML for whoever has a link, from the table alone. It never calls the vendor.
+//! The customer's tracking page: HTML for anyone with a link, from the table alone. It never calls the vendor.
 //!
 //! The path of a request: language, keys, capability, order, card if its button was pressed, page. What opens no order gets one page, whatever
 //! the reason.
@@ -61,7 +61,7 @@ pub async fn handle(page: &Page, request: ApiGatewayV2httpRequest) -> ApiGateway
     let query = request.raw_query_string.as_deref().unwrap_or_default();
     let language = Language::choose(query, accept.unwrap_or_default());
     let (order, answer) = answer(page, Call::parse(&request), language).await;
-    // The path is not logged: whoever has a capability can open the page.
+    // The path is not logged: anyone with a capability can open the page.
     Summary::new("page")
         .with("method", request.request_context.http.method.as_str())
         .with("order", order.as_ref().map(ToString::to_string))
