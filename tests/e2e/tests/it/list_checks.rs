@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::IsolatedTracker;
+use e2e::{IsolatedTracker, wait_until};
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -201,10 +201,12 @@ async fn a_list_that_ignores_its_time_filter_is_reported_once_and_not_used() {
     for compares in ["day", "nothing"] {
         let own = IsolatedTracker::open("lists-times", &SCARCE).await;
         own.vendor.control("POST", "/lists", Some(json!({"compares": compares}))).await;
-        // An hour before and an hour after: around midnight, one of them is on another day than the window.
-        for seconds_ago in [3600.0, -3600.0] {
-            untracked_order(&own, Product::Mobile, seconds_ago, is("FULFILLED")).await;
-        }
+        // Outside of the window, and on the same day (UTC), which the vendor compares.
+        wait_until("the first minute of the day to pass", Duration::from_secs(90), || async {
+            (Clock::System.now().as_second() % 86_400 >= 60).then_some(())
+        })
+        .await;
+        untracked_order(&own, Product::Mobile, 40.0, is("FULFILLED")).await;
         let mut keys = Vec::new();
         for index in 0..6 {
             keys.push(tracked_order(&own, Product::Mobile, 20.0 - f64::from(index), is("HANDLING")).await);
