@@ -64,12 +64,19 @@ def watch(stack: Stack) -> None:
     say(f"in another terminal: {invoke} poller --data-file events/poller-tick.json")
     # The functions read a file instead of this program's environment, because cargo lambda reads RUST_LOG too.
     environment = {**deployed, **{name: value for name, value in known.items() if name.startswith("AWS_")}}
-    environment.pop("GLIBC_TUNABLES", None)  # cargo lambda's file allows one `=` in a line
     file = stack.directory / "watch.env"
-    write_private(file, "".join(f"{name}={value}\n" for name, value in environment.items()))
+    write_private(file, "".join(f"{name}={quoted(value)}\n" for name, value in environment.items()))
     os.chdir(tools.ROOT)
     command = ["cargo", "lambda", "watch", "--invoke-address", address, "--invoke-port", str(port), "--env-file", str(file)]
     os.execvpe("cargo", command, {**os.environ, "PATH": tools.path_with()})
+
+
+def quoted(value: str) -> str:
+    """A value in cargo lambda's environment file: in the first kind of quotes that it does not contain, because a space, `#` or `=` would end it."""
+    for quote in "'\"`":
+        if quote not in value:
+            return f"{quote}{value}{quote}"
+    raise Failure(f"cargo lambda cannot read a value with all three kinds of quotes: {value}")
 
 
 def show_logs(stack: Stack) -> None:
