@@ -25,8 +25,8 @@ PEERS = BENCH / "peers"
 PACKAGES = tools.TARGET / "bench" / "lambda"
 FOLDER = tools.ROOT / ".local" / "bench"
 BASELINE = BENCH / "baseline.json"
-OURS = {"status": "status", "poller": "poll", "recheck": "recheck", "notify": "notify"}  # the job of each function
-UNCONNECTED_STARTS = ("status", "poller", "recheck")  # `notify` reads its secret in every start
+OURS = {"status": "status", "poller": "poll", "recheck": "recheck", "notify": "notify", "page": "page"}  # the job of each function
+UNCONNECTED_STARTS = ("status", "poller", "recheck")  # `notify` and `page` read their secret in every start
 # A start without connections, and so with the secrets in the environment.
 UNCONNECTED = {"SECRET_ID": "", "TOKENS_SECRET_ID": "", "ONECLICKDZ_API_KEY": "bench-vendor-key-0123456789", "API_TOKENS": "bench-token-0123456789",
                "ONECLICKDZ_BASE_URL": "https://localhost:9/v3", "AWS_ENDPOINT_URL_DYNAMODB": "https://localhost:9",

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::stand_ins::{ASKED_ORDER, FINAL_ORDER, TOKEN};
+use crate::stand_ins::{ASKED_ORDER, FINAL_ORDER, TOKEN, page_path};
 
 /// A program that runs under the Runtime API.
 #[derive(Clone, Debug, Deserialize)]
@@ -45,6 +45,8 @@ pub enum Job {
     Recheck,
     /// Webhooks.
     Notify,
+    /// The tracking page.
+    Page,
 }
 
 /// One kind of call.
@@ -65,8 +67,20 @@ impl Job {
             Self::Start => Vec::new(),
             Self::Hello => vec![Call { name: "hello", event: json!({"name": "bench"}), answer: "ello" }],
             Self::Status => vec![
-                Call { name: "final order", event: get(FINAL_ORDER), answer: "FULFILLED" },
-                Call { name: "asks the vendor", event: get(ASKED_ORDER), answer: "FULFILLED" },
+                Call { name: "final order", event: get_order(FINAL_ORDER), answer: "FULFILLED" },
+                Call { name: "asks the vendor", event: get_order(ASKED_ORDER), answer: "FULFILLED" },
+            ],
+            Self::Page => vec![
+                Call {
+                    name: "order in flight",
+                    event: get(&page_path(ASKED_ORDER)),
+                    answer: "We have received your order",
+                },
+                Call {
+                    name: "final order",
+                    event: get(&page_path(FINAL_ORDER)),
+                    answer: "Your top-up is delivered",
+                },
             ],
             Self::Poll => vec![Call {
                 name: "asks the vendor",
@@ -88,16 +102,21 @@ impl Job {
 /// An event in the queue of the webhooks.
 const WEBHOOK: &str = include_str!("../../../events/notify-queue.json");
 
-/// A status request event of API Gateway (HTTP API, payload format 2.0).
-fn get(order: &str) -> Value {
-    let path = format!("/orders/mobile/{order}");
+/// A status request.
+fn get_order(order: &str) -> Value {
+    get(&format!("/orders/mobile/{order}"))
+}
+
+/// A `GET` as API Gateway gives it to a function (HTTP API, payload format 2.0).
+fn get(path: &str) -> Value {
     json!({
         "version": "2.0",
         "routeKey": "$default",
         "rawPath": path,
         "rawQueryString": "",
         "headers": {
-            "accept": "*/*", "authorization": format!("Bearer {TOKEN}"), "content-length": "0",
+            "accept": "*/*", "accept-language": "en", "authorization": format!("Bearer {TOKEN}"),
+            "content-length": "0",
             "host": "abcdefghij.execute-api.eu-west-3.amazonaws.com", "user-agent": "curl/8.5.0",
             "x-amzn-trace-id": "Root=1-68a1b2c3-1234567890abcdef12345678", "x-forwarded-for": "203.0.113.7",
             "x-forwarded-port": "443", "x-forwarded-proto": "https"

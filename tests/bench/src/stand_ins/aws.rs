@@ -15,7 +15,7 @@ use shared::{
     store::{Item, write_order},
 };
 
-use super::{FINAL_ORDER, PEERS_TABLE, TOKEN, VENDOR_KEY};
+use super::{FINAL_ORDER, PEERS_TABLE, secret};
 
 type Answer = (StatusCode, [(&'static str, &'static str); 2], Json<Value>);
 
@@ -57,15 +57,9 @@ pub(super) fn events() -> Router {
 pub(super) fn secrets() -> Router {
     Router::new().route("/", post(async |headers: HeaderMap, body: Bytes| {
         answer(&headers, &body, |operation, asked| {
-            let value = json!({
-                "oneclickdz_api_key": VENDOR_KEY,
-                "api_tokens": [{"token": TOKEN, "scopes": ["orders", "cards"]}],
-                // For `notify`, which reads another secret.
-                "current": "YmVuY2gtd2ViaG9vay1zZWNyZXQtMDEyMzQ1Njc4OS4="
-            });
             (operation == "GetSecretValue").then(|| json!({
                 "ARN": "arn:aws:secretsmanager:eu-west-3:123456789012:secret:bench", "Name": asked["SecretId"],
-                "VersionId": "4a5bc1d7-1111-4f2e-8888-0123456789ab", "SecretString": value.to_string(),
+                "VersionId": "4a5bc1d7-1111-4f2e-8888-0123456789ab", "SecretString": secret().to_string(),
                 "VersionStages": ["AWSCURRENT"], "CreatedDate": 1_795_000_000.0
             }))
         })

@@ -5,7 +5,14 @@ mod aws;
 mod tls;
 mod vendor;
 
-use std::{collections::BTreeMap, io, path::Path};
+use std::{collections::BTreeMap, io, path::Path, time::Duration};
+
+use serde_json::{Value, json};
+use shared::{
+    capability,
+    clock::Clock,
+    order::{OrderId, OrderKey, Product},
+};
 
 pub use tls::{Authority, Kind, TlsError};
 
@@ -17,6 +24,8 @@ pub const ASKED_ORDER: &str = "bench-asked";
 pub const TOKEN: &str = "bench-token-0123456789";
 /// The API key for the vendor.
 const VENDOR_KEY: &str = "bench-vendor-key-0123456789";
+/// The key of the webhooks and of the links to the tracking page.
+const SIGNING_KEY: &str = "YmVuY2gtd2ViaG9vay1zZWNyZXQtMDEyMzQ1Njc4OS4=";
 /// The orders table of our functions.
 const TABLE: &str = "bench-orders";
 /// The orders table of the peers, whose records are smaller.
@@ -108,6 +117,7 @@ pub fn our_settings(timeout: &str) -> BTreeMap<String, String> {
         ("CARD_KEY_ID", "bench-card-key"),
         ("SECRET_ID", "bench-secret"),
         ("TOKENS_SECRET_ID", "bench-tokens"),
+        ("PAGE_SECRET_ID", "bench-page"),
         // Each measured call checks with the vendor: no rate limit.
         ("VENDOR_CALLS_PER_MINUTE", "600000"),
         ("VENDOR_CALLS_BURST", "10000"),
@@ -119,6 +129,25 @@ pub fn our_settings(timeout: &str) -> BTreeMap<String, String> {
 pub fn peers_settings() -> BTreeMap<String, String> {
     let all = [("ORDERS_TABLE", PEERS_TABLE), ("ONECLICKDZ_API_KEY", VENDOR_KEY), ("API_TOKEN", TOKEN)];
     all.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// The value of every secret: each function reads its own fields.
+fn secret() -> Value {
+    json!({
+        "oneclickdz_api_key": VENDOR_KEY,
+        "api_tokens": [{"token": TOKEN, "scopes": ["orders", "cards"]}],
+        "current": SIGNING_KEY
+    })
+}
+
+/// The path of an order's tracking page. Empty, and so a page that opens nothing, if it cannot be signed.
+pub fn page_path(order: &str) -> String {
+    let (Ok(keys), Ok(id)) = (serde_json::from_value(secret()), OrderId::try_from(order.to_owned())) else {
+        return String::new();
+    };
+    let key = OrderKey { product: Product::Mobile, id };
+    let expires_after = Duration::from_secs(24 * 3600);
+    format!("/t/{}", capability::issue(&keys, &key, expires_after, Clock::System.now()))
 }
 
 fn system_roots() -> io::Result<String> {
