@@ -191,6 +191,7 @@ fn each_alarm_has_its_metric_and_its_treatment_of_missing_data() {
         ("UnrecognisedStatusAlarm", "TopupTracker unrecognised_statuses notBreaching"),
         ("FailingOrderAlarm", "TopupTracker failing_reviews notBreaching"),
         ("RedactionAlarm", "TopupTracker failed_redactions notBreaching"),
+        ("ResyncAlarm", "TopupTracker failed_resyncs notBreaching"),
         ("UnreadableAnswersAlarm", "TopupTracker failed_unreadable notBreaching"),
         ("FailedChecksAlarm", "TopupTracker failed_checks notBreaching"),
         // AWS's own metrics.

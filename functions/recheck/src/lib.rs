@@ -133,7 +133,7 @@ async fn redact(tracker: &Tracker, deadline: Timestamp) -> Redacted {
 async fn resync(tracker: &Tracker, stop_at: Timestamp) -> Counters {
     tracker.run_resyncs(stop_at).await.unwrap_or_else(|error| {
         tracing::error!(%error, "a resync could not go on; the next recheck does");
-        Counters::default()
+        Counters { failed_resyncs: 1, ..Counters::default() }
     })
 }
 

@@ -106,6 +106,8 @@ counters! {
         failed_store,
         /// Orders that could not be redacted and keep their data.
         failed_redactions,
+        /// Resyncs that failed, and failures of the table while one went on.
+        failed_resyncs,
     }
     fields {
         /// Orders that a recheck found due.

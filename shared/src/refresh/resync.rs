@@ -29,12 +29,14 @@ struct RowResult {
     unregistered: bool,
 }
 
-/// Whether a job can go on in this run.
+/// What follows a page.
 enum Step {
     /// With this state of the job.
     On(Box<ResyncJob>),
-    /// Not in this run.
-    Later,
+    /// The job does not go on in this run: it waits, is done, or was stopped.
+    Pause,
+    /// The job has failed.
+    Failed,
 }
 
 impl Tracker {
@@ -56,6 +58,7 @@ impl Tracker {
                 }
                 step = self.resync_page(*job, stop_at, &mut counters).await?;
             }
+            counters.failed_resyncs += usize::from(matches!(step, Step::Failed));
         }
         Ok(counters)
     }
@@ -75,7 +78,7 @@ impl Tracker {
         }
         let permit = match self.permits.acquire(key.fingerprint(), Class::Resync, None).await? {
             Ok(permit) => permit,
-            Err(denied) if denied.retry_at >= stop_at => return Ok(Step::Later),
+            Err(denied) if denied.retry_at >= stop_at => return Ok(Step::Pause),
             Err(denied) => {
                 self.clock.wait_until(denied.retry_at).await;
                 return Ok(Step::On(Box::new(job)));
@@ -86,7 +89,7 @@ impl Tracker {
         *counters += Counters { vendor_calls: 1, ..Counters::default() };
         let before = ResyncJob { calls: job.calls.saturating_add(1), ..job.clone() };
         if !self.keep(&job, &before).await? {
-            return Ok(Step::Later);
+            return Ok(Step::Pause);
         }
         match answer {
             Ok(listing) => self.process_listing(before, (&page, asked_at), &permit, listing, counters).await,
@@ -140,7 +143,7 @@ impl Tracker {
         after.updated_at = now;
         after.ended_at = (after.state == JobState::Done).then_some(now);
         let is_kept = self.keep(&job, &after).await?;
-        Ok(if is_kept && after.state == JobState::Running { Step::On(Box::new(after)) } else { Step::Later })
+        Ok(if is_kept && after.state == JobState::Running { Step::On(Box::new(after)) } else { Step::Pause })
     }
 
     /// Processes the rows of a complete page. A row that cannot be stored is logged and left to the order's own checks.
@@ -223,11 +226,11 @@ impl Tracker {
             Some(since) if between(since, now) >= MAX_FAILING => {
                 self.end(job, Some("the vendor's list could not be read for an hour")).await
             }
-            Some(_) => Ok(Step::Later),
+            Some(_) => Ok(Step::Pause),
             None => {
                 let after = ResyncJob { failing_since: Some(now), updated_at: now, ..job.clone() };
                 self.keep(&job, &after).await?;
-                Ok(Step::Later)
+                Ok(Step::Pause)
             }
         }
     }
@@ -241,8 +244,7 @@ impl Tracker {
             ended_at: Some(now),
             ..job.clone()
         };
-        self.keep(&job, &after).await?;
-        Ok(Step::Later)
+        Ok(if self.keep(&job, &after).await? { Step::Failed } else { Step::Pause })
     }
 
     /// Stores progress; false: a person stopped the job, or another run has gone on with it.

@@ -129,10 +129,11 @@ async fn a_list_that_ignores_the_window_fails_the_job() {
     own.vendor.control("POST", "/lists", Some(json!({"compares": "nothing"}))).await;
     sent(&own, 7200, "FULFILLED").await;
     let started = start(&own, true).await;
-    own.recheck(60).await;
+    assert_eq!(own.recheck(60).await.failed_resyncs, 1);
     let failed = job(&own, &started.id).await;
     assert_eq!(failed.state, JobState::Failed);
     assert!(failed.why.is_some_and(|why| why.contains("window")));
+    assert_eq!(own.recheck(60).await.failed_resyncs, 0, "it is counted once");
     own.delete().await;
 }
 
