@@ -203,7 +203,7 @@ impl Bed {
         headers: &[(&'static str, &str)],
     ) -> ApiGatewayV2httpResponse {
         let mut event: Value =
-            serde_json::from_str(include_str!("../../../events/http/get-order.json")).unwrap();
+            serde_json::from_str(include_str!("../../../events/http/open-page.json")).unwrap();
         event["requestContext"]["http"]["method"] = method.into();
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         event["rawPath"] = path.into();

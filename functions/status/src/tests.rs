@@ -263,6 +263,7 @@ async fn every_sample_request_matches_a_route() {
         include_str!("../../../events/http/get-events.json"),
         include_str!("../../../events/http/list-orders.json"),
         include_str!("../../../events/http/review-order.json"),
+        include_str!("../../../events/http/start-resync.json"),
     ] {
         // The route exists; then the table is unreachable.
         assert_problem(request(sample, |_| {}), 503, None, sample).await;
