@@ -69,6 +69,8 @@ struct OrderItem {
         skip_serializing_if = "Option::is_none"
     )]
     next_check_at: Option<Timestamp>,
+    #[serde(default, with = "millisecond::optional", skip_serializing_if = "Option::is_none")]
+    recheck_asked_at: Option<Timestamp>,
     #[serde(rename = "rung", default)]
     attempt: u32,
     #[serde(default)]
@@ -228,6 +230,7 @@ impl From<&Order> for OrderItem {
             checked_at: order.checked_at,
             changed_at: order.changed_at,
             next_check_at: order.next_check_at,
+            recheck_asked_at: order.recheck_asked_at,
             attempt: order.attempt,
             failures: order.failures,
             trouble_count: order.trouble.map(|run| run.count),
@@ -303,6 +306,7 @@ pub fn read_order(key: &OrderKey, mut stored: Item) -> Result<Order, StoreError>
         checked_at: item.checked_at,
         changed_at: item.changed_at,
         next_check_at: item.next_check_at,
+        recheck_asked_at: item.recheck_asked_at,
         attempt: item.attempt,
         failures: item.failures,
         trouble: item.trouble_count.zip(item.trouble_since).map(|(count, since)| TroubleRun { count, since }),

@@ -200,9 +200,9 @@ impl Draft<'_> {
         }
     }
 
-    /// Whether the check was due. An early check for a status request does not advance the retry schedule.
+    /// Whether the check was due. An early check, for a status request or because a person asked for it, does not advance the retry schedule.
     fn check_was_due(&self) -> bool {
-        self.order.next_check(self.now, self.schedule).is_none_or(|next| next <= self.now)
+        self.order.scheduled_check(self.now, self.schedule).is_none_or(|next| next <= self.now)
     }
 
     fn check_in(&mut self, wait: Duration) {
@@ -216,6 +216,15 @@ impl Draft<'_> {
         self.order.asked_at = Some(claimed.map_or(self.asked_at, |claimed| claimed.max(self.asked_at)));
         self.order.failures = 0;
         self.order.trouble = None;
+        if self.is_the_one_asked_for() {
+            self.order.recheck_asked_at = None;
+        }
+    }
+
+    /// Whether this is the check that a person asked for: it was requested after that.
+    fn is_the_one_asked_for(&self) -> bool {
+        let asked = self.before.recheck_asked_at;
+        asked.is_some_and(|asked| asked <= self.asked_at || is_ahead(asked, self.now))
     }
 
     /// Raises a review, once per reason and stated text.

@@ -38,6 +38,9 @@ pub struct Order {
     pub changed_at: Timestamp,
     /// When the next check is due; `None`: never.
     pub next_check_at: Option<Timestamp>,
+    /// Since when a person has asked for a check, or when that check is tried again after a failure; `None`: nobody has, or it was answered.
+    /// It leaves the retry schedule alone.
+    pub recheck_asked_at: Option<Timestamp>,
     /// Counted checks since the order was parked or became final: the index into its retry schedule.
     pub attempt: u32,
     /// Consecutive failed checks.
@@ -109,6 +112,7 @@ impl Order {
             next_check_at: Some(schedule.next_poll(key.product, now, None)),
             key,
             reference: None,
+            recheck_asked_at: None,
             facts: Facts::default(),
             card: None,
             phase: Phase::InFlight { since: now },
@@ -206,13 +210,29 @@ impl Order {
         Some(schedule.next_poll(self.key.product, since, asked_at))
     }
 
-    /// When the next check is due of an order that is parked, awaits its card or awaits a late check; `None`: never. A stored time further
-    /// ahead than its longest wait comes from a wrong clock: the check is due now.
+    /// When the next check is due of an order that is parked, awaits its card or awaits a late check; `None`: never. A person may have asked
+    /// for it before its time.
     pub fn next_check(&self, now: Timestamp, schedule: &Schedule) -> Option<Timestamp> {
-        let waits = self.phase.parked_as().is_some() || self.awaits_card() || self.awaits_late_check();
+        let scheduled = self.scheduled_check(now, schedule)?;
+        let asked = self.recheck_asked_at.map(|asked| self.believed(asked, now, schedule).unwrap_or(now));
+        Some(asked.map_or(scheduled, |asked| asked.min(scheduled)))
+    }
+
+    /// The same by the retry schedule alone.
+    pub(super) fn scheduled_check(&self, now: Timestamp, schedule: &Schedule) -> Option<Timestamp> {
+        let believed = self.next_check_at.and_then(|next| self.believed(next, now, schedule));
+        self.has_check_left().then(|| believed.unwrap_or(now))
+    }
+
+    /// Whether a check is left: the order is parked, awaits its card or awaits a late check.
+    pub(super) fn has_check_left(&self) -> bool {
+        self.phase.parked_as().is_some() || self.awaits_card() || self.awaits_late_check()
+    }
+
+    /// A stored time of a check. `None`: it is further ahead than its longest wait, so it comes from a wrong clock, and the check is due now.
+    fn believed(&self, next: Timestamp, now: Timestamp, schedule: &Schedule) -> Option<Timestamp> {
         let longest = schedule.longest_wait(self.phase).saturating_add(CLOCK_TOLERANCE);
-        let believed = self.next_check_at.filter(|next| between(now, *next) <= longest);
-        waits.then(|| believed.unwrap_or(now))
+        (between(now, next) <= longest).then_some(next)
     }
 
     /// Whether the last answer is older than the gap after which a status request checks again: 5 s in flight, 600 s parked.

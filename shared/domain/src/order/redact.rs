@@ -52,7 +52,15 @@ impl Order {
             return Err(NotRedactable::Redacted);
         }
         let redacted_at = Some(now);
-        Ok(Self { facts, reference: None, card: None, next_check_at: None, redacted_at, ..self.clone() })
+        Ok(Self {
+            facts,
+            reference: None,
+            card: None,
+            next_check_at: None,
+            recheck_asked_at: None,
+            redacted_at,
+            ..self.clone()
+        })
     }
 }
 

@@ -35,9 +35,9 @@ impl ReviewAction {
 /// An act of a person about an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReviewAct {
-    /// The person: 1 to [`MAX_ACTOR`] characters, no control characters.
+    /// The person: 1 to [`MAX_ACTOR`] characters, at least one of them visible, no control characters.
     pub actor: String,
-    /// Why: 1 to [`MAX_NOTE`] characters, no control characters.
+    /// Why: the same with 1 to [`MAX_NOTE`] characters.
     pub note: String,
     /// What.
     pub action: ReviewAction,
@@ -52,6 +52,9 @@ pub enum NotReviewable {
     /// It is final, and no check is left.
     #[error("the order is final and has no check left; there is nothing to recheck")]
     NoCheckLeft,
+    /// A recheck was asked for, and no check has answered it yet.
+    #[error("a recheck was asked for already and is not answered yet")]
+    AlreadyAsked,
     /// None of its reviews is open.
     #[error("no review of the order is open")]
     NoOpenReview,
@@ -64,7 +67,9 @@ impl ReviewAct {
     /// The name of the wrong text.
     pub fn new(actor: String, reason: String, action: ReviewAction) -> Result<Self, &'static str> {
         let fits = |text: &str, most: usize| {
-            (1..=most).contains(&text.chars().take(most + 1).count()) && !text.chars().any(char::is_control)
+            text.chars().take(most + 1).count() <= most
+                && text.chars().any(is_visible)
+                && !text.chars().any(is_control)
         };
         match (fits(&actor, MAX_ACTOR), fits(&reason, MAX_NOTE)) {
             (true, true) => Ok(Self { actor, note: reason, action }),
@@ -72,6 +77,18 @@ impl ReviewAct {
             (true, false) => Err("reason"),
         }
     }
+}
+
+/// Whether a character can change how others are shown: controls, separators of lines, and embeddings and isolates of direction (UAX #9).
+fn is_control(character: char) -> bool {
+    let is_format =
+        matches!(character, '\u{200b}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    character.is_control() || is_format
+}
+
+/// Whether a character is neither space nor a joiner or mark of direction, which names may have.
+fn is_visible(character: char) -> bool {
+    !character.is_whitespace() && !matches!(character, '\u{200c}'..='\u{200f}')
 }
 
 impl Order {
@@ -86,7 +103,7 @@ impl Order {
         match act.action {
             ReviewAction::Recheck => {
                 self.can_be_rechecked()?;
-                order.next_check_at = Some(now);
+                order.recheck_asked_at = Some(now);
             }
             ReviewAction::Close if self.open_reviews.is_empty() => return Err(NotReviewable::NoOpenReview),
             ReviewAction::Close => {
@@ -104,9 +121,11 @@ impl Order {
     }
 
     fn can_be_rechecked(&self) -> Result<(), NotReviewable> {
-        if self.phase.parked_as().is_some() || self.awaits_card() || self.awaits_late_check() {
-            return Ok(());
+        match (self.has_check_left(), self.recheck_asked_at) {
+            (true, None) => Ok(()),
+            (true, Some(_)) => Err(NotReviewable::AlreadyAsked),
+            (false, _) if self.phase.is_final() => Err(NotReviewable::NoCheckLeft),
+            (false, _) => Err(NotReviewable::InFlight),
         }
-        Err(if self.phase.is_final() { NotReviewable::NoCheckLeft } else { NotReviewable::InFlight })
     }
 }

@@ -134,7 +134,7 @@ impl<'a> OrderView<'a> {
             checked_at: order.checked_at,
             changed_at: order.changed_at,
             redacted_at: order.redacted_at,
-            next_check_at: order.next_check_at,
+            next_check_at: order.next_check_at.into_iter().chain(order.recheck_asked_at).min(),
             stale: order.is_stale(now),
         }
     }

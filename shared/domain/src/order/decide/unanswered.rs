@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Draft;
 use crate::{
     order::{EventKind, Outcome, ParkedAs, Phase, ReviewReason, Trouble, TroubleRun},
-    time::{between, is_ahead},
+    time::{between, is_ahead, later},
 };
 
 impl Draft<'_> {
@@ -38,6 +38,10 @@ impl Draft<'_> {
         self.order.failures = self.order.failures.saturating_add(1);
         if let Some(trouble) = trouble {
             self.count_trouble(trouble);
+        }
+        if self.is_the_one_asked_for() {
+            let again = later(self.now, self.wait_after_failure());
+            self.order.recheck_asked_at = Some(again).filter(|_| trouble.is_none());
         }
         match self.order.phase {
             Phase::InFlight { since } => self.continue_polling(since),

@@ -86,6 +86,32 @@ fn a_recheck_is_made_by_the_next_run() {
 }
 
 #[test]
+fn a_recheck_is_asked_for_once_until_a_check_answers_it() {
+    let (order, _) = run_checks(Product::Mobile, &[(8, shows("UNKNOWN_ERROR"))]);
+    let schedule = Schedule::default();
+    let recheck = act(ReviewAction::Recheck);
+    let asked = order.after_review(&recheck, at(60)).unwrap().order;
+    assert_eq!(asked.after_review(&recheck, at(61)), Err(NotReviewable::AlreadyAsked));
+    let check = |order: &Order, second, observation| {
+        let check_result = CheckResult { asked_at: at(second), observation };
+        decide(order, &check_result, at(second), Jitter::NONE, &schedule).unwrap().order
+    };
+    let older = decide(
+        &asked,
+        &CheckResult { asked_at: at(59), observation: shows("UNKNOWN_ERROR") },
+        at(62),
+        Jitter::NONE,
+        &schedule,
+    );
+    assert_eq!(older.unwrap().order.recheck_asked_at, Some(at(60)), "that check began before");
+    let failed = check(&asked, 70, Observation::Nothing);
+    assert_eq!(failed.recheck_asked_at, Some(at(70 + 300)), "it is tried again after RETRY_AFTER_FAILURE");
+    assert!(check(&asked, 70, Observation::Trouble(Trouble::Rejected)).recheck_asked_at.is_none());
+    let answered = check(&failed, 370, shows("UNKNOWN_ERROR"));
+    assert!(answered.recheck_asked_at.is_none() && answered.after_review(&recheck, at(371)).is_ok());
+}
+
+#[test]
 fn the_note_goes_with_the_personal_data_and_a_later_one_is_not_kept() {
     let checks = [(8, shows("NEW")), (16, shows("FULFILLED"))];
     let (order, _) = run_checks(Product::Mobile, &checks);
@@ -116,6 +142,11 @@ fn texts_of_an_act_have_their_bounds() {
         (&format!("{long_actor}a"), "", "actor"),
         ("a", "", "reason"),
         ("a", "b\u{7f}", "reason"),
+        (" ", "b", "actor"),
+        ("\u{200b}", "b", "actor"),
+        ("\u{202e}Amina", "b", "actor"),
+        ("أمينة", " \u{200e} ", "reason"),
+        ("أمينة", "b\u{2028}", "reason"),
         ("a", &format!("{long_reason}b"), "reason"),
     ] {
         assert_eq!(new(actor, reason), Err(wrong), "{actor:?} {reason:?}");
@@ -124,6 +155,45 @@ fn texts_of_an_act_have_their_bounds() {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 10_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever a person asks for, and however often: the checks of the retry schedule are made as without it.
+    #[test]
+    fn a_recheck_leaves_the_retry_schedule_alone(
+        (product, checks) in any_history(),
+        seconds in proptest::collection::vec(1i64..3600, 1..12),
+        status in prop_oneof![Just("UNKNOWN_ERROR"), Just("QUEUED"), Just("REFUNDED"), Just("FULFILLED"), Just("HANDLING")],
+    ) {
+        let schedule = Schedule::default();
+        let time = |ms| Timestamp::from_millisecond(ms).unwrap();
+        let (mut order, mut now) = (tracked(product), START);
+        for (step, ago, observation, jitter) in checks {
+            now = moved(now, step);
+            let check_result = CheckResult { asked_at: time(moved(now, -ago)), observation };
+            let decided = decide(&order, &check_result, time(now), Jitter::new(jitter), &schedule);
+            order = decided.map_or(order, |decision| decision.order);
+        }
+        let check = |order: &Order, now| {
+            let check_result = CheckResult { asked_at: time(now), observation: shows(status) };
+            decide(order, &check_result, time(now), Jitter::NONE, &schedule).map(|decision| decision.order)
+        };
+        // One check, so that the phase is that of the status. It comes after every clock that was ahead.
+        now = moved(now, 3600 * 1000);
+        let Some(mut order) = check(&order, now) else { return Ok(()) };
+        let before = order.scheduled_check(time(now), &schedule);
+        for second in seconds {
+            let later = moved(now, second * 1000);
+            if before.is_none_or(|next| next <= time(later)) {
+                continue;
+            }
+            let Ok(Decision { order: asked, .. }) = order.after_review(&act(ReviewAction::Recheck), time(later)) else { continue };
+            prop_assert!(asked.wants_check(Trigger::Recheck, time(moved(later, 20_000)), &schedule));
+            let Some(after) = check(&asked, later) else { continue };
+            prop_assert_eq!(after.recheck_asked_at, None);
+            prop_assert_eq!(after.scheduled_check(time(later), &schedule), before, "{:?}", order.phase);
+            prop_assert_eq!(after.attempt, order.attempt);
+            order = after;
+        }
+    }
 
     /// Acts of persons among checks. Invariants 1, 2 and 4 hold for acts too, and the open reviews are the events that asked for one and were
     /// not closed.
@@ -154,7 +224,7 @@ proptest! {
             prop_assert_eq!((after.seq, event.seq), (order.seq + 1, order.seq + 1));
             let expected = Order {
                 seq: after.seq,
-                next_check_at: after.next_check_at,
+                recheck_asked_at: after.recheck_asked_at,
                 open_reviews: after.open_reviews.clone(),
                 ..order.clone()
             };
