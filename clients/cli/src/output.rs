@@ -47,6 +47,7 @@ pub(crate) const RESYNCS: &[Column] = &[
     ("STATE", 9, &["/state"]),
     ("POSITION", 24, &["/position"]),
     ("CHECKED", 7, &["/checked"]),
+    ("SKIPPED", 7, &["/skipped"]),
     ("CHANGED", 7, &["/changed"]),
     ("UNREGISTERED", 12, &["/unregistered"]),
     ("WHY", 0, &["/why"]),
@@ -55,9 +56,10 @@ pub(crate) const RESYNCS: &[Column] = &[
 pub(crate) const UNREGISTERED: &[Column] = &[
     ("PRODUCT", 8, &["/product"]),
     ("ID", 24, &["/id"]),
-    ("STATUS OR REASON", 19, &["/status"]),
+    ("STATUS", 13, &["/status"]),
     ("AMOUNT", 10, &["/topup_amount"]),
-    ("CREATED", 0, &["/created_at"]),
+    ("CREATED", 24, &["/created_at"]),
+    ("TRACKED", 0, &["/tracked"]),
 ];
 /// The columns of events that were posted to the local URL.
 pub(crate) const FORWARDED: &[Column] = &[

@@ -1,14 +1,16 @@
 //! Calls about resyncs: starting, reading and stopping jobs. The walk itself is made by the recheck.
 
+use std::collections::HashSet;
+
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use shared::{
-    order::{Amount, OrderId, Product},
+    order::{Amount, OrderId, OrderKey, Product},
     refresh::Tracker,
     resync::MAX_WINDOW,
-    store::{JobCursor, ResyncJob, UnregisteredOrder},
+    store::{JobCursor, ResyncJob, StoreError, UnregisteredOrder},
     time::between,
 };
 
@@ -86,6 +88,7 @@ struct JobView<'a> {
     position: Timestamp,
     calls: u64,
     checked: u64,
+    skipped: u64,
     changed: u64,
     unregistered: u64,
     started_at: Timestamp,
@@ -106,6 +109,7 @@ impl<'a> From<&'a ResyncJob> for JobView<'a> {
             position: job.position.min(job.to),
             calls: job.calls,
             checked: job.checked,
+            skipped: job.skipped,
             changed: job.changed,
             unregistered: job.unregistered,
             started_at: job.started_at,
@@ -128,6 +132,7 @@ struct OrderRow {
     status: Option<String>,
     topup_amount: Option<Amount>,
     created_at: Option<String>,
+    tracked: bool,
 }
 
 #[derive(Serialize)]
@@ -222,19 +227,31 @@ pub(crate) async fn unregistered(tracker: &Tracker, id: &str, list: &Unregistere
         Ok(None) => return unknown(id),
         Err(error) => return store_failed(&error),
     };
+    match page_of_unregistered(tracker, &job, list).await {
+        Ok(page) => Answer::ok(&page),
+        Err(error) => store_failed(&error),
+    }
+}
+
+async fn page_of_unregistered(
+    tracker: &Tracker,
+    job: &ResyncJob,
+    list: &UnregisteredList,
+) -> Result<Unregistered, StoreError> {
+    let (found, next) = tracker.store.unregistered(job, list.cursor.as_ref(), list.limit).await?;
+    let keys: Vec<OrderKey> =
+        found.iter().map(|order| OrderKey { product: job.product, id: order.id.clone() }).collect();
+    let known = tracker.store.load_many(&keys).await?;
+    let known: HashSet<OrderId> = known.into_iter().map(|order| order.key.id).collect();
     let row = |UnregisteredOrder { id, status, amount, created_at }| OrderRow {
         product: job.product,
+        tracked: known.contains(&id),
         id,
         status,
         topup_amount: amount.and_then(|amount| Amount::parse(&amount)),
         created_at,
     };
-    match tracker.store.unregistered(&job, list.cursor.as_ref(), list.limit).await {
-        Ok((orders, next)) => {
-            Answer::ok(&Unregistered { orders: orders.into_iter().map(row).collect(), next })
-        }
-        Err(error) => store_failed(&error),
-    }
+    Ok(Unregistered { orders: found.into_iter().map(row).collect(), next })
 }
 
 /// `POST /resync/{id}/stop`: stops a running job. An ended job stays as it is.

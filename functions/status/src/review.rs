@@ -22,7 +22,10 @@ fn act(request: &ApiGatewayV2httpRequest) -> Result<ReviewAct, Answer> {
     let action = action.ok_or_else(|| bad("action", "recheck or close"))?;
     ReviewAct::new(actor.unwrap_or_default(), reason.unwrap_or_default(), action).map_err(|name| {
         let most = if name == "actor" { shared::order::MAX_ACTOR } else { shared::order::MAX_NOTE };
-        bad(name, &format!("a text of 1 to {most} characters, one of them visible, without control characters"))
+        bad(
+            name,
+            &format!("a text of 1 to {most} characters, one of them visible, without control characters"),
+        )
     })
 }
 

@@ -14,8 +14,10 @@ use crate::{
 
 /// The longest window of a job.
 pub const MAX_WINDOW: Duration = Duration::from_secs(31 * 24 * 3600);
-/// A job whose list cannot be read for this long fails.
+/// A job whose list cannot be read for this long fails, …
 pub const MAX_FAILING: Duration = Duration::from_secs(3600);
+/// … if it was tried this often meanwhile: a job can wait for its turn for longer than that.
+pub const MIN_FAILURES: u32 = 10;
 
 /// Rows that the next page should have: half a page, so that a denser stretch still fits.
 const TARGET_ROWS: u64 = (MAX_ROWS / 2) as u64;

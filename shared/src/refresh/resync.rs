@@ -7,14 +7,14 @@ use jiff::Timestamp;
 
 use super::{Check, CheckError, Checked, Counters, Tracker};
 use crate::{
-    order::{Order, OrderKey, Phase, Place, TrackedBy},
-    page::Page,
+    order::{Facts, Order, OrderKey, Phase, Place, TrackedBy, VendorStatus},
+    page::{MAX_ROWS, Page},
     permits::Permit,
-    rate_limiter::Class,
-    resync::{JobState, MAX_FAILING, Next},
+    rate_limiter::{Class, Verdict},
+    resync::{JobState, MAX_FAILING, MIN_FAILURES, Next},
     store::{ResyncJob, StoreError, UnregisteredOrder},
     time::between,
-    vendor::{Listing, VendorOrder},
+    vendor::{Listing, VendorOrder, is_within},
 };
 
 /// Rows of a page that are processed concurrently.
@@ -25,6 +25,7 @@ const CONCURRENCY: usize = 8;
 struct RowResult {
     counters: Counters,
     checked: bool,
+    skipped: bool,
     changed: bool,
     unregistered: bool,
 }
@@ -74,7 +75,7 @@ impl Tracker {
         let usage = self.permits.fresh_usage(key.fingerprint()).await?;
         // While the key is suspended, nothing is known of the list.
         if usage.suspended_until.is_none() && !usage.may_ask_list(job.product, self.clock.now()) {
-            return self.resync_fails(job).await;
+            return self.list_unreadable(job).await;
         }
         let permit = match self.permits.acquire(key.fingerprint(), Class::Resync, None).await? {
             Ok(permit) => permit,
@@ -95,8 +96,16 @@ impl Tracker {
             Ok(listing) => self.process_listing(before, (&page, asked_at), &permit, listing, counters).await,
             Err(error) => {
                 tracing::warn!(job = %job.id, kind = error.name(), %error, "a list check of a resync failed");
-                self.list_failed(&permit, job.product, &error).await;
-                self.resync_fails(before).await
+                match error.verdict() {
+                    Verdict::Throttled(_) => self.list_failed(&permit, job.product, &error).await,
+                    // The key may have been replaced.
+                    Verdict::Refused(_) => {
+                        self.vault.read_again(self.clock.now()).await;
+                    }
+                    // Only this window may be at fault: ordinary list checks go on.
+                    Verdict::Accepted | Verdict::Silent => {}
+                }
+                self.list_unreadable(before).await
             }
         }
     }
@@ -110,46 +119,63 @@ impl Tracker {
         counters: &mut Counters,
     ) -> Result<Step, StoreError> {
         self.learn(permit, None).await;
-        let Listing { rows, complete, total, outside, odd, .. } = listing;
+        let Listing { rows, whole, total, outside, odd, left_out, .. } = listing;
         if odd.count() > 0 {
             tracing::warn!(job = %job.id, odd_fields = odd.count(), fields = %odd, "the vendor's list has odd fields");
         }
         counters.odd_fields += odd.count();
-        if !self.note_filter(permit, job.product, outside).await {
-            return self.end(job, Some("the vendor's list ignores the time window")).await;
+        // A single order can have an odd creation time.
+        if outside > 1 && outside * 2 > rows.len() {
+            return self.fail(job, "the vendor's list ignores the time window").await;
         }
-        let shown = rows.len();
-        tracing::info!(job = %job.id, from = %page.from, to = %page.to, shown, total, complete, "checked a page of a resync");
-        let mut after = ResyncJob { failing_since: None, ..job.clone() };
-        if complete {
-            self.process_rows(&job, rows, asked_at, &mut after, counters).await?;
+        let shown = rows.len().saturating_add(left_out);
+        tracing::info!(job = %job.id, from = %page.from, to = %page.to, shown, total, whole, "checked a page of a resync");
+        let mut after = ResyncJob { failing_since: None, failures: 0, ..job.clone() };
+        if whole {
+            after.skipped += u64::try_from(left_out).unwrap_or(u64::MAX);
+            self.process_rows((&job, page), rows, asked_at, &mut after, counters).await?;
         }
         let shown = u64::try_from(shown).unwrap_or(u64::MAX);
-        let walk = match job.walk().after(page, shown, total, complete) {
-            Next::Walk(walk) => walk,
+        match job.walk().after(page, shown, total, whole) {
+            Next::Walk(walk) => {
+                after.move_to(walk);
+                after.updated_at = self.clock.now();
+                let is_kept = self.keep(&job, &after).await?;
+                Ok(if is_kept { Step::On(Box::new(after)) } else { Step::Pause })
+            }
             Next::Done(walk) => {
-                after.state = JobState::Done;
-                walk
+                after.move_to(walk);
+                self.walked(job, after).await
+            }
+            Next::Stuck if shown < u64::from(MAX_ROWS) => {
+                self.fail(job, "the vendor's list says that there are more orders than it shows").await
             }
             Next::Stuck => {
-                return self
-                    .end(job, Some("more orders than a page holds were created in one millisecond"))
-                    .await;
+                self.fail(job, "more orders than a page holds were created in one millisecond").await
             }
-        };
-        after.width = walk.width;
-        after.position = Timestamp::from_millisecond(walk.position).unwrap_or(job.to);
-        let now = self.clock.now();
-        after.updated_at = now;
-        after.ended_at = (after.state == JobState::Done).then_some(now);
-        let is_kept = self.keep(&job, &after).await?;
-        Ok(if is_kept && after.state == JobState::Running { Step::On(Box::new(after)) } else { Step::Pause })
+        }
     }
 
-    /// Processes the rows of a complete page. A row that cannot be stored is logged and left to the order's own checks.
+    /// Ends a job that has walked its whole window: done, or failed if rows were skipped.
+    async fn walked(&self, before: ResyncJob, after: ResyncJob) -> Result<Step, StoreError> {
+        let now = self.clock.now();
+        let is_done = after.skipped == 0;
+        let why = "some orders of the list could not be read or stored: `skipped` counts them";
+        let after = ResyncJob {
+            state: if is_done { JobState::Done } else { JobState::Failed },
+            why: (!is_done).then(|| why.to_owned()),
+            updated_at: now,
+            ended_at: Some(now),
+            ..after
+        };
+        let is_kept = self.keep(&before, &after).await?;
+        Ok(if is_kept && !is_done { Step::Failed } else { Step::Pause })
+    }
+
+    /// Processes the rows of a whole page. A row that the table refuses is logged and counted as skipped.
     async fn process_rows(
         &self,
-        job: &ResyncJob,
+        (job, page): (&ResyncJob, &Page),
         rows: Vec<VendorOrder>,
         asked_at: Timestamp,
         after: &mut ResyncJob,
@@ -163,7 +189,7 @@ impl Tracker {
         let rows: Vec<_> =
             keys.into_iter().zip(rows).map(|(key, row)| (known.remove(&key), key, row)).collect();
         let mut results = stream::iter(rows)
-            .map(|(order, key, row)| self.resync_row(job, order, key, row, asked_at))
+            .map(|(order, key, row)| self.resync_row((job, page), order, key, row, asked_at))
             .buffer_unordered(CONCURRENCY);
         while let Some(result) = results.next().await {
             let result = match result {
@@ -171,11 +197,12 @@ impl Tracker {
                 Err(error @ StoreError::Unavailable { .. }) => return Err(error),
                 Err(error) => {
                     tracing::error!(job = %job.id, %error, "a row of a resync could not be processed");
-                    RowResult { checked: true, ..RowResult::default() }
+                    RowResult { skipped: true, ..RowResult::default() }
                 }
             };
             *counters += result.counters;
             after.checked += u64::from(result.checked);
+            after.skipped += u64::from(result.skipped);
             after.changed += u64::from(result.changed);
             after.unregistered += u64::from(result.unregistered);
         }
@@ -185,7 +212,7 @@ impl Tracker {
     /// Takes one row down the path, if its order is registered; else lists it or registers it.
     async fn resync_row(
         &self,
-        job: &ResyncJob,
+        (job, page): (&ResyncJob, &Page),
         order: Option<Order>,
         key: OrderKey,
         row: VendorOrder,
@@ -197,7 +224,12 @@ impl Tracker {
             None => self.store.load(&key).await?,
         };
         let (order, is_new) = match known {
+            Some(order) if job.track && order.tracked_at >= job.started_at => {
+                let is_new = self.store.was_unregistered(job, &order.key.id).await?;
+                (order, is_new)
+            }
             Some(order) => (order, false),
+            None if !is_within(page, &row) => return Ok(RowResult { skipped: true, ..RowResult::default() }),
             None => {
                 let is_new = self.store.keep_unregistered(job, &unregistered(&row)).await?;
                 if !job.track {
@@ -206,7 +238,7 @@ impl Tracker {
                 (self.track(&key, None, TrackedBy::Put).await?.1, is_new)
             }
         };
-        if !is_new && !is_of_interest(&order, &row) {
+        if !is_new && !can_change(&order, &row) {
             return Ok(RowResult { checked: true, ..RowResult::default() });
         }
         let seq = if is_new { 0 } else { order.seq };
@@ -216,30 +248,28 @@ impl Tracker {
         };
         let refreshed = self.finish(Checked::made(order, asked_at, observation, check)).await?;
         let changed = refreshed.order.seq != seq;
-        Ok(RowResult { counters: refreshed.counters, checked: true, changed, unregistered: is_new })
+        let counters = refreshed.counters;
+        Ok(RowResult { counters, checked: true, changed, unregistered: is_new, ..RowResult::default() })
     }
 
-    /// Notes that the list of a job cannot be read now. After [`MAX_FAILING`] the job fails.
-    async fn resync_fails(&self, job: ResyncJob) -> Result<Step, StoreError> {
+    /// Notes that the list of a job cannot be read now. After [`MAX_FAILING`] and [`MIN_FAILURES`] the job fails.
+    async fn list_unreadable(&self, job: ResyncJob) -> Result<Step, StoreError> {
         let now = self.clock.now();
-        match job.failing_since {
-            Some(since) if between(since, now) >= MAX_FAILING => {
-                self.end(job, Some("the vendor's list could not be read for an hour")).await
-            }
-            Some(_) => Ok(Step::Pause),
-            None => {
-                let after = ResyncJob { failing_since: Some(now), updated_at: now, ..job.clone() };
-                self.keep(&job, &after).await?;
-                Ok(Step::Pause)
-            }
+        let since = job.failing_since.unwrap_or(now);
+        let failures = job.failures.saturating_add(1);
+        if failures >= MIN_FAILURES && between(since, now) >= MAX_FAILING {
+            return self.fail(job, "the vendor's list could not be read for an hour").await;
         }
+        let after = ResyncJob { failing_since: Some(since), failures, ..job.clone() };
+        self.keep(&job, &after).await?;
+        Ok(Step::Pause)
     }
 
-    async fn end(&self, job: ResyncJob, why: Option<&str>) -> Result<Step, StoreError> {
+    async fn fail(&self, job: ResyncJob, why: &str) -> Result<Step, StoreError> {
         let now = self.clock.now();
         let after = ResyncJob {
             state: JobState::Failed,
-            why: why.map(str::to_owned),
+            why: Some(why.to_owned()),
             updated_at: now,
             ended_at: Some(now),
             ..job.clone()
@@ -262,16 +292,20 @@ impl Tracker {
     }
 }
 
-/// Whether a row can change a registered order: always unless it is final. A final one is reviewed if the row states another status, and its
-/// card can still be missing. A row always has a status: one without is not read.
-fn is_of_interest(order: &Order, row: &VendorOrder) -> bool {
+/// Whether a row can change a registered order: always unless it is final. A final one is reviewed if the row states the other outcome: another
+/// status can be older than the outcome. Its card can still be missing, and the vendor can continue it under another id.
+fn can_change(order: &Order, row: &VendorOrder) -> bool {
     if order.redacted_at.is_some() {
         return false;
     }
-    match order.phase {
-        Phase::Final { .. } => row.facts.status != order.facts.status || order.awaits_card(),
-        Phase::InFlight { .. } | Phase::Parked { .. } => true,
-    }
+    let Phase::Final { .. } = order.phase else { return true };
+    let (ours, theirs) = (&order.facts, &row.facts);
+    let states_outcome = matches!(theirs.status, Some(VendorStatus::Fulfilled | VendorStatus::Refunded));
+    let links = |facts: &Facts| (facts.retry_order_id.clone(), facts.follow_order_id.clone());
+    let names_link = theirs.retry_order_id.is_some() || theirs.follow_order_id.is_some();
+    (states_outcome && theirs.status != ours.status)
+        || order.awaits_card()
+        || (names_link && links(theirs) != links(ours))
 }
 
 fn failed(key: &OrderKey, error: CheckError) -> (crate::order::Observation, Check) {
@@ -292,14 +326,14 @@ fn unregistered(row: &VendorOrder) -> UnregisteredOrder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::order::{Facts, Outcome, Product, Schedule, VendorStatus};
+    use crate::order::{Outcome, Product, Schedule};
 
     fn facts(status: VendorStatus) -> Facts {
         Facts { status: Some(status), ..Facts::default() }
     }
 
     #[test]
-    fn a_final_order_is_of_interest_only_if_the_row_says_something_else() {
+    fn a_row_can_change_a_final_order_only_by_what_is_acted_upon() {
         let key = OrderKey { product: Product::Mobile, id: "a1".parse().unwrap() };
         let now = Timestamp::UNIX_EPOCH;
         let (tracked, _) = Order::track(key, None, TrackedBy::Put, now, &Schedule::default());
@@ -313,7 +347,23 @@ mod tests {
             (&redacted, VendorStatus::Refunded, false),
         ] {
             let row = VendorOrder { id: order.key.id.clone(), facts: facts(status.clone()), card_code: None };
-            assert_eq!(is_of_interest(order, &row), expected, "{:?} {status:?}", order.phase);
+            assert_eq!(can_change(order, &row), expected, "{:?} {status:?}", order.phase);
+        }
+        let phase = Phase::Final { outcome: Outcome::Refunded };
+        let refunded = Order { phase, facts: facts(VendorStatus::Refunded), ..tracked };
+        let linked = |status, retry: Option<&str>, follow: Option<&str>| {
+            let [retry_order_id, follow_order_id] = [retry, follow].map(|id| id.map(str::to_owned));
+            let facts = Facts { retry_order_id, follow_order_id, ..facts(status) };
+            VendorOrder { id: refunded.key.id.clone(), facts, card_code: None }
+        };
+        let row = linked(VendorStatus::Refunded, Some("a2"), None);
+        let known = Order { facts: row.facts.clone(), ..refunded.clone() };
+        assert!(can_change(&refunded, &row) && !can_change(&known, &row));
+        assert!(can_change(&refunded, &linked(VendorStatus::Refunded, None, Some("a3"))));
+        assert!(!can_change(&known, &linked(VendorStatus::Refunded, None, None)), "an older row");
+        // Texts that the vendor's pages name for lists, and a row from before the outcome.
+        for status in ["SUCCESS", "FAILED", "HANDLING", "UNKNOWN_ERROR"] {
+            assert!(!can_change(&refunded, &linked(status.to_owned().into(), None, None)), "{status}");
         }
     }
 }

@@ -237,11 +237,7 @@ impl From<&Order> for OrderItem {
             trouble_since: order.trouble.map(|run| run.since),
             first_parked: write_first_parked(order),
             reviewed: order.reviewed.clone(),
-            open_reviews: order
-                .open_reviews
-                .iter()
-                .map(|(seq, reason)| (seq.to_string(), reason.clone()))
-                .collect(),
+            open_reviews: write_open_reviews(order),
             unlisted: order.unlisted,
             links: order.links.clone(),
             linked_from: order.linked_from.clone(),
@@ -332,6 +328,10 @@ pub(super) fn read<T: DeserializeOwned>(key: &OrderKey, stored: Item) -> Result<
     let stored = serde_dynamo::Deserializer::from_attribute_value(AttributeValue::M(stored).into());
     serde_path_to_error::deserialize(stored)
         .map_err(|error| StoreError::Corrupt { key: key.clone(), why: format!("at {}", error.path()) })
+}
+
+fn write_open_reviews(order: &Order) -> BTreeMap<String, String> {
+    order.open_reviews.iter().map(|(seq, reason)| (seq.to_string(), reason.clone())).collect()
 }
 
 fn write_first_parked(order: &Order) -> BTreeMap<String, i64> {

@@ -58,6 +58,9 @@ pub struct ResyncJob {
     pub calls: u64,
     /// Rows of registered orders that were compared.
     pub checked: u64,
+    /// Rows that could not be read, not be stored, or were of another window: what they are about was not checked.
+    #[serde(default)]
+    pub skipped: u64,
     /// Registered orders that changed, and those that were tracked.
     pub changed: u64,
     /// Orders that nobody had registered.
@@ -74,6 +77,9 @@ pub struct ResyncJob {
     /// Since when the list cannot be read.
     #[serde(default, with = "millisecond::optional", skip_serializing_if = "Option::is_none")]
     pub failing_since: Option<Timestamp>,
+    /// How often it could not be read since.
+    #[serde(default)]
+    pub failures: u32,
 }
 
 impl ResyncJob {
@@ -91,13 +97,21 @@ impl ResyncJob {
             width: Walk::start(from, to).width,
             calls: 0,
             checked: 0,
+            skipped: 0,
             changed: 0,
             unregistered: 0,
             started_at: now,
             updated_at: now,
             ended_at: None,
             failing_since: None,
+            failures: 0,
         }
+    }
+
+    /// Goes on from where its walk is now.
+    pub(crate) fn move_to(&mut self, walk: Walk) {
+        self.width = walk.width;
+        self.position = Timestamp::from_millisecond(walk.position).unwrap_or(self.to);
     }
 
     /// Where its walk is.
@@ -304,7 +318,8 @@ impl Store {
         }
     }
 
-    /// Stores an order that a job found and nobody had registered. True: this run of the job had not found it before.
+    /// Stores an order that a job found and nobody had registered. True: it counts, because no earlier page of this run had it. A page that is
+    /// processed again after a crash has the same position, and its orders count then.
     ///
     /// # Errors
     /// If DynamoDB fails.
@@ -317,13 +332,32 @@ impl Store {
         let mut new: Item = serde_dynamo::to_item(order).map_err(|error| refused(WHAT, error.to_string()))?;
         new.extend(unregistered_key(&job.id, order.id.as_str()));
         new.insert("started_at".to_owned(), millis(job.started_at));
+        new.insert(POSITION.to_owned(), millis(job.position));
         let put = self.client.put_item().table_name(&self.table).set_item(Some(new));
-        let put = put.condition_expression("attribute_not_exists(pk) OR started_at < :started");
+        let put = put.condition_expression(
+            "attribute_not_exists(pk) OR started_at < :started OR (started_at = :started AND #position = :position)",
+        );
+        let put = put.expression_attribute_names("#position", POSITION);
+        let put = put.expression_attribute_values(":position", millis(job.position));
         match put.expression_attribute_values(":started", millis(job.started_at)).send().await {
             Ok(_) => Ok(true),
             Err(error) if is_refused(error.as_service_error()) => Ok(false),
             Err(error) => Err(StoreError::unavailable(WHAT, &error)),
         }
+    }
+
+    /// Whether the page at the job's position found this order before, when its count was not stored: a process died after it had tracked it.
+    ///
+    /// # Errors
+    /// If DynamoDB fails.
+    pub async fn was_unregistered(&self, job: &ResyncJob, order: &OrderId) -> Result<bool, StoreError> {
+        const WHAT: &str = "read an order that nobody registered";
+        let get = self.client.get_item().table_name(&self.table).consistent_read(true);
+        let get = get.set_key(Some(unregistered_key(&job.id, order.as_str())));
+        let found = get.send().await.map_err(|error| StoreError::unavailable(WHAT, &error))?.item;
+        let found = found.unwrap_or_default();
+        let is = |name: &str, at: Timestamp| found.get(name).is_some_and(|value| *value == millis(at));
+        Ok(is("started_at", job.started_at) && is(POSITION, job.position))
     }
 
     /// A page of the orders that the latest run of a job found and nobody had registered, by id. It can have fewer than `limit`, even none,
@@ -352,6 +386,8 @@ impl Store {
     }
 }
 
+/// The job's position when it found an order.
+const POSITION: &str = "found_at_position";
 /// The prefix of the sort key of an order that was found.
 const FOUND: &str = "ORDER#";
 

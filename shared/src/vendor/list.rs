@@ -36,6 +36,10 @@ pub struct Listing {
     pub rows: Vec<VendorOrder>,
     /// Whether the page shows all orders of the window, so that a missing order is not in the window.
     pub complete: bool,
+    /// The same, told by all that the vendor says of its pages. It can be false where `complete` takes a total for that of another window.
+    pub whole: bool,
+    /// Rows that could not be read, and orders whose rows contradict each other. They are not in `rows`.
+    pub left_out: usize,
     /// Number of orders in the window, as the vendor says; at least the number shown.
     pub total: u64,
     /// Number of rows created outside the window.
@@ -94,11 +98,13 @@ pub fn read_list(
     let shown = items.len() as u64;
     let pages = Pagination::read(&data, &envelope, &mut odd);
     let path = data.path_of(name);
-    let rows = read_rows(page.product, &path, &items, &mut odd);
+    let (rows, left_out) = read_rows(page.product, &path, &items, &mut odd);
     let outside = rows.iter().filter(|row| !is_within(page, row)).count();
     Ok(Listing {
         rows,
         complete: pages.complete(shown),
+        whole: pages.complete(shown) && pages.whole(shown),
+        left_out,
         total: pages.total.unwrap_or(shown).max(shown),
         outside,
         request_id: envelope.request_id,
@@ -110,6 +116,7 @@ pub fn read_list(
 #[derive(Default)]
 struct Pagination {
     total: Option<u64>,
+    total_pages: Option<u64>,
     page_size: Option<u64>,
     has_next_page: Option<bool>,
 }
@@ -125,6 +132,7 @@ impl Pagination {
         Self {
             // If they differ, the larger one: the page may be one of several.
             total: totals.into_iter().flatten().max(),
+            total_pages: pages.count("totalPages", odd),
             page_size: pages.count("pageSize", odd),
             has_next_page: pages.flag("hasNextPage", odd),
         }
@@ -143,10 +151,23 @@ impl Pagination {
             (_, None) => shown < page_size,
         }
     }
+
+    /// Whether nothing that the vendor says of its pages tells of more than `shown` rows.
+    fn whole(&self, shown: u64) -> bool {
+        let has_more =
+            self.total.is_some_and(|total| total > shown) || self.total_pages.is_some_and(|pages| pages > 1);
+        !has_more
+    }
 }
 
-/// The readable rows, each order once. Orders with contradicting rows are left out.
-fn read_rows(product: Product, path: &str, items: &[&RawValue], odd: &mut Oddities) -> Vec<VendorOrder> {
+/// The readable rows, each order once, and how many rows or orders with contradicting rows were left out.
+fn read_rows(
+    product: Product,
+    path: &str,
+    items: &[&RawValue],
+    odd: &mut Oddities,
+) -> (Vec<VendorOrder>, usize) {
+    let mut left_out = 0;
     let mut rows: Vec<VendorOrder> = Vec::with_capacity(items.len());
     let mut places: HashMap<OrderId, usize> = HashMap::with_capacity(items.len());
     let mut contradicted: HashSet<OrderId> = HashSet::new();
@@ -154,16 +175,19 @@ fn read_rows(product: Product, path: &str, items: &[&RawValue], odd: &mut Odditi
         let path = format!("{path}[{index}]");
         let Some(object) = Object::at(path.clone(), item) else {
             odd.note(&path, kind(item));
+            left_out += 1;
             continue;
         };
         let mut row = match order::read(product, &object, odd) {
             Ok(row) => row,
             Err(VendorError::Unreadable { path, what }) => {
                 odd.note(&path, &what);
+                left_out += 1;
                 continue;
             }
             Err(error) => {
                 odd.note(&path, error.name());
+                left_out += 1;
                 continue;
             }
         };
@@ -182,7 +206,7 @@ fn read_rows(product: Product, path: &str, items: &[&RawValue], odd: &mut Odditi
         }
     }
     rows.retain(|row| !contradicted.contains(&row.id));
-    rows
+    (rows, left_out + contradicted.len())
 }
 
 fn contradicts(one: &VendorOrder, other: &VendorOrder) -> bool {
@@ -191,7 +215,7 @@ fn contradicts(one: &VendorOrder, other: &VendorOrder) -> bool {
 }
 
 /// Whether a row was created within the window; true without a readable `created_at`.
-fn is_within(page: &Page, row: &VendorOrder) -> bool {
+pub(crate) fn is_within(page: &Page, row: &VendorOrder) -> bool {
     let created: Option<Timestamp> = row.facts.created_at.as_deref().and_then(|text| text.parse().ok());
     created.is_none_or(|created| {
         let created = created.as_millisecond();

@@ -15,6 +15,7 @@ mod tests;
 pub use client::{Answer, Vendor, read_answer};
 pub use error::VendorError;
 pub use json::Oddities;
+pub(crate) use list::is_within;
 pub use list::{Listing, read_list};
 pub use order::VendorOrder;
 pub use reference::{names, without_prefix};

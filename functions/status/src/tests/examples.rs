@@ -419,7 +419,7 @@ fn operating() -> Vec<Example> {
 
 fn resync() -> Vec<Example> {
     let mut started = example("resync_started", "A day", "POST", "/resync")
-        .body(r#"{"product": "mobile", "from": "2025-10-28T00:00:00Z", "to": "2025-10-28T23:59:59Z"}"#);
+        .body(r#"{"product": "mobile", "from": "2025-10-28T00:00:00Z", "to": "2025-10-29T00:00:00Z"}"#);
     started.stand_in.page = Some("{}".to_owned());
     vec![
         started,

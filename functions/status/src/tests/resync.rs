@@ -27,13 +27,10 @@ async fn table() -> (Tracker, MockServer) {
         let body: Value = serde_json::from_slice(&request.body).unwrap();
         let mut item = item.lock().unwrap();
         let is_running = item.as_ref().is_some_and(|item| item["state"]["S"] == "running");
-        let failed = json!({"__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"});
+        let failed = json!({"__type": "x#ConditionalCheckFailedException"});
         let answer = match target.rsplit('.').next().unwrap() {
             "PutItem" if is_running => return ResponseTemplate::new(400).set_body_json(failed),
-            "PutItem" => {
-                *item = Some(body["Item"].clone());
-                json!({})
-            }
+            "PutItem" => item.replace(body["Item"].clone()).map_or(json!({}), |_| json!({})),
             "GetItem" => item.as_ref().map_or(json!({}), |item| json!({"Item": item})),
             "UpdateItem" if !is_running => return ResponseTemplate::new(400).set_body_json(failed),
             "UpdateItem" => {
@@ -51,6 +48,7 @@ async fn table() -> (Tracker, MockServer) {
                 "id": {"S": "a1"}, "status": {"S": "FULFILLED"}, "amount": {"S": "490.00"},
                 "created_at": {"S": "2025-10-28T10:00:00.000Z"},
             }]}),
+            "BatchGetItem" if body.to_string().contains("mobile#a1") => json!({"Responses": {"orders": []}}),
             "BatchGetItem" => json!({"Responses": {"orders": item.iter().collect::<Vec<_>>()}}),
             other => panic!("{other}"),
         };
@@ -91,7 +89,7 @@ async fn a_resync_is_started_once_read_and_stopped() {
 
     let (_, found) = answered(&tracker, call("GET", &format!("{at}/unregistered"))).await;
     let order = json!({"product": "mobile", "id": "a1", "status": "FULFILLED", "topup_amount": 490.0,
-        "created_at": "2025-10-28T10:00:00.000Z"});
+        "created_at": "2025-10-28T10:00:00.000Z", "tracked": false});
     assert_eq!(found, json!({"orders": [order], "next": null}));
 
     for _ in 0..2 {

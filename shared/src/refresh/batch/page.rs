@@ -87,20 +87,14 @@ impl Tracker {
         self.note_filter(permit, product, *outside).await;
     }
 
-    /// Records whether the list keeps to its window; `outside`: rows that were created outside of it. Returns true if there are none.
-    pub(in crate::refresh) async fn note_filter(
-        &self,
-        permit: &Permit,
-        product: Product,
-        outside: usize,
-    ) -> bool {
+    /// Records whether the list keeps to its window; `outside`: rows that were created outside of it.
+    async fn note_filter(&self, permit: &Permit, product: Product, outside: usize) {
         if outside > 0 {
             let noted = self.permits.distrust_list(permit.key(), product, ListTrouble::FilterIgnored).await;
             self.publish_noted(permit.key(), noted).await;
         } else if let Err(error) = self.permits.trust_list(permit.key(), product).await {
             tracing::warn!(%product, %error, "the recovery of a list could not be stored");
         }
-        outside == 0
     }
 
     /// The orders that the page shows, and those that it should show and does not. Orders whose status changed come

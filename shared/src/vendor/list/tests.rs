@@ -61,27 +61,33 @@ fn lists_of_both_products_are_read() {
 fn a_page_is_complete_only_if_it_shows_the_whole_window() {
     let rows = [row("a", 1, "")];
     let full: Vec<String> = (0..100).map(|index| row(&index.to_string(), 1, "")).collect();
-    for (product, body, complete, total) in [
-        (Product::Mobile, mobile(&rows, r#","totalResults":1"#), true, 1),
-        (Product::Mobile, mobile(&full, r#","totalResults":250"#), false, 250),
-        (Product::Mobile, mobile(&full, r#","totalResults":100"#), true, 100),
-        (Product::Mobile, mobile(&rows, r#","totalResults":"1""#), true, 1),
+    for (product, body, complete, whole, total) in [
+        (Product::Mobile, mobile(&rows, r#","totalResults":1"#), true, true, 1),
+        (Product::Mobile, mobile(&full, r#","totalResults":250"#), false, false, 250),
+        (Product::Mobile, mobile(&full, r#","totalResults":100"#), true, true, 100),
+        (Product::Mobile, mobile(&rows, r#","totalResults":"1""#), true, true, 1),
         // A vendor with smaller pages than requested.
-        (Product::Mobile, mobile(&full[..60], r#","totalResults":180"#), false, 180),
+        (Product::Mobile, mobile(&full[..60], r#","totalResults":180"#), false, false, 180),
         // A total that ignores the window.
-        (Product::Mobile, mobile(&rows, r#","totalResults":50000"#), true, 50_000),
-        (Product::Mobile, mobile(&rows, r#","totalResults":1,"totalItems":"1""#), true, 1),
-        (Product::Mobile, mobile(&rows, r#","totalResults":{},"totalItems":null"#), true, 1),
-        (Product::Mobile, mobile(&rows, ""), true, 1),
-        (Product::Mobile, mobile(&full, ""), false, 100),
-        (Product::Mobile, mobile(&[], r#","totalResults":0"#), true, 0),
-        (Product::Internet, internet(&rows, r#""totalItems":1,"hasNextPage":true"#), false, 1),
-        (Product::Internet, internet(&rows, r#""hasNextPage":false"#), true, 1),
-        (Product::Internet, internet(&rows, r#""hasNextPage":"true""#), false, 1),
-        (Product::Internet, internet(&rows, r#""hasNextPage":7,"pageSize":"many""#), true, 1),
+        (Product::Mobile, mobile(&rows, r#","totalResults":50000"#), true, false, 50_000),
+        (Product::Mobile, mobile(&rows, r#","totalResults":1,"totalItems":"1""#), true, true, 1),
+        (Product::Mobile, mobile(&rows, r#","totalResults":{},"totalItems":null"#), true, true, 1),
+        // Pages that tell of more than they show.
+        (Product::Mobile, mobile(&[], r#","totalResults":500"#), true, false, 500),
+        (Product::Mobile, mobile(&rows, r#","totalResults":1,"totalPages":2"#), true, false, 1),
+        (Product::Internet, internet(&rows, r#""totalPages":"3","hasNextPage":false"#), true, false, 1),
+        (Product::Mobile, mobile(&rows, r#","totalResults":1,"totalPages":0"#), true, true, 1),
+        (Product::Mobile, mobile(&rows, ""), true, true, 1),
+        (Product::Mobile, mobile(&full, ""), false, false, 100),
+        (Product::Mobile, mobile(&[], r#","totalResults":0"#), true, true, 0),
+        (Product::Internet, internet(&rows, r#""totalItems":1,"hasNextPage":true"#), false, false, 1),
+        (Product::Internet, internet(&rows, r#""hasNextPage":false"#), true, true, 1),
+        (Product::Internet, internet(&rows, r#""hasNextPage":"true""#), false, false, 1),
+        (Product::Internet, internet(&rows, r#""hasNextPage":7,"pageSize":"many""#), true, true, 1),
     ] {
         let listing = read_list(&page(product), body.as_bytes()).unwrap();
-        assert_eq!((listing.complete, listing.total), (complete, total), "{body:.200}");
+        let found = (listing.complete, listing.whole, listing.total);
+        assert_eq!(found, (complete, whole, total), "{body:.200}");
     }
 }
 
@@ -97,8 +103,8 @@ fn an_unreadable_row_does_not_affect_the_others() {
     let listing =
         read_list(&page(Product::Mobile), mobile(&rows, r#","totalResults":5"#).as_bytes()).unwrap();
     let ids: Vec<_> = listing.rows.iter().map(|row| row.id.as_str()).collect();
-    assert_eq!(ids, ["a", "b"]);
-    assert!(listing.complete);
+    assert_eq!((ids.as_slice(), listing.left_out), (["a", "b"].as_slice(), 3));
+    assert!(listing.complete && listing.whole);
     assert_eq!(
         listing.odd.to_string(),
         "data.items[1]._id: number, data.items[2]: null, data.items[3]._id: missing"

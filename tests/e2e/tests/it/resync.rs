@@ -9,7 +9,7 @@ use shared::{
     order::{OrderKey, Product, TrackedBy, Trigger},
     rate_limiter::Class,
     resync::JobState,
-    store::ResyncJob,
+    store::{ResyncJob, UnregisteredOrder},
     time::later,
 };
 
@@ -123,17 +123,149 @@ async fn a_stopped_job_makes_no_calls() {
     own.delete().await;
 }
 
+/// Answers the next calls of the mobile list with pages of these rows; the last page goes on for ever.
+async fn scripted(own: &IsolatedTracker, pages: &[(Value, u64)]) {
+    let page = |(items, total): &(Value, u64)| {
+        let pagination = json!({"page": 1, "pageSize": 100, "totalResults": total});
+        json!({"kind": "data", "data": {"items": items, "pagination": pagination}})
+    };
+    let mut answers: Vec<Value> = pages.iter().map(page).collect();
+    answers.last_mut().unwrap()["repeat"] = "forever".into();
+    let script = json!({"product": "mobile", "answers": answers});
+    own.vendor.control("POST", "/lists/script", Some(script)).await;
+}
+
+/// A row that was created within the window of [`start`].
+fn row(own: &IsolatedTracker, id: &str, status: Value) -> Value {
+    let created = earlier(own.tracker.clock.now(), 1800).to_string();
+    json!({"_id": id, "status": status, "created_at": created, "topup_amount": 500})
+}
+
+async fn ids(own: &IsolatedTracker, job: &ResyncJob) -> Vec<String> {
+    let (listed, _) = own.tracker.store.unregistered(job, None, 100).await.unwrap();
+    listed.into_iter().map(|order| order.id.to_string()).collect()
+}
+
+/// What a job says after one recheck; a job that has failed is counted once.
+async fn ended(own: &IsolatedTracker, started: &ResyncJob) -> ResyncJob {
+    let failures = own.recheck(60).await.failed_resyncs;
+    let job = job(own, &started.id).await;
+    assert_eq!(failures, usize::from(job.state == JobState::Failed), "{job:?}");
+    assert_eq!(own.recheck(60).await.failed_resyncs, 0, "it is counted once");
+    job
+}
+
 #[tokio::test]
 async fn a_list_that_ignores_the_window_fails_the_job() {
     let own = IsolatedTracker::open("resync-filter", &PLENTY).await;
     own.vendor.control("POST", "/lists", Some(json!({"compares": "nothing"}))).await;
-    sent(&own, 7200, "FULFILLED").await;
-    let started = start(&own, true).await;
-    assert_eq!(own.recheck(60).await.failed_resyncs, 1);
-    let failed = job(&own, &started.id).await;
-    assert_eq!(failed.state, JobState::Failed);
+    for seconds_ago in [7200, 7300] {
+        sent(&own, seconds_ago, "FULFILLED").await;
+    }
+    let failed = ended(&own, &start(&own, true).await).await;
+    assert_eq!((failed.state, failed.skipped), (JobState::Failed, 0));
     assert!(failed.why.is_some_and(|why| why.contains("window")));
-    assert_eq!(own.recheck(60).await.failed_resyncs, 0, "it is counted once");
+    own.delete().await;
+}
+
+#[tokio::test]
+async fn a_job_tells_of_each_row_that_it_could_not_use_and_processes_the_others() {
+    let own = IsolatedTracker::open("resync-rows", &PLENTY).await;
+    let mut elsewhere = row(&own, "a1", "FULFILLED".into());
+    elsewhere["created_at"] = "0001-01-01T00:00:00Z".into();
+    let odd = [
+        ("a status that is null", vec![row(&own, "a1", Value::Null)]),
+        ("a status that is a number", vec![row(&own, "a1", 7.into())]),
+        ("an id with a space", vec![row(&own, "a 1", "FULFILLED".into())]),
+        ("no object", vec![json!("FULFILLED")]),
+        (
+            "two rows that differ",
+            ["HANDLING", "REFUNDED"].map(|status| row(&own, "a1", status.into())).into(),
+        ),
+        ("created outside of the window", vec![elsewhere]),
+    ];
+    for (index, (name, rows)) in odd.into_iter().enumerate() {
+        let good = format!("good{index}");
+        let mut rows = rows;
+        rows.push(row(&own, &good, "FULFILLED".into()));
+        let total = rows.len() as u64;
+        scripted(&own, &[(rows.into(), total), (json!([]), 0)]).await;
+        own.tracker.clock.set(later(own.tracker.clock.now(), Duration::from_secs(1)));
+        let failed = ended(&own, &start(&own, false).await).await;
+        assert_eq!((failed.state, failed.skipped, failed.unregistered), (JobState::Failed, 1, 1), "{name}");
+        assert!(failed.why.as_deref().is_some_and(|why| why.contains("skipped")), "{name}");
+        assert_eq!(ids(&own, &failed).await, [good.as_str()], "{name}");
+        assert!(failed.position > failed.to, "{name}: the rest of the window was walked");
+    }
+    let usage = own.tracker.usage().await.unwrap();
+    assert!(usage.may_ask_list(Product::Mobile, own.tracker.clock.now()), "ordinary list checks go on");
+    own.delete().await;
+}
+
+#[tokio::test]
+async fn a_page_that_tells_of_more_orders_than_it_shows_is_not_passed() {
+    let own = IsolatedTracker::open("resync-totals", &PLENTY).await;
+    for (index, rows) in [0, 20].into_iter().enumerate() {
+        let rows: Vec<Value> =
+            (0..rows).map(|number| row(&own, &format!("{index}x{number}"), "FULFILLED".into())).collect();
+        scripted(&own, &[(rows.into(), 500)]).await;
+        own.tracker.clock.set(later(own.tracker.clock.now(), Duration::from_secs(1)));
+        let failed = ended(&own, &start(&own, false).await).await;
+        assert_eq!((failed.state, failed.position), (JobState::Failed, failed.from), "{failed:?}");
+        // As the window narrows, the same twenty rows are outside of it.
+        let why = ["more orders than it shows", "ignores the time window"][index];
+        assert!(failed.why.as_ref().is_some_and(|text| text.contains(why)), "{failed:?}");
+    }
+    own.delete().await;
+}
+
+#[tokio::test]
+async fn a_crash_between_the_rows_of_a_page_and_its_job_changes_no_count() {
+    let own = IsolatedTracker::open("resync-crash", &PLENTY).await;
+    let mut lost = Vec::new();
+    for seconds_ago in [3000, 2000, 1500] {
+        lost.push(sent(&own, seconds_ago, "REFUNDED").await);
+    }
+    for track in [false, true] {
+        own.tracker.clock.set(later(own.tracker.clock.now(), Duration::from_secs(1)));
+        let started = start(&own, track).await;
+        for key in &lost {
+            let found =
+                UnregisteredOrder { id: key.id.clone(), status: None, amount: None, created_at: None };
+            assert!(own.tracker.store.keep_unregistered(&started, &found).await.unwrap());
+            if track {
+                own.tracker.track(key, None, TrackedBy::Put).await.unwrap();
+            }
+        }
+        let done = ended(&own, &started).await;
+        assert_eq!((done.state, done.unregistered), (JobState::Done, 3), "{done:?}");
+        assert_eq!(ids(&own, &done).await.len(), 3);
+    }
+    own.delete().await;
+}
+
+#[tokio::test]
+async fn a_list_that_cannot_be_read_for_an_hour_fails_the_job() {
+    let own = IsolatedTracker::open("resync-outage", &PLENTY).await;
+    let outage = json!({"answers": [{"kind": "status", "http": 503, "repeat": "forever"}]});
+    own.vendor.control("POST", "/lists/script", Some(outage)).await;
+    let started = start(&own, false).await;
+    let pass = async |minutes: u64| {
+        let failures = own.recheck(60).await.failed_resyncs;
+        own.tracker.clock.set(later(own.tracker.clock.now(), Duration::from_secs(60 * minutes)));
+        failures
+    };
+    // Two failures with an hour between them, in which it was not its turn, are not an hour of failures.
+    assert_eq!((pass(61).await, pass(1).await), (0, 0));
+    for _ in 2..9 {
+        assert_eq!(pass(1).await, 0);
+    }
+    assert_eq!(pass(1).await, 1);
+    let failed = job(&own, &started.id).await;
+    assert_eq!((failed.state, failed.calls), (JobState::Failed, 10));
+    assert!(failed.why.is_some_and(|why| why.contains("an hour")));
+    let usage = own.tracker.usage().await.unwrap();
+    assert!(usage.may_ask_list(Product::Mobile, own.tracker.clock.now()), "ordinary list checks go on");
     own.delete().await;
 }
 
