@@ -33,7 +33,7 @@ fn main() {
             let html = render::order(&look, &order, language, card, "capability.mac", now()).unwrap();
             write(format!("{name}-{tag}.html"), &html);
         }
-        write(format!("no-such-link-{tag}.html"), &render::gone(&look, language).unwrap());
+        write(format!("no-such-link-{tag}.html"), &render::opens_nothing(&look, language).unwrap());
     }
     fs::write(directory.join("index.html"), index).unwrap();
     fs::write(directory.join("policy.txt"), look.policy()).unwrap();

@@ -12,16 +12,16 @@ use crate::{
 };
 
 /// Seconds after which a page that is not available may be asked for again.
-const TRY_AGAIN: u64 = 10;
+const RETRY_AFTER: u64 = 60;
 
 /// An answer to be sent.
 pub(crate) enum Answer {
     /// 200: the page of an order.
     Order(String),
     /// 303: to the page at this address.
-    Elsewhere(String),
+    SeeOther(String),
     /// 404: the one page for everything that opens no order.
-    Gone,
+    OpensNothing,
     /// 503: the table, the secret or the card's key is not available.
     Unavailable,
 }
@@ -30,8 +30,8 @@ impl Answer {
     pub(crate) fn status(&self) -> u16 {
         match self {
             Self::Order(_) => 200,
-            Self::Elsewhere(_) => 303,
-            Self::Gone => 404,
+            Self::SeeOther(_) => 303,
+            Self::OpensNothing => 404,
             Self::Unavailable => 503,
         }
     }
@@ -42,15 +42,15 @@ impl Answer {
         response.headers = headers(look, language);
         let html = match self {
             Self::Order(html) => html,
-            Self::Elsewhere(address) => {
+            Self::SeeOther(address) => {
                 if let Ok(address) = HeaderValue::from_str(&address) {
                     response.headers.insert(header::LOCATION, address);
                 }
                 String::new()
             }
-            Self::Gone => render::gone(look, language).unwrap_or_default(),
+            Self::OpensNothing => render::opens_nothing(look, language).unwrap_or_default(),
             Self::Unavailable => {
-                response.headers.insert(header::RETRY_AFTER, HeaderValue::from(TRY_AGAIN));
+                response.headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER));
                 render::unavailable(look, language).unwrap_or_default()
             }
         };

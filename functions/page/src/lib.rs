@@ -13,6 +13,7 @@ use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse
 use secrecy::ExposeSecret;
 use shared::{
     capability,
+    cards::CardSafe,
     order::{Order, OrderKey},
     refresh::{RevealError, Revealer},
     store::StoreError,
@@ -24,6 +25,9 @@ pub use start::{Page, StartError};
 use answer::Answer;
 use render::Card;
 use words::Language;
+
+/// An order with this many events shows its card no more: anyone with the link can press the button, and each time is an event.
+const MAX_EVENTS: u32 = 200;
 
 /// What a request asks for. The capability is as it came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,10 +78,12 @@ pub async fn handle(page: &Page, request: ApiGatewayV2httpRequest) -> ApiGateway
 async fn answer(page: &Page, call: Call<'_>, language: Language) -> (Option<OrderKey>, Answer) {
     let now = page.clock.now();
     let Some(keys) = page.keys.get(now).await else { return (None, Answer::Unavailable) };
-    let Some(key) = capability::open(&keys, call.capability(), now) else { return (None, Answer::Gone) };
+    let Some(key) = capability::open(&keys, call.capability(), now) else {
+        return (None, Answer::OpensNothing);
+    };
     let answer = match page.store.load(&key).await {
         Ok(Some(order)) => opened(page, call, language, order).await,
-        Ok(None) => Answer::Gone,
+        Ok(None) => Answer::OpensNothing,
         Err(error) => failed(&key, &error),
     };
     (Some(key), answer)
@@ -85,30 +91,34 @@ async fn answer(page: &Page, call: Call<'_>, language: Language) -> (Option<Orde
 
 async fn opened(page: &Page, call: Call<'_>, language: Language, order: Order) -> Answer {
     let capability = call.capability();
-    match (call, &page.cards) {
+    let cards = page.cards.as_ref().filter(|_| order.seq < MAX_EVENTS);
+    match (call, cards) {
         (Call::Page(_), cards) => {
             let card = if cards.is_some() { Card::Button } else { Card::Never };
             html(page, &order, language, card, capability)
         }
-        (Call::Card(_), Some(_)) if view::has_card(&order) => reveal(page, language, order, capability).await,
-        // The button was pressed on a page that was open while the order changed.
-        (Call::Card(_), Some(_)) => {
-            Answer::Elsewhere(format!("../{capability}?lang={}", language.words().tag))
+        (Call::Card(_), Some(cards)) if view::has_card(&order) => {
+            reveal(page, cards, language, order, capability).await
         }
-        (Call::Card(_), None) | (Call::Other, _) => Answer::Gone,
+        // The button was pressed on a page that was open while the order changed.
+        (Call::Card(_), _) if page.cards.is_some() => to_page(capability, language),
+        (Call::Card(_), _) | (Call::Other, _) => Answer::OpensNothing,
     }
 }
 
+fn to_page(capability: &str, language: Language) -> Answer {
+    Answer::SeeOther(format!("../{capability}?lang={}", language.words().tag))
+}
+
 /// The page with the card's code. That it was read is committed before, and published by the next recheck: this function may put no events.
-async fn reveal(page: &Page, language: Language, order: Order, capability: &str) -> Answer {
-    let Some(cards) = &page.cards else { return Answer::Gone };
+async fn reveal(page: &Page, cards: &CardSafe, language: Language, order: Order, capability: &str) -> Answer {
     let key = order.key.clone();
     let revealer = Revealer { store: &page.store, cards, schedule: &page.schedule, clock: &page.clock };
     match revealer.reveal(order).await {
         Ok(Some((code, order, _))) => {
             html(page, &order, language, Card::Code(code.expose_secret()), capability)
         }
-        Ok(None) => Answer::Gone,
+        Ok(None) => to_page(capability, language),
         Err(RevealError::Store(error)) => failed(&key, &error),
         Err(RevealError::Card(error)) => {
             tracing::error!(order = %key, %error, "a card could not be shown");

@@ -1,4 +1,4 @@
-//! The page as HTML, with its headers.
+//! The page as HTML, with its content security policy.
 
 use askama::Template;
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -8,7 +8,7 @@ use shared::{config::Shop, order::Order};
 
 use crate::{
     view::{self, Fact, Offer, State, Step},
-    words::{Language, Said, Words},
+    words::{Language, Message, Words},
 };
 
 /// What every page shares: the shop, the style with its colour, the script, and the policy that allows these two and nothing else.
@@ -133,8 +133,8 @@ pub fn order(
         more,
         tone: state.tone(),
         sign: state.sign(),
-        live: view::is_live(order, shows_card),
-        steps: view::steps(state, words),
+        live: view::is_live(order),
+        steps: view::steps(order, words),
         refund_message: view::refund_message(order),
         card_code,
         card_action: (shows_card && view::has_card(order)).then(|| format!("{capability}/card")),
@@ -148,8 +148,8 @@ pub fn order(
 ///
 /// # Errors
 /// If the template fails, which no content causes.
-pub fn gone(look: &Look, language: Language) -> Result<String, askama::Error> {
-    notice(look, language, &language.words().gone)
+pub fn opens_nothing(look: &Look, language: Language) -> Result<String, askama::Error> {
+    notice(look, language, &language.words().opens_nothing)
 }
 
 /// The page for an outage.
@@ -160,8 +160,8 @@ pub(crate) fn unavailable(look: &Look, language: Language) -> Result<String, ask
     notice(look, language, &language.words().unavailable)
 }
 
-fn notice(look: &Look, language: Language, said: &Said) -> Result<String, askama::Error> {
+fn notice(look: &Look, language: Language, message: &Message) -> Result<String, askama::Error> {
     let (words, shop) = (language.words(), &look.shop);
     let languages = Language::ALL.map(Language::words);
-    Notice { words, languages, look, shop, here: "", title: said.title, text: said.text }.render()
+    Notice { words, languages, look, shop, here: "", title: message.title, text: message.text }.render()
 }

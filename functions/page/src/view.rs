@@ -3,16 +3,18 @@
 use std::time::Duration;
 
 use jiff::{Timestamp, tz::Offset};
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 use shared::{
-    order::{Order, Outcome, ParkedAs, Phase, Product, VendorStatus},
+    order::{Amount, Order, Outcome, ParkedAs, Phase, Product, VendorStatus},
     time::later,
 };
 
-use crate::words::{Said, Words};
+use crate::words::{Message, Words};
 
-/// The vendor delivers a queued order within this time, counted from when it was queued.
+/// The vendor delivers a queued order within this time.
 const QUEUED_FOR: Duration = Duration::from_secs(48 * 3600);
+/// The vendor settles an uncertain order within this time.
+const UNCERTAIN_FOR: Duration = Duration::from_secs(24 * 3600);
 /// At most so many offers are shown, each with a name of at most so many characters: the page stays small whatever the vendor sends.
 const MAX_OFFERS: usize = 12;
 const MAX_TEXT: usize = 80;
@@ -30,7 +32,7 @@ pub enum State {
     Queued,
     /// The vendor stated `UNKNOWN_ERROR`.
     Uncertain,
-    /// In flight for longer than usual.
+    /// Parked as delayed, or shown by the vendor after it did not know the order.
     Delayed,
     /// The vendor does not show it.
     NotFound,
@@ -59,7 +61,7 @@ impl State {
         }
     }
 
-    fn said(self, words: &'static Words) -> &'static Said {
+    fn message(self, words: &'static Words) -> &'static Message {
         match self {
             Self::Received => &words.received,
             Self::Processing => &words.processing,
@@ -110,15 +112,20 @@ impl Step {
 }
 
 /// The three steps of the progress line.
-pub(crate) fn steps(state: State, words: &'static Words) -> [Step; 3] {
+pub(crate) fn steps(order: &Order, words: &'static Words) -> [Step; 3] {
     let received = |class| Step::of(words.step_received, class);
     let delivered = |class| Step::of(words.step_delivered, class);
-    match state {
+    match State::of(order) {
         State::Received => [received("now"), Step::of(words.step_processing, "next"), delivered("next")],
         State::Processing => [received("done"), Step::of(words.step_processing, "now"), delivered("next")],
         State::Queued => [received("done"), Step::of(words.step_queued, "now"), delivered("next")],
-        State::Uncertain | State::Delayed | State::NotFound => {
+        State::Uncertain | State::Delayed => {
             [received("done"), Step::of(words.step_checking, "now"), delivered("next")]
+        }
+        // The vendor has not said that it has the order.
+        State::NotFound => [Step::of(words.step_checking, "now"), received("next"), delivered("next")],
+        State::Fulfilled if order.awaits_card() => {
+            [received("done"), Step::of(words.step_processed, "done"), delivered("now")]
         }
         State::Fulfilled => [received("done"), Step::of(words.step_processed, "done"), delivered("done")],
         State::Refunded => [
@@ -137,35 +144,51 @@ pub(crate) fn said(
     now: Timestamp,
 ) -> (&'static str, String, Option<&'static str>) {
     let state = State::of(order);
-    let Said { title, text } = state.said(words);
+    let Message { title, text } = match state {
+        State::Fulfilled if order.key.product.rules().has_card => card_message(order, words, shows_card),
+        _ => state.message(words),
+    };
     if order.redacted_at.is_some() {
         return (title, words.redacted.to_owned(), None);
     }
-    let since = match order.phase {
-        Phase::Parked { since, .. } => Some(since),
-        Phase::InFlight { .. } | Phase::Final { .. } => None,
-    };
+    let since = parked_since(order);
+    let has_passed = |time| since.is_some_and(|since| later(since, time) < now);
     let text = match state {
         State::Queued => text.replace("{since}", &since.map(isolated_time).unwrap_or_default()),
-        State::Fulfilled if order.key.product.rules().has_card => {
-            card_text(order, words, shows_card).to_owned()
-        }
+        State::Refunded if order.is_continued_elsewhere() => words.continued.to_owned(),
         _ => (*text).to_owned(),
     };
     let more = match state {
-        State::Uncertain | State::Delayed | State::NotFound => Some(words.nothing_lost),
-        State::Queued if since.is_some_and(|since| later(since, QUEUED_FOR) < now) => Some(words.queued_long),
+        State::Uncertain if has_passed(UNCERTAIN_FOR) => Some(words.uncertain_long),
+        State::Uncertain => Some(words.uncertain_outcomes),
+        State::Queued if has_passed(QUEUED_FOR) => Some(words.queued_long),
         _ => None,
     };
     (title, text, more)
 }
 
-fn card_text(order: &Order, words: &'static Words, shows_card: bool) -> &'static str {
+fn card_message(order: &Order, words: &'static Words, shows_card: bool) -> &'static Message {
     match order.card {
-        None => words.fulfilled_no_card,
-        Some(_) if shows_card => words.fulfilled_card_here,
-        Some(_) => words.fulfilled_card,
+        None => &words.fulfilled_no_card,
+        Some(_) if shows_card => &words.fulfilled_card_here,
+        Some(_) => &words.fulfilled_card,
     }
+}
+
+/// Since when the order has been parked, at the latest: from its creation, if the vendor's first answer showed it so already. `None`: it is not.
+fn parked_since(order: &Order) -> Option<Timestamp> {
+    let Phase::Parked { since, .. } = order.phase else { return None };
+    let was_so_at_first = order.first_seen_at.is_some_and(|seen| since <= later(seen, FIRST_CHECK));
+    let created = created_at(order).filter(|created| was_so_at_first && *created < since);
+    Some(created.unwrap_or(since))
+}
+
+/// The longest time from the request of a check to its commit.
+const FIRST_CHECK: Duration = Duration::from_secs(10);
+
+/// When the vendor created the order, if that can be read.
+fn created_at(order: &Order) -> Option<Timestamp> {
+    order.facts.created_at.as_deref()?.parse().ok()
 }
 
 /// A detail of the order.
@@ -213,8 +236,8 @@ pub(crate) fn facts(order: &Order, words: &'static Words) -> Vec<Fact> {
     let at = |name, at: Timestamp| Fact { ltr: true, ..Fact::new(name, time(at)) };
     let checked = order.checked_at.filter(|_| !order.phase.is_final());
     let first = [Some(Fact::new(words.product, product)), number, plan, amount];
-    let times =
-        [Some(at(words.ordered, order.tracked_at)), checked.map(|checked| at(words.checked, checked))];
+    let ordered = created_at(order).map(|created| at(words.ordered, created));
+    let times = [ordered, checked.map(|checked| at(words.checked, checked))];
     first.into_iter().chain(times).flatten().collect()
 }
 
@@ -243,8 +266,10 @@ pub(crate) fn offers(order: &Order) -> Vec<Offer> {
         return Vec::new();
     }
     let text = order.facts.suggested_offers.as_ref().map_or("[]", |offers| offers.get());
-    let Ok(Value::Array(found)) = serde_json::from_str(text) else { return Vec::new() };
-    found.iter().filter_map(offer).take(MAX_OFFERS).collect()
+    // Each is read alone: a number that is out of range would cost all of them.
+    let found: Vec<&RawValue> = serde_json::from_str(text).unwrap_or_default();
+    let offers = found.into_iter().filter_map(|found| offer(&serde_json::from_str(found.get()).ok()?));
+    offers.take(MAX_OFFERS).collect()
 }
 
 fn offer(found: &Value) -> Option<Offer> {
@@ -252,9 +277,11 @@ fn offer(found: &Value) -> Option<Offer> {
         |name: &str| found.get(name)?.as_str().map(str::trim).filter(|text| !text.is_empty()).map(short);
     let amount = match found.get("amount") {
         Some(Value::Number(number)) => Some(number.to_string()),
-        Some(Value::String(text)) => text.trim().parse::<f64>().ok().map(|_| short(text.trim())),
+        Some(Value::String(text)) => Some(text.trim().to_owned()),
         _ => None,
     };
+    let is_price = |text: &String| text.chars().all(|digit| digit.is_ascii_digit() || digit == '.');
+    let amount = amount.filter(|text| Amount::parse(text).is_some() && is_price(text)).as_deref().map(short);
     Some(Offer { name: text("typename").or_else(|| text("plan_code"))?, amount })
 }
 
@@ -272,14 +299,9 @@ pub(crate) fn has_card(order: &Order) -> bool {
     is_fulfilled && order.key.product.rules().has_card && order.card.is_some()
 }
 
-/// Whether the page can still change: the order is not final, or its card is missing and would be shown.
-pub(crate) fn is_live(order: &Order, shows_card: bool) -> bool {
-    let awaits_card = shows_card
-        && order.key.product.rules().has_card
-        && order.card.is_none()
-        && order.redacted_at.is_none()
-        && State::of(order) == State::Fulfilled;
-    !order.phase.is_final() || awaits_card
+/// Whether the page can still change: the order is not final, or its card is missing.
+pub(crate) fn is_live(order: &Order) -> bool {
+    !order.phase.is_final() || order.awaits_card()
 }
 
 fn short(text: &str) -> String {

@@ -13,7 +13,7 @@ pub enum Language {
 
 /// What is said of an order in one state: a title and a sentence or two.
 #[derive(Debug)]
-pub struct Said {
+pub struct Message {
     /// The heading.
     pub title: &'static str,
     /// What it means for the customer.
@@ -30,22 +30,26 @@ pub struct Words {
     /// `rtl` or `ltr`.
     pub direction: &'static str,
     /// Titles and texts, by state.
-    pub(crate) received: Said,
-    pub(crate) processing: Said,
-    pub(crate) queued: Said,
+    pub(crate) received: Message,
+    pub(crate) processing: Message,
+    pub(crate) queued: Message,
     pub(crate) queued_long: &'static str,
-    pub(crate) uncertain: Said,
-    pub(crate) delayed: Said,
-    pub(crate) not_found: Said,
-    pub(crate) fulfilled: Said,
-    /// The text for an order of an internet card instead: with the card on this page, at the shop, and while it is missing.
-    pub(crate) fulfilled_card_here: &'static str,
-    pub(crate) fulfilled_card: &'static str,
-    pub(crate) fulfilled_no_card: &'static str,
-    pub(crate) refunded: Said,
+    pub(crate) uncertain: Message,
+    /// How an uncertain order ends (the vendor's page of `UNKNOWN_ERROR`), and what is said instead after the vendor's 24 hours.
+    pub(crate) uncertain_outcomes: &'static str,
+    pub(crate) uncertain_long: &'static str,
+    pub(crate) delayed: Message,
+    pub(crate) not_found: Message,
+    pub(crate) fulfilled: Message,
+    /// The same for an internet card: with the card on this page, at the shop, and while it is missing.
+    pub(crate) fulfilled_card_here: Message,
+    pub(crate) fulfilled_card: Message,
+    pub(crate) fulfilled_no_card: Message,
+    pub(crate) refunded: Message,
+    /// The text of a refunded order that the vendor continues under another id.
+    pub(crate) continued: &'static str,
     /// The text of an order whose personal data was removed.
     pub(crate) redacted: &'static str,
-    pub(crate) nothing_lost: &'static str,
     pub(crate) step_received: &'static str,
     pub(crate) step_processing: &'static str,
     pub(crate) step_queued: &'static str,
@@ -79,8 +83,8 @@ pub struct Words {
     pub(crate) help: &'static str,
     pub(crate) updates: &'static str,
     pub(crate) ended: &'static str,
-    pub(crate) gone: Said,
-    pub(crate) unavailable: Said,
+    pub(crate) opens_nothing: Message,
+    pub(crate) unavailable: Message,
 }
 
 impl Language {
@@ -127,47 +131,55 @@ static ARABIC: Words = Words {
     tag: "ar",
     name: "العربية",
     direction: "rtl",
-    received: Said {
-        title: "استلمنا طلبك", text: "أُرسل طلبك ونحن ننتظر ردّ المتعامل. ليس عليك فعل أي شيء."
+    received: Message {
+        title: "استلمنا طلبك", text: "أُرسل طلبك ونحن ننتظر الرد. لا يلزمك القيام بأي شيء."
     },
-    processing: Said {
-        title: "عملية التعبئة قيد المعالجة",
-        text: "المتعامل يعالج طلبك الآن. ليس عليك فعل أي شيء.",
+    processing: Message {
+        title: "طلبك قيد المعالجة",
+        text: "المتعامل يعالج طلبك الآن. لا يلزمك القيام بأي شيء.",
     },
-    queued: Said {
+    queued: Message {
         title: "طلبك في قائمة الانتظار",
-        text: "ستُنفَّذ التعبئة خلال 12 إلى 48 ساعة، ابتداءً من {since}. لا حاجة إلى إعادة الطلب.",
+        text: "المدة المعلنة: من 12 إلى 48 ساعة، ابتداءً من {since}. لا داعي لطلبه مرة ثانية.",
     },
-    queued_long: "انقضت 48 ساعة. ما زلنا نسأل عن طلبك إلى أن نعرف نتيجته.",
-    uncertain: Said {
-        title: "ننتظر تأكيد التعبئة",
-        text: "لم يؤكّد المتعامل النتيجة بعد، وقد يستغرق ذلك حتى 24 ساعة. ما زلنا نسأل عن طلبك. من فضلك لا تُعد الطلب.",
+    queued_long: "مرّت 48 ساعة. نواصل متابعة طلبك إلى أن نعرف نتيجته.",
+    uncertain: Message {
+        title: "ننتظر تأكيد نتيجة طلبك",
+        text: "لم تتأكّد النتيجة بعد، وقد يستغرق ذلك حتى 24 ساعة. نواصل متابعة طلبك. من فضلك لا تطلب مرة ثانية.",
     },
-    delayed: Said {
-        title: "التعبئة تستغرق وقتًا أطول من المعتاد",
-        text: "لم تصلنا النتيجة بعد. ما زلنا نسأل عن طلبك. من فضلك لا تُعد الطلب.",
+    uncertain_outcomes: "لم يضِع شيء: إمّا أن تتمّ التعبئة، وإمّا أن يُعاد المبلغ إلى المتجر.",
+    uncertain_long: "مرّت 24 ساعة ولم تتأكّد النتيجة. نواصل متابعة طلبك. يمكنك التواصل مع المتجر.",
+    delayed: Message {
+        title: "طلبك يستغرق وقتًا أطول من المعتاد",
+        text: "لم تصلنا النتيجة بعد. نواصل متابعة طلبك. من فضلك لا تطلب مرة ثانية.",
     },
-    not_found: Said {
-        title: "لم يظهر طلبك لدى المتعامل بعد",
-        text: "ما زلنا نسأل عن طلبك. من فضلك لا تُعد الطلب.",
+    not_found: Message {
+        title: "لم نجد طلبك في النظام بعد",
+        text: "نواصل البحث عنه. من فضلك لا تطلب مرة ثانية.",
     },
-    fulfilled: Said { title: "تمّت التعبئة", text: "وصل الرصيد إلى الرقم." },
-    fulfilled_card_here: "بطاقتك جاهزة.",
-    fulfilled_card: "بطاقتك جاهزة. يمكنك الحصول على الرمز من المتجر.",
-    fulfilled_no_card: "تمّ الطلب، ورمز البطاقة لم يصلنا بعد.",
-    refunded: Said {
-        title: "لم تتمّ التعبئة",
+    fulfilled: Message {
+        title: "تمّت التعبئة", text: "وصلت التعبئة إلى الرقم."
+    },
+    fulfilled_card_here: Message { title: "بطاقتك جاهزة", text: "الرمز أدناه." },
+    fulfilled_card: Message {
+        title: "بطاقتك جاهزة", text: "اطلب رمزها من المتجر."
+    },
+    fulfilled_no_card: Message {
+        title: "نجح طلبك", text: "رمز البطاقة لم يصلنا بعد. نواصل متابعة طلبك."
+    },
+    refunded: Message {
+        title: "لم يُنفَّذ طلبك",
         text: "أُعيد المبلغ إلى المتجر. تواصل مع المتجر لمعرفة الخطوة التالية.",
     },
+    continued: "هناك طلب آخر يحلّ محلّ هذا الطلب، ونتيجته لا تظهر هنا. اسأل المتجر قبل أن تطلب مرة ثانية.",
     redacted: "انتهى هذا الطلب منذ مدة، وحُذفت تفاصيله.",
-    nothing_lost: "لم يضِع شيء: إمّا أن تصل التعبئة، وإمّا أن يُعاد المبلغ إلى المتجر.",
     step_received: "استُلم الطلب",
     step_processing: "قيد المعالجة",
     step_queued: "في قائمة الانتظار",
     step_checking: "قيد التحقق",
     step_processed: "تمّت المعالجة",
-    step_delivered: "تمّت التعبئة",
-    step_not_delivered: "لم تتمّ",
+    step_delivered: "تمّ التنفيذ",
+    step_not_delivered: "لم يُنفَّذ",
     mobile: "تعبئة رصيد الهاتف",
     internet: "بطاقة إنترنت",
     product: "الخدمة",
@@ -179,25 +191,25 @@ static ARABIC: Words = Words {
     tracking: "تتبّع الطلب",
     languages: "اللغة",
     progress: "مراحل الطلب",
-    done: "تمّ",
-    message: "رسالة المتعامل",
+    done: "، مكتمل",
+    message: "رسالة بخصوص طلبك",
     details: "تفاصيل الطلب",
     currency: "دج",
     offers: "عروض بديلة",
-    offers_text: "يقترح المتعامل هذه العروض لهذا الرقم. اطلبها من المتجر.",
+    offers_text: "هذه عروض مقترحة لهذا الرقم. اطلبها من المتجر.",
     card_code: "رمز البطاقة",
-    card_ready: "يُسجَّل كل عرض للرمز. اعرضه عندما تكون وحدك.",
-    card_show: "عرض الرمز",
+    card_ready: "تُسجَّل كل مرة يظهر فيها الرمز. أظهره بعيدًا عن أنظار الآخرين.",
+    card_show: "إظهار الرمز",
     card_hide: "إخفاء الرمز",
     card_keep: "احتفظ بهذا الرمز لنفسك: من يعرفه يستطيع استعماله.",
     help: "الاتصال بالمتجر",
-    updates: "تتحدّث هذه الصفحة تلقائيًا.",
+    updates: "تُحدَّث هذه الصفحة تلقائيًا.",
     ended: "انتهى تتبّع هذا الطلب.",
-    gone: Said {
-        title: "هذا الرابط لا يفتح أي طلب",
-        text: "قد يكون الرابط ناقصًا أو انتهت صلاحيته. اطلب رابطًا جديدًا من المتجر.",
+    opens_nothing: Message {
+        title: "هذا الرابط غير صالح",
+        text: "قد يكون ناقصًا أو منتهي الصلاحية. اطلب رابطًا جديدًا من المتجر.",
     },
-    unavailable: Said {
+    unavailable: Message {
         title: "الصفحة غير متاحة الآن", text: "طلبك لم يتأثر. حاول مرة أخرى بعد دقيقة."
     },
 };
@@ -206,49 +218,53 @@ static FRENCH: Words = Words {
     tag: "fr",
     name: "Français",
     direction: "ltr",
-    received: Said {
+    received: Message {
         title: "Nous avons reçu votre commande",
-        text: "Elle est transmise et nous attendons la réponse de l’opérateur. Vous n’avez rien à faire.",
+        text: "Elle a été transmise et nous attendons la réponse. Vous n’avez rien à faire.",
     },
-    processing: Said {
-        title: "Votre recharge est en cours",
+    processing: Message {
+        title: "Votre commande est en cours de traitement",
         text: "L’opérateur traite votre commande. Vous n’avez rien à faire.",
     },
-    queued: Said {
-        title: "Votre recharge est en file d’attente",
-        text: "Elle sera livrée sous 12 à 48 heures à compter du {since}. Inutile de commander une seconde fois.",
+    queued: Message {
+        title: "Votre commande est en file d’attente",
+        text: "Délai annoncé\u{a0}: 12 à 48 heures, à compter du {since}. Inutile de commander une seconde fois.",
     },
-    queued_long: "Les 48 heures sont passées. Nous continuons à demander jusqu’à connaître le résultat.",
-    uncertain: Said {
-        title: "Nous attendons la confirmation de votre recharge",
-        text: "L’opérateur n’a pas encore confirmé le résultat ; cela peut prendre jusqu’à 24 heures. Nous continuons à demander. \
-               Merci de ne pas commander une seconde fois.",
+    queued_long: "Les 48 heures sont passées. Nous suivons votre commande jusqu’au résultat.",
+    uncertain: Message {
+        title: "Nous attendons la confirmation de votre commande",
+        text: "Le résultat n’est pas encore confirmé\u{202f}; cela peut prendre jusqu’à 24 heures. Nous continuons à suivre votre commande. Merci de ne pas commander une seconde fois.",
     },
-    delayed: Said {
-        title: "Votre recharge prend plus de temps que d’habitude",
-        text: "Le résultat n’est pas encore connu. Nous continuons à demander. Merci de ne pas commander une seconde fois.",
+    uncertain_outcomes: "Rien n’est perdu\u{a0}: soit la recharge est effectuée, soit le montant est rendu à la boutique.",
+    uncertain_long: "Les 24 heures sont passées sans confirmation. Nous continuons à suivre votre commande. Vous pouvez contacter la boutique.",
+    delayed: Message {
+        title: "Votre commande prend plus de temps que d’habitude",
+        text: "Nous n’avons pas encore le résultat. Nous continuons à suivre votre commande. Merci de ne pas commander une seconde fois.",
     },
-    not_found: Said {
-        title: "L’opérateur ne montre pas encore votre commande",
-        text: "Nous continuons à demander. Merci de ne pas commander une seconde fois.",
+    not_found: Message {
+        title: "Votre commande n’apparaît pas encore dans le système",
+        text: "Nous continuons à la rechercher. Merci de ne pas commander une seconde fois.",
     },
-    fulfilled: Said { title: "Votre recharge est livrée", text: "Le crédit est sur le numéro." },
-    fulfilled_card_here: "Votre carte est prête.",
-    fulfilled_card: "Votre carte est prête. La boutique vous en donne le code.",
-    fulfilled_no_card: "La commande a abouti. Le code de la carte ne nous est pas encore parvenu.",
-    refunded: Said {
-        title: "Votre recharge n’a pas été livrée",
+    fulfilled: Message { title: "Recharge effectuée", text: "La recharge est arrivée sur le numéro." },
+    fulfilled_card_here: Message { title: "Votre carte est prête", text: "Son code se trouve ci-dessous." },
+    fulfilled_card: Message { title: "Votre carte est prête", text: "Demandez son code à la boutique." },
+    fulfilled_no_card: Message {
+        title: "Votre commande a abouti",
+        text: "Le code de la carte ne nous est pas encore parvenu. Nous continuons à suivre votre commande.",
+    },
+    refunded: Message {
+        title: "Votre commande n’a pas abouti",
         text: "Le montant a été rendu à la boutique. Contactez-la pour la suite.",
     },
-    redacted: "Cette commande est terminée depuis un moment ; ses détails ont été effacés.",
-    nothing_lost: "Rien n’est perdu : soit la recharge arrive, soit le montant est rendu à la boutique.",
+    continued: "Une autre commande prend la suite de celle-ci\u{202f}; son résultat ne figure pas ici. Demandez à la boutique avant de commander une seconde fois.",
+    redacted: "Cette commande est terminée depuis un certain temps\u{202f}; ses détails ont été supprimés.",
     step_received: "Reçue",
     step_processing: "En cours",
     step_queued: "En file d’attente",
     step_checking: "En vérification",
     step_processed: "Traitée",
-    step_delivered: "Livrée",
-    step_not_delivered: "Non livrée",
+    step_delivered: "Effectuée",
+    step_not_delivered: "Non aboutie",
     mobile: "Recharge mobile",
     internet: "Carte Internet",
     product: "Service",
@@ -260,27 +276,27 @@ static FRENCH: Words = Words {
     tracking: "Suivi de commande",
     languages: "Langue",
     progress: "Étapes de la commande",
-    done: "terminé",
-    message: "Message de l’opérateur",
+    done: ", étape terminée",
+    message: "Message concernant votre commande",
     details: "Détails de la commande",
     currency: "DA",
     offers: "Autres offres",
-    offers_text: "L’opérateur propose ces offres pour ce numéro. Demandez-les à la boutique.",
+    offers_text: "Ces offres sont proposées pour ce numéro. Demandez-les à la boutique.",
     card_code: "Code de la carte",
     card_ready: "Chaque affichage du code est enregistré. Affichez-le à l’abri des regards.",
     card_show: "Afficher le code",
     card_hide: "Masquer le code",
-    card_keep: "Gardez ce code pour vous : toute personne qui le connaît peut l’utiliser.",
+    card_keep: "Gardez ce code pour vous\u{a0}: toute personne qui le connaît peut l’utiliser.",
     help: "Contacter la boutique",
-    updates: "Cette page se met à jour toute seule.",
+    updates: "Cette page se met à jour automatiquement.",
     ended: "Le suivi de cette commande est terminé.",
-    gone: Said {
-        title: "Ce lien n’ouvre aucune commande",
+    opens_nothing: Message {
+        title: "Ce lien n’est pas valable",
         text: "Il est peut-être incomplet ou expiré. Demandez un nouveau lien à la boutique.",
     },
-    unavailable: Said {
-        title: "La page n’est pas disponible",
-        text: "Votre commande n’est pas touchée. Réessayez dans une minute.",
+    unavailable: Message {
+        title: "La page n’est pas disponible pour le moment",
+        text: "Votre commande n’en est pas affectée. Réessayez dans une minute.",
     },
 };
 
@@ -288,41 +304,46 @@ static ENGLISH: Words = Words {
     tag: "en",
     name: "English",
     direction: "ltr",
-    received: Said {
+    received: Message {
         title: "We have received your order",
-        text: "It has been sent, and we are waiting for the operator’s answer. You need not do anything.",
+        text: "It has been sent, and we are waiting for an answer. You do not need to do anything.",
     },
-    processing: Said {
-        title: "Your top-up is being processed",
-        text: "The operator is processing your order. You need not do anything.",
+    processing: Message {
+        title: "Your order is being processed",
+        text: "The operator is processing your order. You do not need to do anything.",
     },
-    queued: Said {
-        title: "Your top-up is queued",
-        text: "It will be delivered within 12 to 48 hours, counted from {since}. There is no need to order again.",
+    queued: Message {
+        title: "Your order is queued",
+        text: "The stated time is 12 to 48 hours, counted from {since}. There is no need to order again.",
     },
-    queued_long: "The 48 hours have passed. We keep asking until we know the result.",
-    uncertain: Said {
-        title: "We are waiting for your top-up to be confirmed",
-        text: "The operator has not confirmed the result yet; this can take up to 24 hours. We keep asking. Please do not order again.",
+    queued_long: "The 48 hours have passed. We keep checking until we know the result.",
+    uncertain: Message {
+        title: "We are waiting for your order to be confirmed",
+        text: "The result is not confirmed yet; this can take up to 24 hours. We keep checking. Please do not order again.",
     },
-    delayed: Said {
-        title: "Your top-up is taking longer than usual",
-        text: "The result is not known yet. We keep asking. Please do not order again.",
+    uncertain_outcomes: "Nothing is lost: either the top-up arrives, or the amount is returned to the shop.",
+    uncertain_long: "The 24 hours have passed without a confirmation. We keep checking. You can contact the shop.",
+    delayed: Message {
+        title: "Your order is taking longer than usual",
+        text: "The result is not known yet. We keep checking. Please do not order again.",
     },
-    not_found: Said {
-        title: "The operator does not show your order yet",
-        text: "We keep asking. Please do not order again.",
+    not_found: Message {
+        title: "Your order does not show up in the system yet",
+        text: "We keep looking for it. Please do not order again.",
     },
-    fulfilled: Said { title: "Your top-up is delivered", text: "The credit is on the number." },
-    fulfilled_card_here: "Your card is ready.",
-    fulfilled_card: "Your card is ready. The shop gives you its code.",
-    fulfilled_no_card: "The order has succeeded. The code of the card has not reached us yet.",
-    refunded: Said {
-        title: "Your top-up was not delivered",
+    fulfilled: Message { title: "Your top-up is delivered", text: "It has reached the number." },
+    fulfilled_card_here: Message { title: "Your card is ready", text: "Its code is below." },
+    fulfilled_card: Message { title: "Your card is ready", text: "Ask the shop for its code." },
+    fulfilled_no_card: Message {
+        title: "Your order has succeeded",
+        text: "The code of the card has not reached us yet. We keep checking.",
+    },
+    refunded: Message {
+        title: "Your order was not delivered",
         text: "The amount has been returned to the shop. Contact the shop about what comes next.",
     },
+    continued: "Another order continues this one; its result is not shown here. Ask the shop before you order again.",
     redacted: "This order ended some time ago, and its details have been deleted.",
-    nothing_lost: "Nothing is lost: either the top-up arrives, or the amount is returned to the shop.",
     step_received: "Received",
     step_processing: "Processing",
     step_queued: "Queued",
@@ -341,25 +362,25 @@ static ENGLISH: Words = Words {
     tracking: "Order tracking",
     languages: "Language",
     progress: "Progress of the order",
-    done: "done",
-    message: "Message from the operator",
+    done: ", done",
+    message: "Message about your order",
     details: "Order details",
     currency: "DZD",
     offers: "Other offers",
-    offers_text: "The operator suggests these offers for this number. Ask the shop for them.",
+    offers_text: "These offers are suggested for this number. Ask the shop for them.",
     card_code: "Card code",
-    card_ready: "Each time the code is shown, it is recorded. Show it when nobody is looking.",
+    card_ready: "Each time the code is shown, this is recorded. Show it when nobody is looking.",
     card_show: "Show the code",
     card_hide: "Hide the code",
     card_keep: "Keep this code to yourself: anyone who knows it can use it.",
     help: "Contact the shop",
     updates: "This page updates by itself.",
     ended: "The tracking of this order has ended.",
-    gone: Said {
-        title: "This link opens no order",
+    opens_nothing: Message {
+        title: "This link does not work",
         text: "It may be incomplete, or it has expired. Ask the shop for a new link.",
     },
-    unavailable: Said {
+    unavailable: Message {
         title: "The page is not available right now",
         text: "Your order is not affected. Try again in a minute.",
     },

@@ -2,14 +2,16 @@
   const part = page => page.getElementById("main");
   const isLive = () => part(document).hasAttribute("data-live");
   let timer;
-  const later = () => { clearTimeout(timer); if (isLive()) timer = setTimeout(look, 8000); };
-  const look = async () => {
+  const schedule = () => { clearTimeout(timer); if (isLive()) timer = setTimeout(poll, 8000); };
+  const poll = async () => {
     if (document.hidden || !isLive()) return;
+    const request = new AbortController(), timeout = setTimeout(() => request.abort(), 10000);
     try {
-      const answer = await fetch(location.href, { cache: "no-store", redirect: "error" });
+      const answer = await fetch(location.href, { cache: "no-store", redirect: "error", signal: request.signal });
       if (answer.ok) show(new DOMParser().parseFromString(await answer.text(), "text/html"));
-    } catch { /* No network: the next look shows what is new. */ }
-    later();
+    } catch { /* No network, or no answer: the next request shows what is new. */ }
+    clearTimeout(timeout);
+    schedule();
   };
   const show = page => {
     const old = part(document), fresh = part(page);
@@ -23,6 +25,6 @@
     if (focused) (document.getElementById(focused) || fresh).focus();
     if (isNews) document.getElementById("say").textContent = news;
   };
-  document.addEventListener("visibilitychange", look);
-  later();
+  document.addEventListener("visibilitychange", poll);
+  schedule();
 })();

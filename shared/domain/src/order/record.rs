@@ -181,6 +181,12 @@ impl Order {
         ids.into_iter().filter(|id| !self.links.contains(id)).take(room).collect()
     }
 
+    /// Whether the vendor has named another order that continues this one.
+    pub fn is_continued_elsewhere(&self) -> bool {
+        let named = [&self.facts.follow_order_id, &self.facts.retry_order_id];
+        named.into_iter().any(|id| self.other_order(id.as_deref()).is_some())
+    }
+
     /// The id in a link; `None`: no link, an invalid id, or this order itself.
     pub(super) fn other_order(&self, link: Option<&str>) -> Option<OrderId> {
         link?.parse().ok().filter(|id| *id != self.key.id)
