@@ -16,6 +16,10 @@ use crate::order::{Order, OrderKey, ParkedAs, Product, Ref};
 
 /// Entries of the index that one page reads at most if a filter drops some: about 13 read units.
 const MAX_READ: u32 = 1000;
+/// Bytes of the orders of a page, about. A Lambda function answers at most 6 MB, and the vendor's offers and message can be long.
+const MAX_BYTES: usize = 1024 * 1024;
+/// Bytes of an order without them, about.
+const SMALL: usize = 2048;
 const WHAT: &str = "list orders";
 
 /// Which orders are listed.
@@ -47,7 +51,8 @@ pub type OrderPage = (Vec<Order>, Option<OrderCursor>);
 /// A place in a list of orders: the keys of an entry in the list's index. Opaque to users.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OrderCursor {
-    list: char,
+    /// The partition of the list's index: the phase, the reference, or that of reviews.
+    partition: String,
     pk: String,
     sk: String,
     /// The sort key of the index.
@@ -57,23 +62,24 @@ pub struct OrderCursor {
 impl OrderCursor {
     /// The cursor as text: base64 that is safe in a URL.
     pub fn write(&self) -> String {
-        let Self { list, pk, sk, at } = self;
-        URL_SAFE_NO_PAD.encode(format!("{list}\n{pk}\n{sk}\n{at}"))
+        let Self { partition, pk, sk, at } = self;
+        URL_SAFE_NO_PAD.encode(format!("{partition}\n{pk}\n{sk}\n{at}"))
     }
 
-    /// Reads what [`Self::write`] wrote for a list of this kind; `None` for any other text.
+    /// Reads what [`Self::write`] wrote for this list, whatever its filters; `None` for any other text.
     pub fn read(text: &str, list: &OrderList) -> Option<Self> {
         let decoded = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
-        let [kind, pk, sk, at] = decoded.split('\n').collect::<Vec<_>>().try_into().ok()?;
+        let [partition, pk, sk, at] = decoded.split('\n').collect::<Vec<_>>().try_into().ok()?;
         let about = read_key(&Item::from([("pk".to_owned(), self::text(pk))]))?;
         let fits_the_index = match list {
             OrderList::Phase(_) => sk == item::ORDER && at.parse::<i64>().is_ok(),
             OrderList::Ref(_) => sk == item::ORDER && at.strip_suffix(pk).is_some_and(is_time),
-            OrderList::OpenReview => sk.starts_with("EVENT#") && at.parse::<i64>().is_ok(),
+            OrderList::OpenReview => is_event(sk) && at.parse::<i64>().is_ok(),
         };
-        let is_written = kind == list.kind().to_string() && pk == item::partition(&about) && fits_the_index;
+        let is_of_list = partition == list.index().partition.1;
+        let is_written = is_of_list && pk == item::partition(&about) && fits_the_index;
         is_written.then(|| Self {
-            list: list.kind(),
+            partition: partition.to_owned(),
             pk: pk.to_owned(),
             sk: sk.to_owned(),
             at: at.to_owned(),
@@ -87,6 +93,12 @@ fn is_time(text: &str) -> bool {
         && text.strip_suffix('#').is_some_and(|time| time.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
+/// Whether `text` is the sort key of an event.
+fn is_event(text: &str) -> bool {
+    let digits = text.strip_prefix("EVENT#").unwrap_or_default();
+    (6..=10).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// How a list is read from its index.
 struct Index {
     name: &'static str,
@@ -96,15 +108,6 @@ struct Index {
 }
 
 impl OrderList {
-    /// The letter of its cursors.
-    fn kind(&self) -> char {
-        match self {
-            Self::Phase(_) => 'p',
-            Self::Ref(_) => 'f',
-            Self::OpenReview => 'r',
-        }
-    }
-
     fn index(&self) -> Index {
         match self {
             Self::Phase(InPhase { phase, .. }) => Index {
@@ -153,7 +156,7 @@ impl OrderList {
 }
 
 impl Store {
-    /// A page of a list: at most `limit` orders (1 to 100), of this product only if one is given. A page can have fewer, even none, although
+    /// A page of a list: at most `limit` orders (1 to 100) and about 1 MB, of this product only if one is given. A page can have fewer, even none, although
     /// more follow: an order that does not fit any more is left out, and so is one that cannot be read, which is logged.
     ///
     /// # Errors
@@ -180,6 +183,13 @@ impl Store {
             keys.filter(|key| product.is_none_or(|product| key.product == product)).collect();
         let mut orders = self.load_listed(&keys).await?;
         orders.retain(|order| list.has(order));
+        let fitting = fitting(&orders);
+        if let Some(order) = orders.get(fitting) {
+            let place = entries.iter().position(|entry| read_key(entry).as_ref() == Some(&order.key));
+            entries.truncate(place.unwrap_or_default());
+            next = entries.last().and_then(|last| cursor(list, last));
+            orders.truncate(fitting);
+        }
         Ok((orders, next))
     }
 
@@ -252,6 +262,18 @@ impl Store {
     }
 }
 
+/// How many of these orders fit into a page: at least one.
+fn fitting(orders: &[Order]) -> usize {
+    let mut bytes = 0;
+    let fits = |order: &&Order| {
+        let facts = &order.facts;
+        let offers = facts.suggested_offers.as_ref().map_or(0, |offers| offers.get().len());
+        bytes += SMALL + offers + facts.refund_message.as_ref().map_or(0, String::len);
+        bytes <= MAX_BYTES
+    };
+    orders.iter().take_while(fits).count().max(1)
+}
+
 /// Attributes of the index `phases` and their values, by which DynamoDB filters.
 fn filters(list: &OrderList, product: Option<Product>) -> Vec<(&'static str, String)> {
     let OrderList::Phase(InPhase { parked_as, .. }) = list else { return Vec::new() };
@@ -281,7 +303,8 @@ fn cursor(list: &OrderList, entry: &Item) -> Option<OrderCursor> {
         _ => None,
     };
     let (sort, _) = list.index().sort;
-    Some(OrderCursor { list: list.kind(), pk: part("pk")?, sk: part("sk")?, at: part(sort)? })
+    let (_, partition) = list.index().partition;
+    Some(OrderCursor { partition, pk: part("pk")?, sk: part("sk")?, at: part(sort)? })
 }
 
 #[cfg(test)]

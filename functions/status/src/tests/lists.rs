@@ -80,11 +80,11 @@ async fn a_query_that_makes_no_sense_names_the_parameter() {
         ("phase=parked&limit=101", "limit"),
         ("phase=parked&cursor=a", "cursor"),
         // The cursor of another list.
-        ("phase=parked&cursor=cgptb2JpbGUjYQpFVkVOVCMwMDAwMDIKMQ", "cursor"),
+        ("phase=parked&cursor=cmV2aWV3cy9vcGVuCm1vYmlsZSNhCkVWRU5UIzAwMDAwMgox", "cursor"),
     ] {
         assert_problem(page(query), 400, Some(field), query).await;
     }
-    assert!(parsed("review=open&cursor=cgptb2JpbGUjYQpFVkVOVCMwMDAwMDIKMQ").cursor.is_some());
+    assert!(parsed("review=open&cursor=cmV2aWV3cy9vcGVuCm1vYmlsZSNhCkVWRU5UIzAwMDAwMgox").cursor.is_some());
     assert_problem(page("phase=parked"), 503, None, "no table").await;
 }
 

@@ -4,10 +4,10 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn lists() -> [OrderList; 3] {
-    let in_phase = InPhase { phase: "parked", parked_as: None, until: None };
-    let reference = Ref::try_from("order-1".to_owned()).unwrap();
-    [OrderList::Phase(in_phase), OrderList::Ref(reference), OrderList::OpenReview]
+fn lists() -> [OrderList; 5] {
+    let in_phase = |phase| OrderList::Phase(InPhase { phase, parked_as: None, until: None });
+    let with_ref = |text: &str| OrderList::Ref(Ref::try_from(text.to_owned()).unwrap());
+    [in_phase("parked"), with_ref("order-1"), OrderList::OpenReview, in_phase("final"), with_ref("order-2")]
 }
 
 /// An entry of the list's index, as DynamoDB answers it.
@@ -43,22 +43,46 @@ proptest! {
 
 #[test]
 fn other_text_is_no_cursor() {
-    let [phase, reference, review] = lists();
+    let [phase, reference, review, ..] = lists();
     let encoded = |parts: &[&str]| URL_SAFE_NO_PAD.encode(parts.join("\n"));
     for (list, parts) in [
-        (&phase, &["p", "mobile#a", "ORDER", "soon"][..]),
-        (&phase, &["p", "mobile#a", "EVENT#000001", "1"]),
-        (&phase, &["p", "fax#a", "ORDER", "1"]),
-        (&phase, &["p", "mobile#a b", "ORDER", "1"]),
-        (&phase, &["p", "mobile#a", "ORDER"]),
-        (&phase, &["p", "mobile#a", "ORDER", "1", "2"]),
-        (&reference, &["f", "mobile#a", "ORDER", "1"]),
-        (&reference, &["f", "mobile#a", "ORDER", "1760000000000#mobile#b"]),
-        (&review, &["r", "mobile#a", "ORDER", "1"]),
+        (&phase, &["parked", "mobile#a", "ORDER", "soon"][..]),
+        (&phase, &["parked", "mobile#a", "EVENT#000001", "1"]),
+        (&phase, &["parked", "fax#a", "ORDER", "1"]),
+        (&phase, &["parked", "mobile#a b", "ORDER", "1"]),
+        (&phase, &["parked", "mobile#a", "ORDER"]),
+        (&phase, &["parked", "mobile#a", "ORDER", "1", "2"]),
+        (&reference, &["ref#order-1", "mobile#a", "ORDER", "1"]),
+        (&reference, &["ref#order-1", "mobile#a", "ORDER", "1760000000000#mobile#b"]),
+        (&review, &["reviews/open", "mobile#a", "ORDER", "1"]),
+        (&review, &["reviews/open", "mobile#a", "EVENT#2", "1"]),
+        (&review, &["reviews/open", "mobile#a", &format!("EVENT#{}", "0".repeat(2000)), "1"]),
     ] {
         assert_eq!(OrderCursor::read(&encoded(parts), list), None, "{parts:?}");
     }
     for text in ["", "*", "cA"] {
         assert_eq!(OrderCursor::read(text, &phase), None, "{text}");
+    }
+}
+
+#[test]
+fn a_page_has_a_megabyte_of_orders_and_at_least_one() {
+    let order = |bytes: usize| {
+        let key = OrderKey { product: Product::Mobile, id: "a".parse().unwrap() };
+        let schedule = crate::order::Schedule::default();
+        let by = crate::order::TrackedBy::Put;
+        let (mut order, _) = Order::track(key, None, by, Timestamp::UNIX_EPOCH, &schedule);
+        order.facts.refund_message = Some("x".repeat(bytes));
+        order
+    };
+    for (sizes, expected) in [
+        (vec![0; 100], 100),
+        (vec![80_000; 100], 12),
+        (vec![2_000_000, 1], 1),
+        (vec![1, 2_000_000, 1], 1),
+        (vec![], 1),
+    ] {
+        let orders: Vec<Order> = sizes.iter().map(|bytes| order(*bytes)).collect();
+        assert_eq!(fitting(&orders), expected, "{sizes:?}");
     }
 }

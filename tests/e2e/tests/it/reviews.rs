@@ -1,18 +1,19 @@
 //! The operator's lists and reviews, over the deployed API: found, checked again with a reason, settled by the vendor, closed.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Mutex},
     time::{Duration, UNIX_EPOCH},
 };
 
-use e2e::{IsolatedTable, Stack, wait_until};
+use e2e::{IsolatedTable, IsolatedTracker, Stack, wait_until};
 use futures_util::future::join;
 use serde_json::{Value, json};
 use shared::{
     clock::Clock,
     order::{OrderKey, Product, ReviewAct, ReviewAction, TrackedBy, Trigger},
     refresh::Tracker,
-    store::OrderList,
+    store::{InPhase, OrderList},
     time::later,
 };
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
@@ -57,7 +58,10 @@ async fn an_uncertain_order_is_found_checked_again_and_settled_by_the_vendor() {
     let timeline = json!([{"after_seconds": 0, "status": "UNKNOWN_ERROR"}, {"after_seconds": 40, "status": "FULFILLED"}]);
     let order = stack.order("mobile", &stack.sandbox.make("mobile", timeline).await);
     order.track().await;
-    assert_eq!(review(&stack, &order.key(), "recheck").await.0, 409, "in flight");
+    let handled = json!([{"after_seconds": 0, "status": "HANDLING"}]);
+    let flying = stack.order("mobile", &stack.sandbox.make("mobile", handled).await);
+    flying.track().await;
+    assert_eq!(review(&stack, &flying.key(), "recheck").await.0, 409, "in flight");
     order.wait_for("Order Uncertain", 60).await;
     wait_listed(&stack, "parked_as=uncertain&product=mobile", &order.id, true).await;
     assert!(!listed(&stack, "phase=parked&parked_as=queued", 100).await.contains(&order.id));
@@ -179,4 +183,34 @@ async fn an_act_brings_the_check_forward_and_a_late_publication_does_not_open_a_
     assert_eq!(listed().await, []);
     let again = tracker.review(&key, &act(ReviewAction::Close)).await.unwrap_err();
     assert_eq!(again.to_string(), "no review of the order is open");
+}
+
+#[tokio::test]
+async fn a_list_of_very_large_orders_is_read_in_more_pages() {
+    let plenty = [("VENDOR_CALLS_PER_MINUTE", "6000"), ("VENDOR_CALLS_BURST", "100")];
+    let own = IsolatedTracker::open("large-lists", &plenty).await;
+    let offer = json!({"typename": "x".repeat(60_000), "plan_code": "P", "amount": 500});
+    for _ in 0..20 {
+        let fields = json!({"suggested_offers": [offer]});
+        let timeline = json!([{"after_seconds": 0, "status": "REFUNDED", "fields": fields}]);
+        let key = OrderKey {
+            product: Product::Mobile,
+            id: own.vendor.make("mobile", timeline).await.parse().unwrap(),
+        };
+        own.tracker.track(&key, None, TrackedBy::Put).await.unwrap();
+        own.tracker.refresh(&key, Trigger::Status).await.unwrap();
+    }
+    let list = OrderList::Phase(InPhase { phase: "final", parked_as: None, until: None });
+    let (mut cursor, mut sizes, mut ids) = (None, Vec::new(), BTreeSet::new());
+    loop {
+        let (orders, next) = own.tracker.store.orders_page(&list, None, cursor, 100).await.unwrap();
+        sizes.push(orders.len());
+        ids.extend(orders.into_iter().map(|order| order.key.id));
+        match next {
+            Some(next) => cursor = Some(next),
+            None => break,
+        }
+    }
+    assert_eq!((sizes, ids.len()), (vec![16, 4], 20), "none twice, none left out");
+    own.delete().await;
 }
