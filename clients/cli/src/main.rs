@@ -83,7 +83,9 @@ async fn resync(api: &Api, call: Resync, out: &mut Output) -> Result<(), Failure
     let job = match call {
         Resync::Start { product, from, to, track } => {
             let window = json!({ "product": product, "from": from, "to": to, "track": track });
-            api.call(Method::POST, &["resync"], &[], Some(window)).await?
+            let job = api.call(Method::POST, &["resync"], &[], Some(window)).await?;
+            note_another(&job, track);
+            job
         }
         Resync::Show { id } => api.call(Method::GET, &["resync", &id], &[], None).await?,
         Resync::Stop { id } => api.call(Method::POST, &["resync", &id, "stop"], &[], None).await?,
@@ -96,6 +98,20 @@ async fn resync(api: &Api, call: Resync, out: &mut Output) -> Result<(), Failure
         }
     };
     out.object(&job)
+}
+
+/// Tells if the answer is a resync that was started before, and differently.
+fn note_another(job: &str, track: bool) {
+    #[derive(serde::Deserialize)]
+    struct Job {
+        track: bool,
+    }
+    if serde_json::from_str(job).is_ok_and(|job: Job| job.track != track) {
+        let how = if track { "without" } else { "with" };
+        output::remark(&format!(
+            "This window is being checked already, {how} --track. Stop that resync first to start it anew."
+        ));
+    }
 }
 
 fn completions(shell: clap_complete::Shell) -> String {

@@ -20,7 +20,9 @@ pub(crate) const EVENTS: &[Column] = &[
     ("TYPE", 20, &["/detail_type"]),
     ("EVENT ID", 36, &["/event_id"]),
     ("STATUS OR REASON", 19, &["/reason", "/action", "/order/status"]),
-    ("REF", 0, &["/order/ref"]),
+    ("REF", 20, &["/order/ref"]),
+    ("PERSON", 12, &["/actor"]),
+    ("NOTE", 0, &["/note"]),
 ];
 /// The columns of orders.
 pub(crate) const ORDERS: &[Column] = &[

@@ -1,4 +1,4 @@
-//! The scheduled recheck: processes all due orders.
+//! The scheduled recheck: processes all due orders, removes old personal data, then goes on with resyncs.
 
 mod batch;
 mod each;
@@ -85,7 +85,7 @@ pub async fn answer(
     }
 }
 
-/// Processes due orders until none is left or the time is up; returns the counters. A failing order does not stop the others.
+/// Processes due orders until none is left or the time is up, redacts, then goes on with resyncs; returns the counters. A failing order does not stop the others.
 /// Idempotent.
 ///
 /// # Errors
@@ -109,7 +109,6 @@ pub async fn handle(tracker: &Tracker, deadline: SystemTime) -> Result<Counters,
     counters.rechecks += 1;
     let redacted = redact(tracker, deadline).await;
     (counters.redacted, counters.failed_redactions) = (redacted.orders, redacted.failed);
-    counters += resync(tracker, stop_at).await;
     counters
         .add_to(Summary::new("recheck"))
         .with("no_call_reason", counters.no_call_reasons())
@@ -117,7 +116,8 @@ pub async fn handle(tracker: &Tracker, deadline: SystemTime) -> Result<Counters,
         .gauge("suspended", u64::from(suspended), Unit::Count)
         .gauge("oldest_due_seconds", oldest_due.unsigned_abs(), Unit::Seconds)
         .log(tracker.clock.now());
-    Ok(counters)
+    // After the summary: a resync may take all the time that is left.
+    Ok(counters.and(resync(tracker, stop_at).await))
 }
 
 /// Redacts orders until [`REDACT_RESERVE`] before the deadline. A failure of the table counts as one order.
@@ -129,12 +129,17 @@ async fn redact(tracker: &Tracker, deadline: Timestamp) -> Redacted {
     })
 }
 
-/// Goes on with resyncs until `stop_at`, after everything else.
+/// Goes on with resyncs until `stop_at`, after everything else. Logs a summary line of its own if there was something to do.
 async fn resync(tracker: &Tracker, stop_at: Timestamp) -> Counters {
-    tracker.run_resyncs(stop_at).await.unwrap_or_else(|error| {
+    let mut counters = Counters::default();
+    if let Err(error) = tracker.run_resyncs(stop_at, &mut counters).await {
         tracing::error!(%error, "a resync could not go on; the next recheck does");
-        Counters { failed_resyncs: 1, ..Counters::default() }
-    })
+        counters.failed_resyncs += 1;
+    }
+    if counters != Counters::default() {
+        counters.add_to(Summary::new("recheck")).with("part", "resync").log(tracker.clock.now());
+    }
+    counters
 }
 
 /// Processes due orders batch by batch.

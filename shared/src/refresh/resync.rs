@@ -42,26 +42,25 @@ enum Step {
 
 impl Tracker {
     /// Goes on with running jobs, the oldest first, until `stop_at`. A job that the rate limiter denies for longer, or whose list cannot be
-    /// read, is left to the next run. Two runs at once do no harm: the progress of one of them is dropped.
+    /// read, is left to the next run. Adds to `counters`. Two runs at once do no harm: the progress of one of them is dropped.
     ///
     /// # Errors
     /// If the table fails. The next run goes on from the stored position.
-    pub async fn run_resyncs(&self, stop_at: Timestamp) -> Result<Counters, StoreError> {
-        let mut counters = Counters::default();
+    pub async fn run_resyncs(&self, stop_at: Timestamp, counters: &mut Counters) -> Result<(), StoreError> {
         if self.clock.now() >= stop_at {
-            return Ok(counters);
+            return Ok(());
         }
         for job in self.store.running_resyncs().await? {
             let mut step = Step::On(Box::new(job));
             while let Step::On(job) = step {
                 if self.clock.now() >= stop_at {
-                    return Ok(counters);
+                    return Ok(());
                 }
-                step = self.resync_page(*job, stop_at, &mut counters).await?;
+                step = self.resync_page(*job, stop_at, counters).await?;
             }
             counters.failed_resyncs += usize::from(matches!(step, Step::Failed));
         }
-        Ok(counters)
+        Ok(())
     }
 
     /// Requests and processes the next page of a job.

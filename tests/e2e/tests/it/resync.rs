@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use shared::{
     order::{OrderKey, Product, TrackedBy, Trigger},
     rate_limiter::Class,
+    refresh::Counters,
     resync::JobState,
     store::{ResyncJob, UnregisteredOrder},
     time::later,
@@ -277,7 +278,7 @@ async fn a_resync_waits_while_other_classes_use_the_rate() {
     while own.tracker.permits.acquire(&key, Class::Poller, None).await.unwrap().is_ok() {}
     let started = start(&own, false).await;
     let now = own.tracker.clock.now();
-    own.tracker.run_resyncs(later(now, Duration::from_secs(5))).await.unwrap();
+    own.tracker.run_resyncs(later(now, Duration::from_secs(5)), &mut Counters::default()).await.unwrap();
     assert_eq!((job(&own, &started.id).await, list_calls(&own).await), (started.clone(), 0));
     // With nobody else calling, its turn comes.
     own.recheck(120).await;
