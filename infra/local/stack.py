@@ -103,15 +103,15 @@ def follow_logs(stack: Stack) -> None:
     """Copies new lines of the functions' log groups every second until TERM, and once more then. Fails if the local AWS does not answer any more."""
     ending = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ending.set())
-    known = stack.read_env()
-    pages = local_cloud(known["AWS_ENDPOINT_URL"]).client("logs").get_paginator("filter_log_events")
-    groups = {function: known[name] for function in cloud.FUNCTIONS if (name := f"{function.upper()}_LOGS") in known}
-    copied: dict[str, Lines] = {function: Counter() for function in groups}
+    pages = local_cloud(stack.read_env()["AWS_ENDPOINT_URL"]).client("logs").get_paginator("filter_log_events")
+    copied: dict[str, Lines] = {}
     answered, is_ending = time.monotonic(), False
     while True:
         try:
-            for function, lines in copied.items():
-                copied[function] = copy_lines(pages, groups[function], stack.logs / f"{function}.log", lines)
+            known = stack.read_env()  # each time: another `up` can bring another function
+            for function in cloud.FUNCTIONS:
+                if group := known.get(f"{function.upper()}_LOGS"):
+                    copied[function] = copy_lines(pages, group, stack.logs / f"{function}.log", copied.get(function, Counter()))
             answered = time.monotonic()
         except (BotoCoreError, ClientError):
             if is_ending or time.monotonic() - answered > GIVE_UP_SECONDS:

@@ -228,7 +228,7 @@ pub(crate) struct Review {
     /// Has the order checked at the vendor within a minute or so
     #[arg(long, required_unless_present = "close")]
     pub(crate) recheck: bool,
-    /// Closes all open reviews of the order
+    /// Closes all open reviews of the order; of one that is not settled yet, nothing asks for a review for the same reason again
     #[arg(long, conflicts_with = "recheck")]
     close: bool,
 }
