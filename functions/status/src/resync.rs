@@ -1,16 +1,14 @@
 //! Calls about resyncs: starting, reading and stopping jobs. The walk itself is made by the recheck.
 
-use std::collections::HashSet;
-
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use shared::{
-    order::{Amount, OrderId, OrderKey, Product},
+    order::{Amount, OrderId, Product},
     refresh::Tracker,
     resync::MAX_WINDOW,
-    store::{JobCursor, ResyncJob, StoreError, UnregisteredOrder},
+    store::{JobCursor, ResyncJob, UnregisteredOrder},
     time::between,
 };
 
@@ -227,31 +225,17 @@ pub(crate) async fn unregistered(tracker: &Tracker, id: &str, list: &Unregistere
         Ok(None) => return unknown(id),
         Err(error) => return store_failed(&error),
     };
-    match page_of_unregistered(tracker, &job, list).await {
-        Ok(page) => Answer::ok(&page),
+    let row = |(order, tracked)| {
+        let UnregisteredOrder { id, status, amount, created_at } = order;
+        let topup_amount = amount.and_then(|amount| Amount::parse(&amount));
+        OrderRow { product: job.product, id, status, topup_amount, created_at, tracked }
+    };
+    match tracker.store.unregistered(&job, list.cursor.as_ref(), list.limit).await {
+        Ok((orders, next)) => {
+            Answer::ok(&Unregistered { orders: orders.into_iter().map(row).collect(), next })
+        }
         Err(error) => store_failed(&error),
     }
-}
-
-async fn page_of_unregistered(
-    tracker: &Tracker,
-    job: &ResyncJob,
-    list: &UnregisteredList,
-) -> Result<Unregistered, StoreError> {
-    let (found, next) = tracker.store.unregistered(job, list.cursor.as_ref(), list.limit).await?;
-    let keys: Vec<OrderKey> =
-        found.iter().map(|order| OrderKey { product: job.product, id: order.id.clone() }).collect();
-    let known = tracker.store.load_many(&keys).await?;
-    let known: HashSet<OrderId> = known.into_iter().map(|order| order.key.id).collect();
-    let row = |UnregisteredOrder { id, status, amount, created_at }| OrderRow {
-        product: job.product,
-        tracked: known.contains(&id),
-        id,
-        status,
-        topup_amount: amount.and_then(|amount| Amount::parse(&amount)),
-        created_at,
-    };
-    Ok(Unregistered { orders: found.into_iter().map(row).collect(), next })
 }
 
 /// `POST /resync/{id}/stop`: stops a running job. An ended job stays as it is.

@@ -3,6 +3,8 @@
 //! All jobs are in one partition of the index `feed`, by their start; running ones are in one of the index `due` too. Both are sparse, and no
 //! reader of events or of due orders reads these partitions.
 
+use std::collections::HashSet;
+
 use aws_sdk_dynamodb::{
     operation::put_item::PutItemError,
     types::{AttributeValue, ReturnValue},
@@ -13,12 +15,13 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
     Item, Store, StoreError,
+    due::read_key,
     error::lost_update,
-    item::{millis, number, set_due, text},
+    item::{millis, number, order_key, set_due, text},
     update::{Change, is},
 };
 use crate::{
-    order::{OrderId, Product},
+    order::{OrderId, OrderKey, Product},
     resync::{JobState, Walk, job_id},
 };
 
@@ -251,7 +254,7 @@ impl Store {
         let ids = entries.iter().filter_map(|entry| entry.get("sk")?.as_s().ok());
         let batch = self.batch_get(ids.map(|id| job_key(id)).collect(), what).await?;
         if batch.is_partial {
-            return Err(StoreError::Unavailable { what, why: "DynamoDB left keys unprocessed".to_owned() });
+            return Err(unprocessed(what));
         }
         // A job that cannot be read must not hold the others up.
         let jobs = batch.found.into_iter().filter_map(|item| match read(item, what) {
@@ -360,7 +363,7 @@ impl Store {
         Ok(is("started_at", job.started_at) && is(POSITION, job.position))
     }
 
-    /// A page of the orders that the latest run of a job found and nobody had registered, by id. It can have fewer than `limit`, even none,
+    /// A page of the orders that the latest run of a job found and nobody had registered, by id, each with whether it is tracked now. It can have fewer than `limit`, even none,
     /// while there is a next page: those of earlier runs are passed.
     ///
     /// # Errors
@@ -370,7 +373,7 @@ impl Store {
         job: &ResyncJob,
         after: Option<&OrderId>,
         limit: u32,
-    ) -> Result<(Vec<UnregisteredOrder>, Option<OrderId>), StoreError> {
+    ) -> Result<(Vec<(UnregisteredOrder, bool)>, Option<OrderId>), StoreError> {
         const WHAT: &str = "list orders that nobody registered";
         let query = self.client.query().table_name(&self.table);
         let query = query.key_condition_expression("pk = :job").filter_expression("started_at = :started");
@@ -382,7 +385,18 @@ impl Store {
         let last = page.last_evaluated_key().and_then(|last| last.get("sk")?.as_s().ok());
         let next = last.and_then(|sk| sk.strip_prefix(FOUND)?.parse().ok());
         let orders = page.items.unwrap_or_default().into_iter().map(|item| read(item, WHAT));
-        Ok((orders.collect::<Result<_, _>>()?, next))
+        let orders: Vec<UnregisteredOrder> = orders.collect::<Result<_, _>>()?;
+        let key = |order: &UnregisteredOrder| OrderKey { product: job.product, id: order.id.clone() };
+        let batch = self.batch_get(orders.iter().map(|order| order_key(&key(order))).collect(), WHAT).await?;
+        if batch.is_partial {
+            return Err(unprocessed(WHAT));
+        }
+        let tracked: HashSet<OrderKey> = batch.found.iter().filter_map(read_key).collect();
+        let with_tracked = |order: UnregisteredOrder| {
+            let is_tracked = tracked.contains(&key(&order));
+            (order, is_tracked)
+        };
+        Ok((orders.into_iter().map(with_tracked).collect(), next))
     }
 }
 
@@ -405,6 +419,10 @@ fn unregistered_key(job: &str, order: &str) -> Item {
 fn is_refused(error: Option<&PutItemError>) -> bool {
     use PutItemError::{ConditionalCheckFailedException, TransactionConflictException};
     matches!(error, Some(ConditionalCheckFailedException(_) | TransactionConflictException(_)))
+}
+
+fn unprocessed(what: &'static str) -> StoreError {
+    StoreError::Unavailable { what, why: "DynamoDB left keys unprocessed".to_owned() }
 }
 
 fn refused(what: &'static str, why: String) -> StoreError {

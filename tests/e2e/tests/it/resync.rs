@@ -78,8 +78,9 @@ async fn a_window_with_three_orders_that_nobody_registered() {
     let (listed, next) = own.tracker.store.unregistered(&done, None, 100).await.unwrap();
     let mut ids: Vec<_> = lost.iter().map(|key| key.id.clone()).collect();
     ids.sort();
-    assert_eq!((listed.iter().map(|order| order.id.clone()).collect::<Vec<_>>(), next), (ids, None));
+    assert_eq!((listed.iter().map(|(order, _)| order.id.clone()).collect::<Vec<_>>(), next), (ids, None));
     assert!(!format!("{listed:?}").contains("0665983439"), "no personal data: {listed:?}");
+    assert!(listed.iter().all(|(_, is_tracked)| !is_tracked), "{listed:?}");
     for key in &lost {
         assert!(own.tracker.store.load(key).await.unwrap().is_none(), "{key} is only listed");
     }
@@ -104,6 +105,8 @@ async fn a_window_with_three_orders_that_nobody_registered() {
         let stored = own.stored(key).await;
         assert_eq!(stored.published, stored.seq, "all published");
     }
+    let (listed, _) = own.tracker.store.unregistered(&done, None, 100).await.unwrap();
+    assert!(listed.len() == 3 && listed.iter().all(|(_, is_tracked)| *is_tracked), "{listed:?}");
     let (jobs, next) = own.tracker.store.resyncs(None, 100).await.unwrap();
     assert_eq!((jobs, next), (vec![done], None));
     own.delete().await;
@@ -144,7 +147,7 @@ fn row(own: &IsolatedTracker, id: &str, status: Value) -> Value {
 
 async fn ids(own: &IsolatedTracker, job: &ResyncJob) -> Vec<String> {
     let (listed, _) = own.tracker.store.unregistered(job, None, 100).await.unwrap();
-    listed.into_iter().map(|order| order.id.to_string()).collect()
+    listed.into_iter().map(|(order, _)| order.id.to_string()).collect()
 }
 
 /// What a job says after one recheck; a job that has failed is counted once.
