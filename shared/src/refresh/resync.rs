@@ -159,7 +159,7 @@ impl Tracker {
     async fn walked(&self, before: ResyncJob, after: ResyncJob) -> Result<Step, StoreError> {
         let now = self.clock.now();
         let is_done = after.skipped == 0;
-        let why = "some orders of the list could not be read or stored: `skipped` counts them";
+        let why = "some orders of the list could not be used: `skipped` counts them";
         let after = ResyncJob {
             state: if is_done { JobState::Done } else { JobState::Failed },
             why: (!is_done).then(|| why.to_owned()),
@@ -228,7 +228,10 @@ impl Tracker {
                 (order, is_new)
             }
             Some(order) => (order, false),
-            None if !is_within(page, &row) => return Ok(RowResult { skipped: true, ..RowResult::default() }),
+            None if !is_within(page, &row) => {
+                tracing::warn!(job = %job.id, order = %key, "a row of a resync was created outside of its window");
+                return Ok(RowResult { skipped: true, ..RowResult::default() });
+            }
             None => {
                 let is_new = self.store.keep_unregistered(job, &unregistered(&row)).await?;
                 if !job.track {
@@ -291,20 +294,20 @@ impl Tracker {
     }
 }
 
-/// Whether a row can change a registered order: always unless it is final. A final one is reviewed if the row states the other outcome: another
-/// status can be older than the outcome. Its card can still be missing, and the vendor can continue it under another id.
+/// Whether a row can change a registered order: always unless it is final. A row that states another status than a final order counts only if
+/// that is the other outcome: the row can be older than the outcome. With the same status, it can bring a missing card or another order's id.
 fn can_change(order: &Order, row: &VendorOrder) -> bool {
     if order.redacted_at.is_some() {
         return false;
     }
     let Phase::Final { .. } = order.phase else { return true };
     let (ours, theirs) = (&order.facts, &row.facts);
-    let states_outcome = matches!(theirs.status, Some(VendorStatus::Fulfilled | VendorStatus::Refunded));
+    if theirs.status != ours.status {
+        return matches!(theirs.status, Some(VendorStatus::Fulfilled | VendorStatus::Refunded));
+    }
     let links = |facts: &Facts| (facts.retry_order_id.clone(), facts.follow_order_id.clone());
     let names_link = theirs.retry_order_id.is_some() || theirs.follow_order_id.is_some();
-    (states_outcome && theirs.status != ours.status)
-        || order.awaits_card()
-        || (names_link && links(theirs) != links(ours))
+    order.awaits_card() || (names_link && links(theirs) != links(ours))
 }
 
 fn failed(key: &OrderKey, error: CheckError) -> (crate::order::Observation, Check) {
@@ -363,6 +366,13 @@ mod tests {
         // Texts that the vendor's pages name for lists, and a row from before the outcome.
         for status in ["SUCCESS", "FAILED", "HANDLING", "UNKNOWN_ERROR"] {
             assert!(!can_change(&refunded, &linked(status.to_owned().into(), None, None)), "{status}");
+            assert!(!can_change(&refunded, &linked(status.to_owned().into(), Some("a2"), None)), "{status}");
         }
+        let key = OrderKey { product: Product::Internet, ..refunded.key.clone() };
+        let phase = Phase::Final { outcome: Outcome::Fulfilled };
+        let facts = facts(VendorStatus::Fulfilled);
+        let no_card = Order { key, phase, facts, ..refunded.clone() };
+        assert!(can_change(&no_card, &linked(VendorStatus::Fulfilled, None, None)));
+        assert!(!can_change(&no_card, &linked(VendorStatus::Handling, None, None)), "an older row");
     }
 }
