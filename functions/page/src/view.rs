@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{Timestamp, tz::Offset};
 use serde_json::{Value, value::RawValue};
 use shared::{
-    order::{Amount, Order, Outcome, ParkedAs, Phase, Product, VendorStatus},
+    order::{Amount, MAX_CHECK, Order, Outcome, ParkedAs, Phase, Product, VendorStatus},
     time::later,
 };
 
@@ -175,16 +175,13 @@ fn card_message(order: &Order, words: &'static Words, shows_card: bool) -> &'sta
     }
 }
 
-/// Since when the order has been parked, at the latest: from its creation, if the vendor's first answer showed it so already. `None`: it is not.
+/// Since when the order is parked. If it was so in the vendor's first answer, this is its creation. `None`: it is not parked.
 fn parked_since(order: &Order) -> Option<Timestamp> {
     let Phase::Parked { since, .. } = order.phase else { return None };
-    let was_so_at_first = order.first_seen_at.is_some_and(|seen| since <= later(seen, FIRST_CHECK));
+    let was_so_at_first = order.first_seen_at.is_some_and(|seen| since <= later(seen, MAX_CHECK));
     let created = created_at(order).filter(|created| was_so_at_first && *created < since);
     Some(created.unwrap_or(since))
 }
-
-/// The longest time from the request of a check to its commit.
-const FIRST_CHECK: Duration = Duration::from_secs(10);
 
 /// When the vendor created the order, if that can be read.
 fn created_at(order: &Order) -> Option<Timestamp> {

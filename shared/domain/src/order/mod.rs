@@ -23,7 +23,7 @@ pub use facts::{Amount, Facts, JsonText};
 pub use id::{InvalidId, OrderId, OrderKey, Ref};
 pub use phase::{Outcome, ParkedAs, Phase};
 pub use product::{Product, ProductRules, UnknownProduct};
-pub use record::{CheckResult, Observation, Order, Place, Snapshot, Trigger, Trouble, TroubleRun};
+pub use record::{CheckResult, MAX_CHECK, Observation, Order, Place, Snapshot, Trigger, Trouble, TroubleRun};
 pub use redact::NotRedactable;
 pub use review::{MAX_ACTOR, MAX_NOTE, NotReviewable, ReviewAct, ReviewAction};
 pub use schedule::{InvalidRetrySchedule, Jitter, OUTBOX_DUE, RetrySchedule, Schedule, parse_duration};

@@ -85,7 +85,7 @@ const STATUS_GAP_IN_FLIGHT: Duration = Duration::from_secs(5);
 /// The same for a parked order.
 const STATUS_GAP_PARKED: Duration = Duration::from_secs(600);
 /// The longest time from a claim to its commit: the vendor's answer may take 8 s.
-const MAX_CHECK: Duration = Duration::from_secs(10);
+pub const MAX_CHECK: Duration = Duration::from_secs(10);
 /// The most linked orders tracked for one order. Bounds the chain if the vendor returns a new id at every check.
 const MAX_LINKS: usize = 16;
 
@@ -174,17 +174,20 @@ impl Order {
 
     /// Linked orders (`follow_orderid`, `retry_orderid`) that are not tracked yet. Invalid ids are ignored.
     pub fn links_to_track(&self) -> Vec<OrderId> {
-        let named = [&self.facts.follow_order_id, &self.facts.retry_order_id];
-        let ids: BTreeSet<OrderId> =
-            named.into_iter().filter_map(|id| self.other_order(id.as_deref())).collect();
+        let ids: BTreeSet<OrderId> = self.other_orders().collect();
         let room = MAX_LINKS.saturating_sub(self.links.len());
         ids.into_iter().filter(|id| !self.links.contains(id)).take(room).collect()
     }
 
     /// Whether the vendor has named another order that continues this one.
     pub fn is_continued_elsewhere(&self) -> bool {
+        self.other_orders().next().is_some()
+    }
+
+    /// The orders that the vendor names as continuing this one (`follow_orderid`, `retry_orderid`).
+    fn other_orders(&self) -> impl Iterator<Item = OrderId> {
         let named = [&self.facts.follow_order_id, &self.facts.retry_order_id];
-        named.into_iter().any(|id| self.other_order(id.as_deref()).is_some())
+        named.into_iter().filter_map(|id| self.other_order(id.as_deref()))
     }
 
     /// The id in a link; `None`: no link, an invalid id, or this order itself.

@@ -104,6 +104,7 @@ impl<'a> OrderView<'a> {
     /// The view of `order` at `now`; `now` affects only `stale`.
     pub fn of(order: &'a Order, now: Timestamp) -> Self {
         let (facts, open_reviews) = (&order.facts, order.open_reviews.iter());
+        let asked = order.recheck_asked_at.filter(|_| order.has_check_left());
         Self {
             product: order.key.product,
             id: order.key.id.as_str(),
@@ -134,7 +135,7 @@ impl<'a> OrderView<'a> {
             checked_at: order.checked_at,
             changed_at: order.changed_at,
             redacted_at: order.redacted_at,
-            next_check_at: order.next_check_at.into_iter().chain(order.recheck_asked_at).min(),
+            next_check_at: order.next_check_at.into_iter().chain(asked).min(),
             stale: order.is_stale(now),
         }
     }

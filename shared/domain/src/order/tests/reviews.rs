@@ -112,6 +112,21 @@ fn a_recheck_is_asked_for_once_until_a_check_answers_it() {
 }
 
 #[test]
+fn an_order_without_a_check_left_shows_none_although_one_was_asked_for() {
+    let (order, _) = run_checks(Product::Mobile, &[(8, shows("UNKNOWN_ERROR"))]);
+    let schedule = Schedule::default();
+    let asked = order.after_review(&act(ReviewAction::Recheck), at(60)).unwrap().order;
+    let shown =
+        |order: &Order| serde_json::to_value(OrderView::of(order, at(62))).unwrap()["next_check_at"].clone();
+    assert_eq!(shown(&asked), serde_json::to_value(at(60)).unwrap());
+    // A check that began before the person asked.
+    let check_result = CheckResult { asked_at: at(59), observation: shows("FULFILLED") };
+    let ended = decide(&asked, &check_result, at(62), Jitter::NONE, &schedule).unwrap().order;
+    assert!(ended.phase.is_final() && !ended.wants_check(Trigger::Recheck, at(62), &schedule));
+    assert_eq!(shown(&ended), Value::Null);
+}
+
+#[test]
 fn the_note_goes_with_the_personal_data_and_a_later_one_is_not_kept() {
     let checks = [(8, shows("NEW")), (16, shows("FULFILLED"))];
     let (order, _) = run_checks(Product::Mobile, &checks);
