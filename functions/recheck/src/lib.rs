@@ -85,8 +85,8 @@ pub async fn answer(
     }
 }
 
-/// Processes due orders until none is left or the time is up, redacts, then goes on with resyncs; returns the counters. A failing order does not stop the others.
-/// Idempotent.
+/// Processes due orders until none is left or the time is up, redacts, then goes on with resyncs; returns the counters. A failing order does
+/// not stop the others. Idempotent.
 ///
 /// # Errors
 /// If the due index cannot be read at the start.

@@ -156,8 +156,8 @@ impl OrderList {
 }
 
 impl Store {
-    /// A page of a list: at most `limit` orders (1 to 100) and about 1 MB, of this product only if one is given. A page can have fewer, even none, although
-    /// more follow: an order that does not fit any more is left out, and so is one that cannot be read, which is logged.
+    /// A page of a list: at most `limit` orders (1 to 100) and about 1 MB, of this product only if one is given. A page can have fewer, even
+    /// none, although more follow: an order that does not fit any more is left out, and so is one that cannot be read, which is logged.
     ///
     /// # Errors
     /// If DynamoDB fails.
