@@ -17,7 +17,7 @@ pub struct IsolatedTracker {
     pub stack: Stack,
     /// The table and the bus.
     pub table: IsolatedTable,
-    /// The vendor. It runs on real time.
+    /// The vendor. It runs on the tracker's clock.
     pub vendor: Sandbox,
     /// The tracker. Its clock starts at the current time and moves only when the test sets it.
     pub tracker: Tracker,
@@ -28,8 +28,8 @@ impl IsolatedTracker {
     pub async fn open(name: &str, settings: &[(&str, &str)]) -> Self {
         let stack = Stack::fast();
         let table = IsolatedTable::create(&stack, name).await;
-        let vendor = Sandbox::own().await;
         let clock = Clock::fixed(Clock::System.now());
+        let vendor = Sandbox::own(clock.clone()).await;
         let tracker = table.tracker(&stack, &vendor, clock, settings).await;
         Self { stack, table, vendor, tracker }
     }

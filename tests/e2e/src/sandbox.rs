@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use clap::Parser;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use shared::clock::Clock;
 use tokio::net::TcpListener;
 
 use crate::loopback;
@@ -29,13 +30,13 @@ impl Sandbox {
     }
 
     /// Starts a sandbox in the test's process. Tests that change the behaviour of lists need one: it applies to all
-    /// callers.
-    pub async fn own() -> Self {
+    /// callers. Its time is `clock`'s, so an order's course depends on the test alone, however slow the machine is.
+    pub async fn own(clock: Clock) -> Self {
         const KEY: &str = "own-sandbox-key";
         let settings = sandbox::Settings::parse_from(["sandbox", "--api-key", KEY]);
         let listener = TcpListener::bind(settings.listen).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let service = sandbox::service(sandbox::Sandbox::new(settings));
+        let service = sandbox::service(sandbox::Sandbox::timed_by(move || clock.now(), settings));
         tokio::spawn(async move { axum::serve(listener, service).await });
         Self { http: loopback::client(), vendor_url: format!("{url}/v3"), url, key: KEY.to_owned() }
     }
@@ -91,6 +92,11 @@ impl Sandbox {
         let answer =
             self.control("POST", "/orders", Some(json!({"product": product, "timeline": timeline}))).await;
         answer["id"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+    }
+
+    /// Gives the order this status from now on.
+    pub async fn change_status(&self, id: &str, status: &str) {
+        self.control("POST", &format!("/orders/{id}/status"), Some(json!({"status": status}))).await;
     }
 
     /// The order's true state from the control API.

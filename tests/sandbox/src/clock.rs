@@ -5,20 +5,24 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-/// Wall-clock time that advances with tokio's clock, so that tests can pause and advance it.
-pub(crate) struct Clock {
-    started: Timestamp,
-    since: Instant,
-}
+/// The time that the sandbox believes in.
+pub(crate) struct Clock(Box<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl Clock {
+    /// Wall-clock time that advances with tokio's clock, so that tests can pause and advance it.
     #[allow(clippy::disallowed_methods, reason = "the sandbox does not depend on `shared`; the only use")]
     pub(crate) fn start() -> Self {
-        Self { started: Timestamp::now(), since: Instant::now() }
+        let (started, since) = (Timestamp::now(), Instant::now());
+        Self::read_by(move || later(started, since.elapsed()))
+    }
+
+    /// The time that `read` answers.
+    pub(crate) fn read_by(read: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self(Box::new(read))
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        later(self.started, self.since.elapsed())
+        (self.0)()
     }
 }
 

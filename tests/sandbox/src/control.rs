@@ -12,12 +12,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::answer::{Answer, Script, Written};
 use crate::calls::{Counts, Filter, Windows, count, count_windows};
+use crate::clock::between;
 use crate::fields::Fields;
 use crate::list::{Change, Lists};
 use crate::new_orders::{BODY_LIMIT_MANY, create, create_many};
 use crate::numbers::{NUMBERS, Product};
 use crate::order::Truth;
 use crate::sandbox::Sandbox;
+use crate::timeline::Step;
 
 pub(crate) type Shared = State<Arc<Sandbox>>;
 
@@ -28,6 +30,7 @@ pub(crate) fn routes() -> Router<Arc<Sandbox>> {
         .route("/orders", get(orders).post(create))
         .route("/orders/many", post(create_many).layer(DefaultBodyLimit::max(BODY_LIMIT_MANY)))
         .route("/orders/{id}", get(order))
+        .route("/orders/{id}/status", post(change_status))
         .route("/orders/{id}/script", post(script).delete(unscript))
         .route("/sends/script", post(script_sends).delete(unscript_sends))
         .route("/lists", post(change_lists).delete(restore_lists))
@@ -42,6 +45,12 @@ pub(crate) fn routes() -> Router<Arc<Sandbox>> {
 
 /// An invalid control call: HTTP status and error text.
 pub(crate) struct BadCall(pub(crate) StatusCode, pub(crate) String);
+
+impl BadCall {
+    fn unknown(id: &str) -> Self {
+        Self(StatusCode::NOT_FOUND, format!("there is no order {id}"))
+    }
+}
 
 impl IntoResponse for BadCall {
     fn into_response(self) -> Response {
@@ -73,7 +82,28 @@ async fn orders(State(sandbox): Shared) -> Json<Truths> {
 async fn order(State(sandbox): Shared, Path(id): Path<String>) -> Result<Json<Truth>, BadCall> {
     let now = sandbox.now();
     let truth = sandbox.state().orders.get(&id).map(|order| order.truth(now));
-    truth.map(Json).ok_or_else(|| BadCall(StatusCode::NOT_FOUND, format!("there is no order {id}")))
+    truth.map(Json).ok_or_else(|| BadCall::unknown(&id))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewStatus {
+    status: String,
+    #[serde(default)]
+    fields: Fields,
+}
+
+async fn change_status(
+    State(sandbox): Shared,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<StatusCode, BadCall> {
+    let new: NewStatus = parse(&body)?;
+    let now = sandbox.now();
+    let mut state = sandbox.state();
+    let order = state.orders.get_mut(&id).ok_or_else(|| BadCall::unknown(&id))?;
+    order.timeline.end_with(Step::new(between(order.sent_at, now), &new.status).with(new.fields));
+    Ok(StatusCode::NO_CONTENT)
 }
 
 #[derive(Deserialize)]

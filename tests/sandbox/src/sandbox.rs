@@ -69,8 +69,18 @@ pub(crate) struct Accepted {
 impl Sandbox {
     /// A sandbox without orders.
     pub fn new(settings: Settings) -> Self {
+        Self::at(Clock::start(), settings)
+    }
+
+    /// A sandbox without orders whose time is what `now` answers, so that a test decides when the vendor settles.
+    /// Scripted delays still take real seconds.
+    pub fn timed_by(now: impl Fn() -> Timestamp + Send + Sync + 'static, settings: Settings) -> Self {
+        Self::at(Clock::read_by(now), settings)
+    }
+
+    fn at(clock: Clock, settings: Settings) -> Self {
         let state = State::new(&settings);
-        Self { settings, clock: Clock::start(), state: Mutex::new(state) }
+        Self { settings, clock, state: Mutex::new(state) }
     }
 
     pub(crate) fn now(&self) -> Timestamp {

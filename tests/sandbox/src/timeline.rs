@@ -40,6 +40,13 @@ impl Timeline {
         Ok(Self { steps, last })
     }
 
+    /// Ends the timeline with this step instead of the steps after it.
+    pub(crate) fn end_with(&mut self, step: Step) {
+        self.steps.retain(|earlier| earlier.after <= step.after);
+        self.steps.push(step.clone());
+        self.last = step;
+    }
+
     /// The current step; `None` before the first one, when the order does not exist yet.
     pub(crate) fn at(&self, elapsed: Duration) -> Option<&Step> {
         self.steps.iter().rev().find(|step| step.after <= elapsed)

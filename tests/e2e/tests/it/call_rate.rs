@@ -26,8 +26,8 @@ impl OneOrder {
     async fn track(name: &str, product: Product, status: &str) -> Self {
         let stack = Stack::fast();
         let table = IsolatedTable::create(&stack, name).await;
-        let vendor = Sandbox::own().await;
         let clock = Clock::fixed(Clock::System.now());
+        let vendor = Sandbox::own(clock.clone()).await;
         let one = table.tracker(&stack, &vendor, clock.clone(), &[]).await;
         let other = table.tracker(&stack, &vendor, clock, &[]).await;
         let id = vendor.make(product.as_str(), json!([{"after_seconds": 0, "status": status}])).await;

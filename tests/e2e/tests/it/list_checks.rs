@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use e2e::{IsolatedTracker, wait_until};
+use e2e::IsolatedTracker;
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use shared::{
-    clock::Clock,
     order::{OrderKey, Product, TrackedBy, Trigger},
     rate_limiter::{Class, ListTrust, Verdict},
     refresh::{BatchOutcome, Check, Refreshed},
@@ -42,7 +41,7 @@ async fn untracked_order(
     seconds_ago: f64,
     timeline: Value,
 ) -> OrderKey {
-    let sent_at = later(Clock::System.now(), -seconds_ago).to_string();
+    let sent_at = later(own.tracker.clock.now(), -seconds_ago).to_string();
     let order = json!({"product": product, "sent_at": sent_at, "timeline": timeline, "number": "0665983439", "amount": 500});
     let answer = own.vendor.control("POST", "/orders", Some(order)).await;
     OrderKey { product, id: answer["id"].as_str().unwrap().parse().unwrap() }
@@ -201,11 +200,9 @@ async fn a_list_that_ignores_its_time_filter_is_reported_once_and_not_used() {
     for compares in ["day", "nothing"] {
         let own = IsolatedTracker::open("lists-times", &SCARCE).await;
         own.vendor.control("POST", "/lists", Some(json!({"compares": compares}))).await;
-        // Outside of the window, and on the same day (UTC), which the vendor compares.
-        wait_until("the first minute of the day to pass", Duration::from_secs(90), || async {
-            (Clock::System.now().as_second() % 86_400 >= 60).then_some(())
-        })
-        .await;
+        // At noon: the order is outside of the window and of the same day (UTC), which the vendor compares.
+        let into_the_day = own.tracker.clock.now().as_second() % 86_400;
+        own.tracker.clock.set(later(own.tracker.clock.now(), (43_200 - into_the_day) as f64));
         untracked_order(&own, Product::Mobile, 40.0, is("FULFILLED")).await;
         let mut keys = Vec::new();
         for index in 0..6 {
@@ -289,17 +286,10 @@ async fn park(own: &IsolatedTracker, product: Product, count: u32, timeline: &Va
 async fn a_recheck_checks_all_due_orders_with_one_call() {
     let own =
         IsolatedTracker::open("lists-recheck", &[SCARCE[0], SCARCE[1], ("RECHECK_UNCERTAIN", "1h")]).await;
-    // The first order was sent 60 s ago: all orders are parked within 30 s, before the vendor's outcome at 90 s.
     let timeline =
         json!([{"after_seconds": 0, "status": "UNKNOWN_ERROR"}, {"after_seconds": 90, "status": "REFUNDED"}]);
     let keys = park(&own, Product::Mobile, 30, &timeline).await;
     let (_, pages) = vendor_calls(&own).await;
-    for key in &keys {
-        e2e::wait_until("the vendor's outcome", Duration::from_secs(60), async || {
-            (own.vendor.truth(key.id.as_str()).await["status"] == "REFUNDED").then_some(())
-        })
-        .await;
-    }
     own.tracker.clock.set(later(own.tracker.clock.now(), 2.0 * 3600.0));
     let report = own.recheck(55).await;
     assert_eq!(

@@ -347,9 +347,9 @@ async fn recheck_once(tracker: &Tracker) -> Counters {
 async fn a_replaced_key_does_not_stay_suspended() {
     let stack = Stack::fast();
     let place = IsolatedTable::create(&stack, "replaced").await;
-    let vendor = Sandbox::own().await;
     let start = Clock::System.now();
     let clock = Clock::fixed(start);
+    let vendor = Sandbox::own(clock.clone()).await;
     let (old, secret) =
         (format!("old-{}", start.as_microsecond()), format!("replaced-{}", start.as_microsecond()));
     let in_use = vendor.settings()[1].1;
@@ -417,9 +417,9 @@ async fn a_replaced_key_does_not_stay_suspended() {
 async fn a_refusal_of_a_replaced_key_is_not_counted() {
     let stack = Stack::fast();
     let place = IsolatedTable::create(&stack, "rotated").await;
-    let vendor = Sandbox::own().await;
     let start = Clock::System.now();
     let clock = Clock::fixed(start);
+    let vendor = Sandbox::own(clock.clone()).await;
     let name = format!("rotated-{}", start.as_microsecond());
     let text = |key: &str| json!({"oneclickdz_api_key": key}).to_string();
     stack.create_secret(&name, &text(&name)).await;
@@ -478,8 +478,8 @@ fn fingerprint(key: &str) -> Fingerprint {
 async fn a_suspended_key_in_use_stays_suspended_until_a_probe() {
     let stack = Stack::fast();
     let place = IsolatedTable::create(&stack, "in-use").await;
-    let vendor = Sandbox::own().await;
     let clock = Clock::fixed(Clock::System.now());
+    let vendor = Sandbox::own(clock.clone()).await;
     let tracker = place.tracker(&stack, &vendor, clock.clone(), &[("LIST_CHECKS", "off")]).await;
     let key = tracker.vault.secrets().vendor_key.fingerprint().clone();
     let Ok(permit) = tracker.permits.acquire(&key, Class::Status, None).await.unwrap() else {

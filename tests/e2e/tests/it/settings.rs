@@ -49,7 +49,7 @@ async fn a_process_on_the_stacks_table_has_the_deployed_settings() {
 async fn a_tracker_on_an_isolated_table_has_the_default_schedule() {
     let stack = Stack::fast();
     let place = IsolatedTable::create(&stack, "settings").await;
-    let vendor = Sandbox::own().await;
+    let vendor = Sandbox::own(Clock::System).await;
     let tracker = place.tracker(&stack, &vendor, Clock::System, &[]).await;
     let hourly = Some(Duration::from_secs(3600));
     assert_eq!(tracker.schedule, Schedule { list_recheck_interval: hourly, ..Schedule::default() });

@@ -58,6 +58,26 @@ async fn invalid_control_calls_are_rejected() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_status_given_now_replaces_the_steps_to_come() {
+    let vendor = Vendor::start(&[]).await;
+    let order = r#"{"product":"mobile","id":"o1","timeline":[{"after_seconds":0,"status":"PENDING"},
+        {"after_seconds":5,"status":"HANDLING"},{"after_seconds":60,"status":"FULFILLED"}]}"#;
+    assert_eq!(vendor.post("/_sandbox/orders", order).await.http, 201);
+    advance(Duration::from_secs(10)).await;
+    let change = r#"{"status":"REFUNDED","fields":{"refund_message":"x"}}"#;
+    assert_eq!(vendor.post("/_sandbox/orders/o1/status", change).await.http, 204);
+    advance(Duration::from_secs(90)).await;
+    let shown = vendor.check("mobile", "o1").await.json()["data"].clone();
+    assert_eq!((&shown["status"], &shown["refund_message"]), (&json!("REFUNDED"), &json!("x")));
+    let truth = vendor.truth("o1").await;
+    let statuses: Vec<_> = truth["timeline"].as_array().unwrap().iter().map(|step| &step["status"]).collect();
+    assert_eq!(statuses, ["PENDING", "HANDLING", "REFUNDED"]);
+    assert_eq!(truth["ends_as"], "REFUNDED");
+    assert_eq!(vendor.post("/_sandbox/orders/none/status", change).await.http, 404);
+    assert_eq!(vendor.post("/_sandbox/orders/o1/status", "{}").await.http, 400);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_true_state_includes_the_final_status() {
     let vendor = Vendor::start(&["--queued-settles-after", "1h"]).await;
     let id = vendor.send_internet("036000001").await;
