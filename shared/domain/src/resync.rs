@@ -18,6 +18,8 @@ pub const MAX_WINDOW: Duration = Duration::from_secs(31 * 24 * 3600);
 pub const MAX_FAILING: Duration = Duration::from_secs(3600);
 /// … if it was tried this often meanwhile: a job can wait for its turn for longer than that.
 pub const MIN_FAILURES: u32 = 10;
+/// A job that gets no call for this long fails.
+pub const MAX_WAITING: Duration = Duration::from_secs(24 * 3600);
 
 /// Rows that the next page should have: half a page, so that a denser stretch still fits.
 const TARGET_ROWS: u64 = (MAX_ROWS / 2) as u64;

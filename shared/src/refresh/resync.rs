@@ -11,7 +11,7 @@ use crate::{
     page::{MAX_ROWS, Page},
     permits::Permit,
     rate_limiter::{Class, Verdict},
-    resync::{JobState, MAX_FAILING, MIN_FAILURES, Next},
+    resync::{JobState, MAX_FAILING, MAX_WAITING, MIN_FAILURES, Next},
     store::{ResyncJob, StoreError, UnregisteredOrder},
     time::between,
     vendor::{Listing, VendorOrder, is_within},
@@ -78,7 +78,7 @@ impl Tracker {
         }
         let permit = match self.permits.acquire(key.fingerprint(), Class::Resync, None).await? {
             Ok(permit) => permit,
-            Err(denied) if denied.retry_at >= stop_at => return Ok(Step::Pause),
+            Err(denied) if denied.retry_at >= stop_at => return self.no_call_permitted(job).await,
             Err(denied) => {
                 self.clock.wait_until(denied.retry_at).await;
                 return Ok(Step::On(Box::new(job)));
@@ -87,7 +87,7 @@ impl Tracker {
         let (page, asked_at) = (job.walk().page(job.product), self.clock.now());
         let answer = self.vendor.list(&key, &page).await;
         *counters += Counters { vendor_calls: 1, ..Counters::default() };
-        let before = ResyncJob { calls: job.calls.saturating_add(1), ..job.clone() };
+        let before = ResyncJob { calls: job.calls.saturating_add(1), waiting_since: None, ..job.clone() };
         if !self.keep(&job, &before).await? {
             return Ok(Step::Pause);
         }
@@ -265,6 +265,22 @@ impl Tracker {
         let after = ResyncJob { failing_since: Some(since), failures, ..job.clone() };
         self.keep(&job, &after).await?;
         Ok(Step::Pause)
+    }
+
+    /// Notes that the rate limiter permits a job no call in this run. After [`MAX_WAITING`] the job fails.
+    async fn no_call_permitted(&self, job: ResyncJob) -> Result<Step, StoreError> {
+        let now = self.clock.now();
+        match job.waiting_since {
+            Some(since) if between(since, now) >= MAX_WAITING => {
+                self.fail(job, "the rate limiter permitted no call for a day").await
+            }
+            Some(_) => Ok(Step::Pause),
+            None => {
+                let after = ResyncJob { waiting_since: Some(now), ..job.clone() };
+                self.keep(&job, &after).await?;
+                Ok(Step::Pause)
+            }
+        }
     }
 
     async fn fail(&self, job: ResyncJob, why: &str) -> Result<Step, StoreError> {

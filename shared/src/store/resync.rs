@@ -83,6 +83,9 @@ pub struct ResyncJob {
     /// How often it could not be read since.
     #[serde(default)]
     pub failures: u32,
+    /// Since when the rate limiter permits no call.
+    #[serde(default, with = "millisecond::optional", skip_serializing_if = "Option::is_none")]
+    pub waiting_since: Option<Timestamp>,
 }
 
 impl ResyncJob {
@@ -108,6 +111,7 @@ impl ResyncJob {
             ended_at: None,
             failing_since: None,
             failures: 0,
+            waiting_since: None,
         }
     }
 

@@ -282,9 +282,39 @@ async fn a_resync_waits_while_other_classes_use_the_rate() {
     let started = start(&own, false).await;
     let now = own.tracker.clock.now();
     own.tracker.run_resyncs(later(now, Duration::from_secs(5)), &mut Counters::default()).await.unwrap();
-    assert_eq!((job(&own, &started.id).await, list_calls(&own).await), (started.clone(), 0));
+    let waiting = job(&own, &started.id).await;
+    assert_eq!((waiting.state, waiting.waiting_since), (JobState::Running, Some(now)));
+    assert_eq!(list_calls(&own).await, 0);
     // With nobody else calling, its turn comes.
     own.recheck(120).await;
-    assert_eq!(job(&own, &started.id).await.state, JobState::Done);
+    let done = job(&own, &started.id).await;
+    assert_eq!((done.state, done.waiting_since), (JobState::Done, None));
+    own.delete().await;
+}
+
+/// A job that waits without end would be noticed by nobody.
+#[tokio::test]
+async fn a_resync_that_gets_no_call_for_a_day_fails() {
+    let settings = [("VENDOR_CALLS_PER_MINUTE", "20"), ("VENDOR_CALLS_BURST", "5")];
+    let own = IsolatedTracker::open("resync-waits", &settings).await;
+    let key = own.tracker.vault.secrets().vendor_key.fingerprint().clone();
+    let started = start(&own, false).await;
+    let pass_without_permits = async || {
+        while own.tracker.permits.acquire(&key, Class::Poller, None).await.unwrap().is_ok() {}
+        let mut counters = Counters::default();
+        let stop_at = later(own.tracker.clock.now(), Duration::from_secs(5));
+        own.tracker.run_resyncs(stop_at, &mut counters).await.unwrap();
+        (counters.failed_resyncs, job(&own, &started.id).await)
+    };
+    let began = own.tracker.clock.now();
+    for hours in [0, 12, 23] {
+        own.tracker.clock.set(later(began, Duration::from_secs(hours * 3600)));
+        let (failed, job) = pass_without_permits().await;
+        assert_eq!((failed, job.state, job.waiting_since), (0, JobState::Running, Some(began)), "{hours} h");
+    }
+    own.tracker.clock.set(later(began, Duration::from_secs(24 * 3600)));
+    let (failed, job) = pass_without_permits().await;
+    assert_eq!((failed, job.state, list_calls(&own).await), (1, JobState::Failed, 0));
+    assert!(job.why.is_some_and(|why| why.contains("no call for a day")));
     own.delete().await;
 }
