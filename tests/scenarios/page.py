@@ -119,6 +119,7 @@ def ending(client: StackClient) -> dict[str, str]:
     script = f"/orders/{order.id}/script"
     client.sandbox(script, {"answers": [{"kind": "data", "data": under_way, "repeat": "forever"}]})
     order.url = client.tracker("PUT", f"/orders/{order.key()}")["tracking_url"]
+    wait_until("the first answer about live", lambda: client.tracker("GET", f"/orders/{order.key()}").get("status") == "HANDLING", PHASE_SECONDS, every=1)
     return {"url": in_language(order.url), "settle": f"{client.env['SANDBOX_URL']}/_sandbox{script}"}
 
 
