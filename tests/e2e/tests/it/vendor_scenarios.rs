@@ -147,7 +147,7 @@ async fn a_top_up_sent_event_starts_tracking_on_both_state_machine_types() {
 
 #[tokio::test]
 async fn a_card_is_revealed_only_for_a_fulfilled_order() {
-    let stack = Stack::fast();
+    let stack = Stack::express();
     let early = json!([{"after_seconds": 0, "status": "HANDLING", "fields": {"card_code": "775533991122"}}]);
     let id = stack.sandbox.make("internet", early).await;
     let order = stack.order("internet", &id);
