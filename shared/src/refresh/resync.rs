@@ -36,13 +36,15 @@ enum Step {
     On(Box<ResyncJob>),
     /// The job does not go on in this run: it waits, is done, or was stopped.
     Pause,
+    /// The rate limiter permits no call in this run, to no job.
+    NotPermitted,
     /// The job has failed.
     Failed,
 }
 
 impl Tracker {
-    /// Goes on with running jobs, the oldest first, until `stop_at`. A job that the rate limiter denies for longer, or whose list cannot be
-    /// read, is left to the next run. Adds to `counters`. Two runs at once do no harm: the progress of one of them is dropped.
+    /// Goes on with running jobs, the oldest first, until `stop_at`. A job whose list cannot be read is left to the next run. So are all jobs
+    /// once the rate limiter permits no more call until `stop_at`: only the first of them waits for a call, the others for their turn. Adds to `counters`. Two runs at once do no harm: the progress of one of them is dropped.
     ///
     /// # Errors
     /// If the table fails. The next run goes on from the stored position.
@@ -59,6 +61,9 @@ impl Tracker {
                 step = self.resync_page(*job, stop_at, counters).await?;
             }
             counters.failed_resyncs += usize::from(matches!(step, Step::Failed));
+            if matches!(step, Step::NotPermitted) {
+                return Ok(());
+            }
         }
         Ok(())
     }
@@ -274,11 +279,11 @@ impl Tracker {
             Some(since) if between(since, now) >= MAX_WAITING => {
                 self.fail(job, "the rate limiter permitted no call for a day").await
             }
-            Some(_) => Ok(Step::Pause),
+            Some(_) => Ok(Step::NotPermitted),
             None => {
                 let after = ResyncJob { waiting_since: Some(now), ..job.clone() };
                 self.keep(&job, &after).await?;
-                Ok(Step::Pause)
+                Ok(Step::NotPermitted)
             }
         }
     }

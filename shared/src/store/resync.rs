@@ -367,8 +367,8 @@ impl Store {
         Ok(is("started_at", job.started_at) && is(POSITION, job.position))
     }
 
-    /// A page of the orders that the latest run of a job found and nobody had registered, by id, each with whether it is tracked now. It can have fewer than `limit`, even none,
-    /// while there is a next page: those of earlier runs are passed.
+    /// A page of the orders that the latest run of a job found and nobody had registered, by id, each with whether it is tracked now. It can
+    /// have fewer than `limit`, even none, while there is a next page: those of earlier runs are passed.
     ///
     /// # Errors
     /// If DynamoDB fails, or an entry cannot be read.

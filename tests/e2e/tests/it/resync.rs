@@ -273,12 +273,19 @@ async fn a_list_that_cannot_be_read_for_an_hour_fails_the_job() {
     own.delete().await;
 }
 
-#[tokio::test]
-async fn a_resync_waits_while_other_classes_use_the_rate() {
-    let settings = [("VENDOR_CALLS_PER_MINUTE", "20"), ("VENDOR_CALLS_BURST", "5")];
-    let own = IsolatedTracker::open("resync-yields", &settings).await;
+/// Few calls: the next one comes after more than 5 s, once [`use_up`] has taken those of this moment.
+const FEW: [(&str, &str); 2] = [("VENDOR_CALLS_PER_MINUTE", "20"), ("VENDOR_CALLS_BURST", "5")];
+
+/// Pollers take all calls that there are now.
+async fn use_up(own: &IsolatedTracker) {
     let key = own.tracker.vault.secrets().vendor_key.fingerprint().clone();
     while own.tracker.permits.acquire(&key, Class::Poller, None).await.unwrap().is_ok() {}
+}
+
+#[tokio::test]
+async fn a_resync_waits_while_other_classes_use_the_rate() {
+    let own = IsolatedTracker::open("resync-yields", &FEW).await;
+    use_up(&own).await;
     let started = start(&own, false).await;
     let now = own.tracker.clock.now();
     own.tracker.run_resyncs(later(now, Duration::from_secs(5)), &mut Counters::default()).await.unwrap();
@@ -292,15 +299,15 @@ async fn a_resync_waits_while_other_classes_use_the_rate() {
     own.delete().await;
 }
 
-/// A job that waits without end would be noticed by nobody.
+/// A job that waits without end would be noticed by nobody. One that waits for its turn only is not at fault.
 #[tokio::test]
 async fn a_resync_that_gets_no_call_for_a_day_fails() {
-    let settings = [("VENDOR_CALLS_PER_MINUTE", "20"), ("VENDOR_CALLS_BURST", "5")];
-    let own = IsolatedTracker::open("resync-waits", &settings).await;
-    let key = own.tracker.vault.secrets().vendor_key.fingerprint().clone();
+    let own = IsolatedTracker::open("resync-waits", &FEW).await;
     let started = start(&own, false).await;
+    own.tracker.clock.set(later(own.tracker.clock.now(), Duration::from_secs(1)));
+    let next = start(&own, false).await;
     let pass_without_permits = async || {
-        while own.tracker.permits.acquire(&key, Class::Poller, None).await.unwrap().is_ok() {}
+        use_up(&own).await;
         let mut counters = Counters::default();
         let stop_at = later(own.tracker.clock.now(), Duration::from_secs(5));
         own.tracker.run_resyncs(stop_at, &mut counters).await.unwrap();
@@ -312,6 +319,7 @@ async fn a_resync_that_gets_no_call_for_a_day_fails() {
         let (failed, job) = pass_without_permits().await;
         assert_eq!((failed, job.state, job.waiting_since), (0, JobState::Running, Some(began)), "{hours} h");
     }
+    assert_eq!(job(&own, &next.id).await, next, "the next job has not been tried");
     own.tracker.clock.set(later(began, Duration::from_secs(24 * 3600)));
     let (failed, job) = pass_without_permits().await;
     assert_eq!((failed, job.state, list_calls(&own).await), (1, JobState::Failed, 0));
