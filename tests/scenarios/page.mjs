@@ -2,7 +2,7 @@
 //
 //   out      the folder for the pictures
 //   pages    [{name, url, final}]: pages to look at from all sides. In `url`, `{lang}` stands for the language. `final`: nothing changes any more
-//   live     {url, settle}: a page of an order that ends when `settle` is asked to DELETE; absent: not tried
+//   live     {url, settle}: a page of an order that ends when a status is sent (POST) to `settle`; absent: not tried
 //   card     {url, code}: a page with a button that shows this card; absent: not tried
 //   policy   whether the pages come from the tracker, and not from files
 //   most_bytes, hidden   the size that no response may have, and what no page may contain
@@ -248,7 +248,8 @@ async function live(browser, spec) {
   await page.route('**', (route) => route.fulfill({ status: 503, body: '<main>down</main>' }), { times: 1 });
   await forward(page, () => asked >= 3); // it goes on after both failures
   if (await heading(page) !== before) wrong(where.name, `after a failure it says “${await heading(page)}”`);
-  await fetch(spec.settle, { method: 'DELETE' });
+  const settled = await fetch(spec.settle, { method: 'POST', body: JSON.stringify({ status: 'FULFILLED' }) });
+  if (!settled.ok) throw new Error(`the sandbox answered ${settled.status}`);
   const hasEnded = async () => await page.locator('main').getAttribute('data-live') === null;
   await forward(page, hasEnded); // on a slow machine the order is parked before: that is news too
   const announced = await page.evaluate(() => globalThis.announced);

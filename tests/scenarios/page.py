@@ -88,7 +88,7 @@ ORDERS = (
     Order("refunded_message", "mobile", "final", "REFUNDED", {"refund_message": "الرصيد المطلوب غير متوفر لهذا الرقم"}, has_ended=True),
     Order("refunded_offers", "mobile", "final", "REFUNDED", {"refund_message": REFUNDED, "suggested_offers": OFFERS}, has_ended=True),
     Order("redacted", "mobile", "final", "FULFILLED", has_ended=True),
-    Order("in_flight", "mobile", "in_flight", "HANDLING"),  # last: the browser opens it first
+    Order("in_flight", "mobile", "in_flight", "HANDLING"),  # last: it is placed last, and the browser opens it first
 )
 PICTURE = ["in_flight-ar-light", "queued-fr-light", "refunded_offers-ar-dark", "fulfilled-en-light"]
 
@@ -103,24 +103,20 @@ def place(client: StackClient, order: Order) -> None:
 
 
 def await_state(client: StackClient, order: Order) -> None:
-    """Waits until an order is in its state."""
+    """Waits until an order is in its state, and has the vendor's first answer: both are on its page."""
     def there() -> bool:
         seen = client.tracker("GET", f"/orders/{order.key()}")
-        return bool(order.state in (seen["phase"], seen.get("parked_as")))
+        return order.state in (seen["phase"], seen.get("parked_as")) and seen.get("status") == order.status
 
     wait_until(f"{order.name} is {order.state}", there, PHASE_SECONDS, every=1)
 
 
 def ending(client: StackClient) -> dict[str, str]:
-    """An order that ends when it is told to: its page, and what to DELETE then."""
-    order = Order("live", "mobile", "in_flight", "FULFILLED", id=secrets.token_hex(12))
-    client.sandbox("/orders", {"product": order.product, "id": order.id, "number": NUMBER, "timeline": [{"after_seconds": 0, "status": "FULFILLED"}]})
-    under_way = {**client.vendor("GET", f"/mobile/check-id/{order.id}"), "status": "HANDLING"}
-    script = f"/orders/{order.id}/script"
-    client.sandbox(script, {"answers": [{"kind": "data", "data": under_way, "repeat": "forever"}]})
-    order.url = client.tracker("PUT", f"/orders/{order.key()}")["tracking_url"]
-    wait_until("the first answer about live", lambda: client.tracker("GET", f"/orders/{order.key()}").get("status") == "HANDLING", PHASE_SECONDS, every=1)
-    return {"url": in_language(order.url), "settle": f"{client.env['SANDBOX_URL']}/_sandbox{script}"}
+    """An order that ends when it is told to: its page, and where to POST its status then."""
+    order = Order("live", "mobile", "in_flight", "HANDLING")
+    place(client, order)
+    await_state(client, order)
+    return {"url": in_language(order.url), "settle": f"{client.env['SANDBOX_URL']}/_sandbox/orders/{order.id}/status"}
 
 
 def in_language(url: str) -> str:
@@ -206,7 +202,7 @@ def on_gallery(folder: Path, picture: Mapping[str, Any]) -> bool:
 def on_stacks(stack: StackClient, delaying: StackClient, picture: Mapping[str, Any]) -> bool:
     """Opens the pages of orders in every state, and of made-up capabilities."""
     clients = {order.name: delaying if order.name == "delayed" else stack for order in ORDERS}
-    lasting = [order for order in ORDERS if order.state != "in_flight"]
+    *lasting, in_flight = ORDERS
     for order in lasting:
         place(clients[order.name], order)
         await_state(clients[order.name], order)
@@ -215,9 +211,8 @@ def on_stacks(stack: StackClient, delaying: StackClient, picture: Mapping[str, A
     wrong = problems_of_capabilities(stack, [order for order in lasting if clients[order.name] is stack])
     for problem in wrong:
         console.print(f"wrong: {problem}")
-    for order in ORDERS:
-        if order not in lasting:  # only now: after minutes it is parked
-            place(clients[order.name], order)
+    place(stack, in_flight)  # only now: after minutes it is parked
+    await_state(stack, in_flight)
     gone = f"{ORDERS[0].url.rpartition('/')[0]}/{secrets.token_urlsafe(48)}.{secrets.token_urlsafe(16)}"
     pages = [{"name": order.name, "url": in_language(order.url), "final": order.has_ended} for order in reversed(ORDERS)]
     carded = next(order for order in ORDERS if "card_code" in order.fields)
