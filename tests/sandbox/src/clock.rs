@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-/// The time that the sandbox believes in.
+/// The sandbox's source of the current time.
 pub(crate) struct Clock(Box<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl Clock {
@@ -16,7 +16,7 @@ impl Clock {
         Self::read_by(move || later(started, since.elapsed()))
     }
 
-    /// The time that `read` answers.
+    /// A clock that calls `read`.
     pub(crate) fn read_by(read: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Box::new(read))
     }

@@ -102,6 +102,9 @@ async fn change_status(
     let now = sandbox.now();
     let mut state = sandbox.state();
     let order = state.orders.get_mut(&id).ok_or_else(|| BadCall::unknown(&id))?;
+    if order.shown(now).is_none() {
+        return Err(BadCall::from(format!("the order {id} is not found yet: it has no status to change")));
+    }
     order.timeline.end_with(Step::new(between(order.sent_at, now), &new.status).with(new.fields));
     Ok(StatusCode::NO_CONTENT)
 }

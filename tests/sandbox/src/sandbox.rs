@@ -72,7 +72,7 @@ impl Sandbox {
         Self::at(Clock::start(), settings)
     }
 
-    /// A sandbox without orders whose time is what `now` answers, so that a test decides when the vendor settles.
+    /// A sandbox without orders that reads the current time from `now`, so that a test decides when the vendor settles.
     /// Scripted delays still take real seconds.
     pub fn timed_by(now: impl Fn() -> Timestamp + Send + Sync + 'static, settings: Settings) -> Self {
         Self::at(Clock::read_by(now), settings)

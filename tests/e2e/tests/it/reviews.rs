@@ -46,13 +46,6 @@ async fn wait_listed(stack: &Stack, query: &str, id: &str, is_listed: bool) {
     .await;
 }
 
-/// The vendor states this for the next checks of an order: a number of them, or "forever".
-async fn states(stack: &Stack, id: &str, status: &str, repeat: Value) {
-    let answer = json!({"kind": "data", "data": {"_id": id, "status": status}, "repeat": repeat});
-    let script = json!({"answers": [answer]});
-    stack.sandbox.control("POST", &format!("/orders/{id}/script"), Some(script)).await;
-}
-
 async fn review(stack: &Stack, key: &str, action: &str) -> (u16, Value) {
     let act = json!({"actor": "Amina", "reason": "the vendor was asked", "action": action}).to_string();
     let (status, _, text) = stack.request("POST", &format!("/orders/{key}/review"), Some(&act)).await;
@@ -78,7 +71,7 @@ async fn an_uncertain_order_is_found_checked_again_and_settled_by_the_vendor() {
 
     let (status, after) = review(&stack, &order.key(), "recheck").await;
     assert_eq!((status, &after["status"]), (200, &json!("UNKNOWN_ERROR")), "{after}");
-    states(&stack, &order.id, "FULFILLED", json!("forever")).await;
+    stack.sandbox.change_status(&order.id, "FULFILLED").await;
     order.wait_for("Order Fulfilled", 90).await;
     order.assert_events(&["Order Tracked", "Order Uncertain", "Order Reviewed", "Order Fulfilled"]).await;
     wait_listed(&stack, "phase=parked", &order.id, false).await;
@@ -92,7 +85,8 @@ async fn a_review_is_open_until_a_person_closes_it_and_of_two_persons_one_gets_4
     let stack = Stack::fast();
     let timeline = json!([{"after_seconds": 0, "status": "FULFILLED"}]);
     let order = stack.order("mobile", &stack.sandbox.make("mobile", timeline).await);
-    states(&stack, &order.id, "TELEPORTED", json!(2)).await;
+    let unknown = json!({"kind": "data", "data": {"_id": order.id, "status": "TELEPORTED"}, "repeat": 2});
+    stack.sandbox.script(&order.id, json!([unknown])).await;
     order.track().await;
     order.wait_for("Order Needs Review", 60).await;
     order.wait_for("Order Fulfilled", 60).await;

@@ -75,6 +75,9 @@ async fn a_status_given_now_replaces_the_steps_to_come() {
     assert_eq!(truth["ends_as"], "REFUNDED");
     assert_eq!(vendor.post("/_sandbox/orders/none/status", change).await.http, 404);
     assert_eq!(vendor.post("/_sandbox/orders/o1/status", "{}").await.http, 400);
+    let later = r#"{"product":"mobile","id":"o2","timeline":[{"after_seconds":5,"status":"PENDING"}]}"#;
+    assert_eq!(vendor.post("/_sandbox/orders", later).await.http, 201);
+    assert_eq!(vendor.post("/_sandbox/orders/o2/status", change).await.http, 400, "before its first step");
 }
 
 #[tokio::test(start_paused = true)]
