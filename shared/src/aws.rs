@@ -82,8 +82,11 @@ pub fn sdk_config(environment: &AwsEnvironment, http: Http) -> SdkConfig {
         None,
         "environment",
     );
-    // The timeout of one attempt is in the HTTP client.
-    let timeouts = TimeoutConfig::builder().operation_timeout(Duration::from_secs(5)).build();
+    // The read timeout is that of a whole attempt: see `Http`.
+    let timeouts = TimeoutConfig::builder()
+        .read_timeout(Duration::from_millis(2500))
+        .operation_timeout(Duration::from_secs(5))
+        .build();
     let mut config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(Region::new(environment.region.clone()))

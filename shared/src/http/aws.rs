@@ -20,8 +20,6 @@ use hyper::body::Bytes;
 
 use super::{CallError, Http};
 
-/// Timeout of one attempt. The SDK retries, and has a timeout for all attempts together.
-const AWS_TIMEOUT: Duration = Duration::from_millis(2500);
 /// A page of DynamoDB is at most 1 MB of data; its JSON is somewhat longer.
 const MAX_AWS_BODY: usize = 16 * 1024 * 1024;
 
@@ -31,23 +29,29 @@ impl From<Http> for SharedHttpClient {
     }
 }
 
+/// The client with the timeout of one attempt: the SDK's `read_timeout`.
+#[derive(Debug)]
+struct Connector {
+    http: Http,
+    timeout: Option<Duration>,
+}
+
 impl HttpClient for Http {
-    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
-        SharedHttpConnector::new(self.clone())
+    fn http_connector(&self, settings: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(Connector { http: self.clone(), timeout: settings.read_timeout() })
     }
 }
 
-impl HttpConnector for Http {
+impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let http = self.clone();
+        let (http, timeout) = (self.http.clone(), self.timeout.unwrap_or(Duration::MAX));
         HttpConnectorFuture::new(async move {
             let user_error = |what: &'static str| ConnectorError::user(what.into());
             let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
             let (parts, body) = request.into_parts();
             let body = body.bytes().ok_or_else(|| user_error("streaming bodies are not supported"))?;
             let request = Request::from_parts(parts, Bytes::copy_from_slice(body));
-            let answer =
-                Http::call(&http, request, AWS_TIMEOUT, MAX_AWS_BODY).await.map_err(connector_error)?;
+            let answer = http.call(request, timeout, MAX_AWS_BODY).await.map_err(connector_error)?;
             HttpResponse::try_from(answer.map(SdkBody::from))
                 .map_err(|error| ConnectorError::other(error.into(), None))
         })
