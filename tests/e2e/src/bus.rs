@@ -6,8 +6,12 @@ use std::{
     time::Duration,
 };
 
+use aws_smithy_types::timeout::TimeoutConfig;
 use serde_json::Value;
-use shared::aws::{AwsEnvironment, sdk_config};
+use shared::{
+    aws::{AwsEnvironment, sdk_config},
+    http::Http,
+};
 
 use crate::wait_until;
 
@@ -53,8 +57,10 @@ impl Bus {
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async move {
-                let client =
-                    aws_sdk_sqs::Client::new(&sdk_config(&aws, shared::http::Http::new(&[]).unwrap()));
+                // A message whose answer is late would be hidden for the queue's visibility timeout.
+                let config = sdk_config(&aws, Http::new(&[]).unwrap()).into_builder();
+                let config = config.timeout_config(TimeoutConfig::disabled()).build();
+                let client = aws_sdk_sqs::Client::new(&config);
                 loop {
                     receive(&client, &queue, &received, &file).await;
                 }

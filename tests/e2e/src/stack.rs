@@ -153,7 +153,8 @@ impl Stack {
         expect_done(deleted, "ResourceNotFoundException");
     }
 
-    /// SDK configuration with a timeout of one minute instead of production's 5 s.
+    /// SDK configuration with a timeout of one minute for a call, and none for an attempt, instead of production's 5 s and
+    /// 2.5 s.
     fn config(&self) -> aws_types::SdkConfig {
         let timeouts = TimeoutConfig::builder().operation_timeout(Duration::from_secs(60)).build();
         let retries = RetryConfig::standard().with_max_attempts(20).with_max_backoff(Duration::from_secs(1));

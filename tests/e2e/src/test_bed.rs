@@ -21,6 +21,7 @@ use aws_sdk_dynamodb::{
     },
 };
 use aws_smithy_types::timeout::TimeoutConfig;
+use aws_types::SdkConfig;
 use axum::{
     Router,
     extract::{Path, State},
@@ -122,7 +123,11 @@ impl IsolatedTable {
     pub async fn tracker_with(&self, stack: &Stack, clock: Clock, settings: &[(&str, &str)]) -> Tracker {
         let mut all = self.settings(stack);
         all.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        Tracker::open(&Config::read(all).unwrap()).await.unwrap().with_clock(clock)
+        let config = Config::read(all).unwrap();
+        let aws = sdk_config(&config.aws, Http::new(&[]).unwrap());
+        let aws = aws.into_builder().timeout_config(TimeoutConfig::disabled()).build();
+        let dynamodb = aws_sdk_dynamodb::Client::new(&aws);
+        tracker_on(&config, &aws, dynamodb, clock).await
     }
 
     /// Table, bus, card key and credentials; no other tracker settings.
@@ -207,27 +212,18 @@ impl TestBed {
         all.push(("ONECLICKDZ_API_KEY".to_owned(), vendor_key.to_owned()));
         all.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let config = Config::read(all).unwrap();
-        let tracker = Tracker::open(&config).await.unwrap().with_clock(clock.clone());
         let gated = GatedHttp {
             inner: self.http.clone().into(),
             gate: gate.clone(),
             published_events: self.published_events.clone(),
         };
-        // Gates hold requests for any time: no timeouts, no retries.
         let aws = sdk_config(&config.aws, self.http.clone())
             .into_builder()
             .http_client(gated)
             .timeout_config(TimeoutConfig::disabled())
             .build();
         let dynamodb = aws_sdk_dynamodb::config::Builder::from(&aws).interceptor(self.tokens.clone()).build();
-        let store = Store::new(aws_sdk_dynamodb::Client::from_conf(dynamodb), config.orders_table);
-        Tracker {
-            permits: Permits::new(store.clone(), clock, config.budget),
-            store,
-            cards: CardSafe::new(aws_sdk_kms::Client::new(&aws), config.card_key_id),
-            publisher: Publisher::new(aws_sdk_eventbridge::Client::new(&aws), config.event_bus),
-            ..tracker
-        }
+        tracker_on(&config, &aws, aws_sdk_dynamodb::Client::from_conf(dynamodb), clock).await
     }
 
     /// An order's item, read without a gate.
@@ -256,6 +252,25 @@ impl TestBed {
     /// All events of the order that EventBridge accepted so far, duplicates included.
     pub fn published(&self, key: &OrderKey) -> Vec<Published> {
         self.published_events.lock().unwrap().get(&key.to_string()).cloned().unwrap_or_default()
+    }
+}
+
+/// A production tracker with these AWS clients. Their timeouts must be off: a gate holds requests for any time, and on a
+/// busy machine the SDK would repeat a write that is done already. The rate then counts a call twice.
+async fn tracker_on(
+    config: &Config,
+    aws: &SdkConfig,
+    dynamodb: aws_sdk_dynamodb::Client,
+    clock: Clock,
+) -> Tracker {
+    let store = Store::new(dynamodb, config.orders_table.clone());
+    Tracker {
+        permits: Permits::new(store.clone(), clock.clone(), config.budget),
+        store,
+        cards: CardSafe::new(aws_sdk_kms::Client::new(aws), config.card_key_id.clone()),
+        publisher: Publisher::new(aws_sdk_eventbridge::Client::new(aws), config.event_bus.clone()),
+        clock,
+        ..Tracker::open(config).await.unwrap()
     }
 }
 
