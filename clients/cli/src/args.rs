@@ -244,6 +244,9 @@ pub(crate) struct Events {
     /// Only events of these types, separated by commas
     #[arg(long)]
     pub(crate) types: Option<String>,
+    /// Begins with the last N events; this reads the whole feed
+    #[arg(long, value_name = "N", conflicts_with_all = ["after", "cursor_file"])]
+    pub(crate) last: Option<usize>,
     /// Keeps the cursor in this file; goes on from there the next time, whatever --after says
     #[arg(long, value_name = "FILE")]
     pub(crate) cursor_file: Option<std::path::PathBuf>,

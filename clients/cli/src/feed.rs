@@ -88,6 +88,9 @@ pub(crate) async fn events(api: &Api, options: Events, out: &mut Output) -> Resu
     let file = options.cursor_file.as_deref();
     let kept = file.map(read_cursor).transpose()?.flatten();
     let mut feed = Feed::new(api, options.types, kept.or(options.after));
+    if let Some(most) = options.last {
+        feed.last(most).await?.iter().try_for_each(|event| out.row(EVENTS, event))?;
+    }
     while let Some(events) = feed.next(options.follow).await? {
         events.iter().try_for_each(|event| out.row(EVENTS, event))?;
         if let (Some(file), Some(cursor)) = (file, &feed.cursor) {

@@ -312,6 +312,28 @@ async fn following_outlasts_a_failure() {
     );
 }
 
+#[tokio::test]
+async fn the_last_events_come_first_on_demand() {
+    let api = MockServer::start().await;
+    let names = ["order-tracked.json", "order-refunded.json", "order-fulfilled.json"];
+    let [first, second, third] = names.map(sample);
+    let page = |events: &[&Value], next: &str| ok(json!({"events": events, "next": next}));
+    answer(&api, "GET", "/events", &[("after", "c2"), ("wait", "15")], problem(401, "unknown token")).await;
+    answer(&api, "GET", "/events", &[("after", "c2")], page(&[], "c2")).await;
+    answer(&api, "GET", "/events", &[("after", "c1")], page(&[&third], "c2")).await;
+    answer(&api, "GET", "/events", &[], page(&[&first, &second], "c1")).await;
+    let words = ["events", "--json", "--last", "2"];
+    let (code, out, err) = run(tracker(&api, &words)).await;
+    let printed: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((code, printed), (0, vec![second, third]));
+    assert_eq!(err, "to go on from here: --after 'c2'\n");
+    // With --follow it goes on from there.
+    let (code, out, _) = run(tracker(&api, &[&words[..], &["--follow"]].concat())).await;
+    assert_eq!((code, out.lines().count()), (1, 2), "{out}");
+    let (code, _, err) = run(tracker(&api, &[&words[..], &["--after", "c1"]].concat())).await;
+    assert!(code == 2 && err.contains("--last") && err.contains("--after"), "{err}");
+}
+
 /// The request is a webhook: signed, and the event as on the bus.
 fn assert_webhook(request: &Request, secret: &str, detail: &Value) {
     Webhook::new(secret).unwrap().verify(&request.body, &request.headers).unwrap();
