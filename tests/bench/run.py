@@ -9,7 +9,7 @@ import platform
 import shutil
 import subprocess
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -200,22 +200,30 @@ def check(update: bool) -> None:
     ours, driver = our_subjects(cloud.LAMBDA_DIR), build_driver()
     measure(driver, ours, "time", "--rounds", "1", "--calls", "1")  # a failure without valgrind is no busy machine
     try:
-        counted = measure(driver, ours, "count", "--runs", "3" if update else "1")["instructions"]
+        check_counts(lambda runs: count_instructions(driver, ours, runs), update)
     except TooBusy:
         print("instructions are not counted: the functions' own timeouts expired under valgrind, repeatedly; the machine is too busy", flush=True)
-        return
+
+
+def count_instructions(driver: Path, ours: list[Subject], runs: int) -> dict[str, int]:
+    """By function and call: the median of `runs`."""
     found: dict[str, int] = {}
-    for name, one in sorted(counted.items()):
+    for name, one in sorted(measure(driver, ours, "count", "--runs", str(runs))["instructions"].items()):
         found[f"{name}: init"] = round(one["init"])
         for call, of_call in sorted(one["calls"].items()):
             # With init: a first call alone is the small difference of two large counts.
             found[f"{name}: init and first call, {call}"] = round(one["init"] + of_call["first"])
             found[f"{name}: warm call, {call}"] = round(of_call["warm"])
+    return found
+
+
+def check_counts(count: Callable[[int], dict[str, int]], update: bool) -> None:
     # Libraries choose code by the processor at run time; another compiler makes other code.
     processor = platform.machine() + (" (avx2)" if " avx2 " in Path("/proc/cpuinfo").read_text() else " (no avx2)") * (platform.machine() == "x86_64")
     compiler = " ".join(subprocess.run(["rustc", "--version"], stdout=subprocess.PIPE, text=True, check=True, cwd=tools.ROOT).stdout.split()[:2])
     key = f"{processor}, {compiler}"
     known = json.loads(BASELINE.read_text()) if BASELINE.is_file() else {}
+    found = count(3 if update else 1)
     if update:
         BASELINE.write_text(json.dumps({**known, key: found}, indent=1, sort_keys=True) + "\n")
         print(f"{BASELINE.relative_to(tools.ROOT)}: {len(found)} counts for {key}")
@@ -223,14 +231,24 @@ def check(update: bool) -> None:
     if key not in known:
         print(f"no baseline for {key}: nothing is compared (make one: make bench-baseline)")
         return
-    baseline, missed = known[key], sorted(set(known[key]) - set(found))
+    missed = compare(known[key], found)
+    if missed:
+        # A call of the SDK that was repeated, since its answer came late, counts too.
+        print(f"more than {TOLERANCE:.0%} from the baseline: counting again, three times each", flush=True)
+        missed = compare(known[key], count(3))
+    if missed:
+        raise Failure(f"more than {TOLERANCE:.0%} from tests/bench/baseline.json, or not in both: {', '.join(missed)}; "
+                      "if that is meant: make bench-baseline, and the reason in the commit")
+
+
+def compare(baseline: dict[str, int], found: dict[str, int]) -> list[str]:
+    """Prints each count beside its baseline; the names of those that differ by more than the tolerance, or are not in both."""
+    missed = sorted(set(baseline) - set(found))
     for what, count in found.items():
         change = count / baseline[what] - 1 if what in baseline else math.inf
         print(f"{what:48} {count / 1e6:8.2f} M {change:+7.1%}")
         missed += [what] if abs(change) > TOLERANCE else []
-    if missed:
-        raise Failure(f"more than {TOLERANCE:.0%} from tests/bench/baseline.json, or not in both: {', '.join(missed)}; "
-                      "if that is meant: make bench-baseline, and the reason in the commit")
+    return missed
 
 
 def main() -> None:
