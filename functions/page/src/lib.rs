@@ -36,6 +36,8 @@ enum Call<'a> {
     Page(&'a str),
     /// `POST /t/{capability}/card`.
     Card(&'a str),
+    /// `GET /t/{capability}/card`: the address of a page with a code, opened again.
+    Again(&'a str),
     /// Anything else. It takes the path of a capability that opens nothing.
     Other,
 }
@@ -47,13 +49,14 @@ impl<'a> Call<'a> {
         match (request.request_context.http.method.as_str(), segments.as_slice()) {
             ("GET" | "HEAD", ["t", capability]) => Self::Page(capability),
             ("POST", ["t", capability, "card"]) => Self::Card(capability),
+            ("GET" | "HEAD", ["t", capability, "card"]) => Self::Again(capability),
             _ => Self::Other,
         }
     }
 
     fn capability(self) -> &'a str {
         match self {
-            Self::Page(capability) | Self::Card(capability) => capability,
+            Self::Page(capability) | Self::Card(capability) | Self::Again(capability) => capability,
             Self::Other => "",
         }
     }
@@ -101,8 +104,8 @@ async fn opened(page: &Page, call: Call<'_>, language: Language, order: Order) -
             reveal(page, cards, language, order, capability).await
         }
         // The button was pressed on a page that was open while the order changed.
-        (Call::Card(_), _) if page.cards.is_some() => to_page(capability, language),
-        (Call::Card(_), _) | (Call::Other, _) => Answer::OpensNothing,
+        (Call::Card(_) | Call::Again(_), _) if page.cards.is_some() => to_page(capability, language),
+        (Call::Card(_) | Call::Again(_) | Call::Other, _) => Answer::OpensNothing,
     }
 }
 

@@ -331,7 +331,10 @@ async fn whatever_opens_nothing_gets_the_same_page_byte_for_byte() {
         assert_eq!(answer.headers, expected.headers, "{method} {path}");
     }
     let reads = bed.calls().into_iter().filter(|call| call == "GetItem").count();
-    assert_eq!(reads, 2, "only what was signed is read: the unknown order, and the card's button");
+    assert_eq!(
+        reads, 3,
+        "only what was signed is read: the unknown order, and the address of the card twice"
+    );
 }
 
 /// The same numbers in every run.
@@ -571,6 +574,27 @@ fn times_are_the_vendors() {
         let (_, text, _) = view::said(&order, words, false, now());
         assert!(text.contains(since), "{text}");
     }
+}
+
+/// The address bar of a page with a code names the button's address: opened again, it leads back to the page.
+#[tokio::test]
+async fn the_address_of_a_shown_card_leads_to_the_page() {
+    let order = with_card();
+    let card = format!("{}/card", link(&order));
+    let aws = Aws { order: Some(order), ..Aws::default() };
+    let bed = Bed::new(aws.clone(), &[("TRACKING_PAGE_SHOWS_CARD", "on")]).await;
+    for method in ["GET", "HEAD"] {
+        let answer = bed.call(method, &format!("{card}?lang=fr"), &[]).await;
+        assert_eq!(answer.status_code, 303, "{method}");
+        let place = answer.headers["location"].to_str().unwrap().to_owned();
+        assert!(
+            place.starts_with("../") && place.ends_with("?lang=fr") && !place.contains("card"),
+            "{place}"
+        );
+    }
+    assert!(bed.calls().iter().all(|call| matches!(call.as_str(), "GetItem" | "GetSecretValue")));
+    let made_up = bed.call("GET", "/t/made-up/card", &[]).await;
+    assert_eq!((made_up.status_code, text(&made_up)), (404, text(&bed.call("GET", "/t/made-up", &[]).await)));
 }
 
 #[tokio::test]
