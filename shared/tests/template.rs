@@ -204,6 +204,7 @@ fn each_alarm_has_its_metric_and_its_treatment_of_missing_data() {
         ("NotifyThrottleAlarm", "AWS/Lambda Throttles notBreaching"),
         ("PageErrorAlarm", "AWS/Lambda Errors notBreaching"),
         ("PageThrottleAlarm", "AWS/Lambda Throttles notBreaching"),
+        ("TrackingLinkAlarm", "TopupTracker failed_links notBreaching"),
         ("ExecutionFailedAlarm", "AWS/States ExecutionsFailed notBreaching"),
         ("ExecutionTimedOutAlarm", "AWS/States ExecutionsTimedOut notBreaching"),
         ("ExecutionThrottledAlarm", "AWS/States ExecutionThrottled notBreaching"),

@@ -43,8 +43,11 @@ impl Answer {
         Self { status, counted: Box::default(), body, problem, header: None }
     }
 
-    pub(crate) fn counted(self, counters: Counters, no_call_reason: Option<&'static str>) -> Self {
-        Self { counted: Box::new((counters, no_call_reason)), ..self }
+    /// Adds counts for the summary line.
+    pub(crate) fn counted(mut self, counters: Counters, no_call_reason: Option<&'static str>) -> Self {
+        self.counted.0 += counters;
+        self.counted.1 = no_call_reason;
+        self
     }
 
     /// A problem; `field` names the part of the request that caused it.

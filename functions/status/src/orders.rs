@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::{json, value::RawValue};
 use shared::{
     order::{Order, OrderKey, OrderView, Outcome, Phase, Product, Ref, TrackedBy, Trigger},
-    refresh::{Found, NoCall, RevealError, Tracker},
+    refresh::{Counters, Found, NoCall, RevealError, Tracker},
     store::{Registration, StoreError},
 };
 
@@ -153,7 +153,9 @@ pub(crate) async fn view(tracker: &Tracker, status: u16, order: &Order) -> Answe
         Some(links) => Some(links.to(&order.key, now).await),
         None => None,
     };
-    Answer::json(status, &Linked { order: OrderView::of(order, now), tracking_url })
+    let failed_links = usize::from(tracking_url == Some(None));
+    let answer = Answer::json(status, &Linked { order: OrderView::of(order, now), tracking_url });
+    answer.counted(Counters { failed_links, ..Counters::default() }, None)
 }
 
 fn no_card(key: &OrderKey) -> Answer {

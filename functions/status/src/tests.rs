@@ -2,7 +2,8 @@ use aws_lambda_events::encodings::Body;
 use serde_json::{Value, json};
 use shared::{
     config::Config,
-    order::{OrderKey, Product},
+    order::{Order, OrderKey, Product, TrackedBy},
+    refresh::Counters,
     secret::{ApiTokens, SecretSource, Vault},
 };
 
@@ -29,6 +30,10 @@ async fn tracker() -> Tracker {
 
 /// A tracker with AWS and the vendor at this address.
 async fn tracker_at(endpoint: &str) -> Tracker {
+    tracker_with(endpoint, &[]).await
+}
+
+async fn tracker_with(endpoint: &str, more: &[(&str, &str)]) -> Tracker {
     let vendor = format!("{endpoint}/v3");
     let settings = [
         ("ORDERS_TABLE", "orders"),
@@ -41,8 +46,24 @@ async fn tracker_at(endpoint: &str) -> Tracker {
         ("AWS_ENDPOINT_URL", endpoint),
         ("ONECLICKDZ_BASE_URL", &vendor),
     ];
-    let config = Config::read(settings.map(|(name, value)| (name.to_owned(), value.to_owned()))).unwrap();
-    Tracker::open(&config).await.unwrap()
+    let settings = settings.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Tracker::open(&Config::read(settings).unwrap()).await.unwrap()
+}
+
+/// A customer without a link opens no page, so nothing else would tell.
+#[tokio::test]
+async fn an_answer_without_the_link_to_its_page_is_counted() {
+    let on =
+        [("TRACKING_PAGE", "on"), ("TRACKING_URL_BASE", "https://shop.example"), ("PAGE_SECRET_ID", "page")];
+    for (more, failed_links) in [(&on[..], 1), (&[], 0)] {
+        let tracker = tracker_with("http://127.0.0.1:9", more).await;
+        let key = OrderKey { product: Product::Mobile, id: "690".parse().unwrap() };
+        let (order, _) = Order::track(key, None, TrackedBy::Put, tracker.clock.now(), &tracker.schedule);
+        let answer = orders::view(&tracker, 200, &order).await;
+        assert_eq!(answer.counted.0, Counters { failed_links, ..Counters::default() });
+        let answer = answer.counted(Counters { checks: 1, ..Counters::default() }, None);
+        assert_eq!((answer.counted.0.failed_links, answer.counted.0.checks), (failed_links, 1));
+    }
 }
 
 async fn tokens(tracker: &Tracker) -> Vault<ApiTokens> {

@@ -108,6 +108,8 @@ counters! {
         failed_redactions,
         /// Resyncs that failed, and failures of the table while one went on.
         failed_resyncs,
+        /// Answers about an order without the link to its page, since the link could not be signed.
+        failed_links,
     }
     fields {
         /// Orders that a recheck found due.
