@@ -15,6 +15,7 @@ use shared::{
     refresh::{Counters, RedactError, Redacted, Tracker},
     store::{Due, StoreError},
     telemetry::{Summary, Unit},
+    time::{between, later},
 };
 
 use report::Report;
@@ -120,9 +121,12 @@ pub async fn handle(tracker: &Tracker, deadline: SystemTime) -> Result<Counters,
     Ok(counters.and(resync(tracker, stop_at).await))
 }
 
-/// Redacts orders until [`REDACT_RESERVE`] before the deadline. A failure of the table counts as one order.
+/// Redacts orders in at most half of the time until [`REDACT_RESERVE`] before the deadline: the other half is for resyncs. A failure of the table
+/// counts as one order.
 async fn redact(tracker: &Tracker, deadline: Timestamp) -> Redacted {
-    let stop_at = deadline.checked_sub(REDACT_RESERVE).unwrap_or(Timestamp::MIN);
+    let now = tracker.clock.now();
+    let last = deadline.checked_sub(REDACT_RESERVE).unwrap_or(Timestamp::MIN);
+    let stop_at = later(now, between(now, last) / 2);
     tracker.redact_ended(stop_at).await.unwrap_or_else(|error| {
         tracing::error!(%error, "orders that ended long ago could not be redacted");
         Redacted { orders: 0, failed: 1 }

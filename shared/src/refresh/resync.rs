@@ -36,15 +36,17 @@ enum Step {
     On(Box<ResyncJob>),
     /// The job does not go on in this run: it waits, is done, or was stopped.
     Pause,
-    /// The rate limiter permits no call in this run, to no job.
-    NotPermitted,
+    /// No job makes another call in this run.
+    NoCalls,
     /// The job has failed.
     Failed,
 }
 
 impl Tracker {
     /// Goes on with running jobs, the oldest first, until `stop_at`. A job whose list cannot be read is left to the next run. So are all jobs
-    /// once the rate limiter permits no more call until `stop_at`: only the first of them waits for a call, the others for their turn. Adds to `counters`. Two runs at once do no harm: the progress of one of them is dropped.
+    /// once the key is refused, or the rate limiter permits no more call until `stop_at`: only the first of them waits for a call, the others
+    /// for their turn. A job that fails ends the run, so that the caller can count it at once. Adds to `counters`. Two runs at once do no harm:
+    /// the progress of one of them is dropped.
     ///
     /// # Errors
     /// If the table fails. The next run goes on from the stored position.
@@ -61,7 +63,7 @@ impl Tracker {
                 step = self.resync_page(*job, stop_at, counters).await?;
             }
             counters.failed_resyncs += usize::from(matches!(step, Step::Failed));
-            if matches!(step, Step::NotPermitted) {
+            if matches!(step, Step::NoCalls | Step::Failed) {
                 return Ok(());
             }
         }
@@ -78,8 +80,8 @@ impl Tracker {
         let key = self.vault.secrets().vendor_key.clone();
         let usage = self.permits.fresh_usage(key.fingerprint()).await?;
         // While the key is suspended, nothing is known of the list.
-        if usage.suspended_until.is_none() && !usage.may_ask_list(job.product, self.clock.now()) {
-            return self.list_unreadable(job).await;
+        if usage.suspended_until.is_none() && !usage.may_resync(job.product, self.clock.now()) {
+            return self.list_unreadable(job, "the list is turned off after failures").await;
         }
         let permit = match self.permits.acquire(key.fingerprint(), Class::Resync, None).await? {
             Ok(permit) => permit,
@@ -100,16 +102,15 @@ impl Tracker {
             Ok(listing) => self.process_listing(before, (&page, asked_at), &permit, listing, counters).await,
             Err(error) => {
                 tracing::warn!(job = %job.id, kind = error.name(), %error, "a list check of a resync failed");
-                match error.verdict() {
-                    Verdict::Throttled(_) => self.list_failed(&permit, job.product, &error).await,
-                    // The key may have been replaced.
-                    Verdict::Refused(_) => {
-                        self.vault.read_again(self.clock.now()).await;
-                    }
-                    // Only this window may be at fault: ordinary list checks go on.
-                    Verdict::Accepted | Verdict::Silent => {}
+                let verdict = error.verdict();
+                // Otherwise only this window may be at fault: ordinary list checks go on.
+                if matches!(verdict, Verdict::Throttled(_) | Verdict::Refused(_)) {
+                    self.list_failed(&permit, job.product, &error).await;
                 }
-                self.list_unreadable(before).await
+                let step = self.list_unreadable(before, &error.to_string()).await?;
+                // The next job would be refused too, and the vendor locks out an address after some refusals.
+                let is_refused = matches!(verdict, Verdict::Refused(_)) && matches!(step, Step::Pause);
+                Ok(if is_refused { Step::NoCalls } else { step })
             }
         }
     }
@@ -154,9 +155,7 @@ impl Tracker {
             Next::Stuck if shown < u64::from(MAX_ROWS) => {
                 self.fail(job, "the vendor's list says that there are more orders than it shows").await
             }
-            Next::Stuck => {
-                self.fail(job, "more orders than a page holds were created in one millisecond").await
-            }
+            Next::Stuck => self.fail(job, "more orders than a page holds were created in one second").await,
         }
     }
 
@@ -176,7 +175,7 @@ impl Tracker {
         Ok(if is_kept && !is_done { Step::Failed } else { Step::Pause })
     }
 
-    /// Processes the rows of a whole page. A row that the table refuses is logged and counted as skipped.
+    /// Processes the rows of a whole page. A row whose result cannot be stored is logged and counted as skipped.
     async fn process_rows(
         &self,
         (job, page): (&ResyncJob, &Page),
@@ -254,18 +253,20 @@ impl Tracker {
             Err(error) => failed(&key, error),
         };
         let refreshed = self.finish(Checked::made(order, asked_at, observation, check)).await?;
+        let skipped = matches!(refreshed.check, Check::Failed(_));
         let changed = refreshed.order.seq != seq;
         let counters = refreshed.counters;
-        Ok(RowResult { counters, checked: true, changed, unregistered: is_new, ..RowResult::default() })
+        Ok(RowResult { counters, checked: !skipped, skipped, changed, unregistered: is_new })
     }
 
-    /// Notes that the list of a job cannot be read now. After [`MAX_FAILING`] and [`MIN_FAILURES`] the job fails.
-    async fn list_unreadable(&self, job: ResyncJob) -> Result<Step, StoreError> {
+    /// Notes that the list of a job cannot be read now, because of `error`. After [`MAX_FAILING`] and [`MIN_FAILURES`] the job fails.
+    async fn list_unreadable(&self, job: ResyncJob, error: &str) -> Result<Step, StoreError> {
         let now = self.clock.now();
         let since = job.failing_since.unwrap_or(now);
         let failures = job.failures.saturating_add(1);
         if failures >= MIN_FAILURES && between(since, now) >= MAX_FAILING {
-            return self.fail(job, "the vendor's list could not be read for an hour").await;
+            let why = format!("the vendor's list could not be read for an hour; at last: {error}");
+            return self.fail(job, &why).await;
         }
         let after = ResyncJob { failing_since: Some(since), failures, ..job.clone() };
         self.keep(&job, &after).await?;
@@ -279,11 +280,11 @@ impl Tracker {
             Some(since) if between(since, now) >= MAX_WAITING => {
                 self.fail(job, "the rate limiter permitted no call for a day").await
             }
-            Some(_) => Ok(Step::NotPermitted),
+            Some(_) => Ok(Step::NoCalls),
             None => {
                 let after = ResyncJob { waiting_since: Some(now), ..job.clone() };
                 self.keep(&job, &after).await?;
-                Ok(Step::NotPermitted)
+                Ok(Step::NoCalls)
             }
         }
     }

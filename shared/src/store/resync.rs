@@ -255,8 +255,9 @@ impl Store {
 
     /// The jobs of these entries of an index.
     async fn jobs(&self, entries: &[Item], what: &'static str) -> Result<Vec<ResyncJob>, StoreError> {
-        let ids = entries.iter().filter_map(|entry| entry.get("sk")?.as_s().ok());
-        let batch = self.batch_get(ids.map(|id| job_key(id)).collect(), what).await?;
+        // The index can show a job twice while it is started again.
+        let ids: HashSet<_> = entries.iter().filter_map(|entry| entry.get("sk")?.as_s().ok()).collect();
+        let batch = self.batch_get(ids.into_iter().map(|id| job_key(id)).collect(), what).await?;
         if batch.is_partial {
             return Err(unprocessed(what));
         }
@@ -272,6 +273,7 @@ impl Store {
     }
 
     /// Stores the progress of a job, if it still runs and is where `before` was. False: it was stopped, or another process went on with it.
+    /// The SDK repeats a write whose answer is late: an end that is stored already is stored.
     ///
     /// # Errors
     /// If DynamoDB fails.
@@ -297,7 +299,10 @@ impl Store {
             .only_if(is("calls", "=", number(before.calls)));
         match self.update_item(job_key(&before.id), change).send().await {
             Ok(_) => Ok(true),
-            Err(error) if lost_update(&error) => Ok(false),
+            Err(error) if lost_update(&error) => {
+                let has_ended = after.state != JobState::Running;
+                Ok(has_ended && self.resync(&before.id).await?.as_ref() == Some(after))
+            }
             Err(error) => Err(StoreError::unavailable(WHAT, &error)),
         }
     }

@@ -172,6 +172,11 @@ impl Stack {
         aws_sdk_eventbridge::Client::new(&self.config())
     }
 
+    /// A KMS client.
+    pub fn kms(&self) -> aws_sdk_kms::Client {
+        aws_sdk_kms::Client::new(&self.config())
+    }
+
     /// A Step Functions client.
     pub fn sfn(&self) -> aws_sdk_sfn::Client {
         aws_sdk_sfn::Client::new(&self.config())

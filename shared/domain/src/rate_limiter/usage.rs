@@ -72,6 +72,15 @@ impl Usage {
         self.suspended_until.is_none() && self.list(product).off_until.is_none_or(|until| until <= now)
     }
 
+    /// Whether a resync may request this product's list now: also while the list is off because it showed orders of another window. A resync
+    /// looks at the creation time of each order.
+    pub fn may_resync(&self, product: Product, now: Timestamp) -> bool {
+        let list = self.list(product);
+        let ignored_filter = list.published_trouble.as_deref() == Some(ListTrouble::FilterIgnored.as_str());
+        let is_off_for_filter = self.suspended_until.is_none() && ignored_filter && list.failures == 0;
+        is_off_for_filter || self.may_ask_list(product, now)
+    }
+
     pub(super) fn reservation_tat(&self, class: Class) -> Option<i64> {
         let [poller, status, recheck] = self.reservation_tats;
         match class {

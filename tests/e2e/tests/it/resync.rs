@@ -6,8 +6,9 @@ use e2e::IsolatedTracker;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use shared::{
+    cards::CardSafe,
     order::{OrderKey, Product, TrackedBy, Trigger},
-    rate_limiter::Class,
+    rate_limiter::{Class, ListTrouble},
     refresh::Counters,
     resync::JobState,
     store::{ResyncJob, UnregisteredOrder},
@@ -270,6 +271,88 @@ async fn a_list_that_cannot_be_read_for_an_hour_fails_the_job() {
     assert!(failed.why.is_some_and(|why| why.contains("an hour")));
     let usage = own.tracker.usage().await.unwrap();
     assert!(usage.may_ask_list(Product::Mobile, own.tracker.clock.now()), "ordinary list checks go on");
+    own.delete().await;
+}
+
+/// The vendor locks out an address after some refusals in a row. So all jobs end with the first in a run.
+#[tokio::test]
+async fn a_refused_key_ends_the_run_of_all_jobs() {
+    let own = IsolatedTracker::open("resync-refused", &PLENTY).await;
+    let refused = json!({"kind": "status", "http": 401, "code": "ERR_AUTH", "repeat": "forever"});
+    own.vendor.control("POST", "/lists/script", Some(json!({"answers": [refused]}))).await;
+    let now = own.tracker.clock.now();
+    let mut jobs = Vec::new();
+    for day in 1..=6 {
+        let (from, to) = (earlier(now, day * 86_400), earlier(now, day * 86_400 - 3600));
+        let product = if day % 2 == 0 { Product::Mobile } else { Product::Internet };
+        jobs.push(
+            own.tracker.store.start_resync(ResyncJob::new(product, from, to, false, now)).await.unwrap().0,
+        );
+    }
+    own.recheck(60).await;
+    assert_eq!(list_calls(&own).await, 1);
+    let mut failures = 0;
+    for _ in 0..120 {
+        own.tracker.clock.set(later(own.tracker.clock.now(), Duration::from_secs(60)));
+        failures += own.recheck(60).await.failed_resyncs;
+    }
+    // Each list is off for 5 minutes after three refusals, and then after each.
+    let calls = list_calls(&own).await;
+    assert!((6..=50).contains(&calls), "{calls} calls in two hours");
+    assert_eq!(failures, jobs.len());
+    let whys =
+        futures_util::future::join_all(jobs.iter().map(async |started| job(&own, &started.id).await.why))
+            .await;
+    assert!(whys.iter().flatten().any(|why| why.contains("ERR_AUTH")), "{whys:?}");
+    own.delete().await;
+}
+
+/// An ordinary list check turns the list off for a day if a row is of another window. A resync looks at each row itself.
+#[tokio::test]
+async fn a_list_that_is_off_for_its_filter_is_resynced() {
+    let own = IsolatedTracker::open("resync-off", &PLENTY).await;
+    let key = own.tracker.vault.secrets().vendor_key.fingerprint().clone();
+    own.tracker.permits.distrust_list(&key, Product::Mobile, ListTrouble::FilterIgnored).await.unwrap();
+    assert!(!own.tracker.usage().await.unwrap().may_ask_list(Product::Mobile, own.tracker.clock.now()));
+    sent(&own, 1800, "REFUNDED").await;
+    let done = ended(&own, &start(&own, false).await).await;
+    assert_eq!((done.state, done.unregistered), (JobState::Done, 1), "{done:?}");
+    own.delete().await;
+}
+
+/// The card of a row cannot be encrypted: its order stays as it is, and the resync says so.
+#[tokio::test]
+async fn an_order_whose_row_is_not_applied_is_skipped() {
+    let mut own = IsolatedTracker::open("resync-cards", &PLENTY).await;
+    let sent_at = earlier(own.tracker.clock.now(), 1800).to_string();
+    let order = json!({
+        "product": "internet", "sent_at": sent_at,
+        "timeline": [{"after_seconds": 0, "status": "FULFILLED", "fields": {"card_code": "12345678901234"}}],
+    });
+    let answer = own.vendor.control("POST", "/orders", Some(order)).await;
+    let key = OrderKey { product: Product::Internet, id: answer["id"].as_str().unwrap().parse().unwrap() };
+    own.tracker.track(&key, None, TrackedBy::Put).await.unwrap();
+    own.tracker.cards = CardSafe::new(own.stack.kms(), "no-such-key".to_owned());
+    let now = own.tracker.clock.now();
+    let job = ResyncJob::new(Product::Internet, earlier(now, 3600), earlier(now, 1), false, now);
+    let failed = ended(&own, &own.tracker.store.start_resync(job).await.unwrap().0).await;
+    assert_eq!((failed.state, failed.skipped, failed.checked), (JobState::Failed, 1, 0), "{failed:?}");
+    assert_eq!(events(&own, &key).await, ["Order Tracked"]);
+    own.delete().await;
+}
+
+/// The SDK repeats a write whose answer is late. The failure must be counted all the same.
+#[tokio::test]
+async fn a_repeated_write_of_an_end_is_kept() {
+    let own = IsolatedTracker::open("resync-repeat", &PLENTY).await;
+    let started = start(&own, false).await;
+    let store = &own.tracker.store;
+    let failed = ResyncJob { state: JobState::Failed, why: Some("x".to_owned()), ..started.clone() };
+    for _ in 0..2 {
+        assert!(store.keep_resync(&started, &failed).await.unwrap());
+    }
+    let done = ResyncJob { state: JobState::Done, ..started.clone() };
+    assert!(!store.keep_resync(&started, &done).await.unwrap());
     own.delete().await;
 }
 
