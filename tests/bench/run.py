@@ -235,7 +235,10 @@ def check_counts(count: Callable[[int], dict[str, int]], update: bool) -> None:
     if missed:
         # A call of the SDK that was repeated, since its answer came late, counts too.
         print(f"more than {TOLERANCE:.0%} from the baseline: counting again, three times each", flush=True)
-        missed = compare(known[key], count(3))
+        try:
+            missed = compare(known[key], count(3))
+        except TooBusy:
+            print("the machine is too busy to count again: the first counts stand", flush=True)
     if missed:
         raise Failure(f"more than {TOLERANCE:.0%} from tests/bench/baseline.json, or not in both: {', '.join(missed)}; "
                       "if that is meant: make bench-baseline, and the reason in the commit")
