@@ -783,10 +783,14 @@ async fn an_attempt_at_aws_takes_as_long_as_the_configuration_allows() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let config = sdk_config(&AwsEnvironment::for_tests(&endpoint), Http::new(&[]).unwrap());
-        let mut config = config.into_builder();
-        if !is_limited {
-            config.set_timeout_config(Some(TimeoutConfig::disabled()));
-        }
+        // The time for all attempts must not end on a slow machine.
+        let timeouts = match config.timeout_config() {
+            Some(ours) if is_limited => {
+                ours.to_builder().operation_timeout(Duration::from_secs(3600)).build()
+            }
+            _ => TimeoutConfig::disabled(),
+        };
+        let config = config.into_builder().timeout_config(timeouts);
         let client = aws_sdk_dynamodb::Client::new(&config.build());
         let call = tokio::spawn(async move { client.list_tables().send().await });
         // Open connections: a closed one would end the attempt.
