@@ -52,7 +52,8 @@ async fn what_opens_nothing_gets_one_page() {
     assert_eq!(expected.0, 404);
     let last = if url.ends_with('A') { "B" } else { "A" };
     let changed = format!("{}{last}", &url[..url.len() - 1]);
-    for url in [changed, format!("{url}/card"), format!("{base}a.b"), format!("{base}a/b/c")] {
+    let card = format!("{changed}/card");
+    for url in [changed, card, format!("{base}a.b"), format!("{base}a/b/c")] {
         assert_eq!(get(&url).await, expected, "{url}");
     }
 }
