@@ -15,7 +15,7 @@ use shared::{
     refresh::{Counters, RedactError, Redacted, Tracker},
     store::{Due, StoreError},
     telemetry::{Summary, Unit},
-    time::{between, later},
+    time::{between, earlier, later},
 };
 
 use report::Report;
@@ -93,7 +93,7 @@ pub async fn answer(
 /// If the due index cannot be read at the start.
 pub async fn handle(tracker: &Tracker, deadline: SystemTime) -> Result<Counters, RecheckError> {
     let deadline = Timestamp::try_from(deadline).unwrap_or(Timestamp::MAX);
-    let stop_at = deadline.checked_sub(RESERVE).unwrap_or(Timestamp::MIN);
+    let stop_at = earlier(deadline, RESERVE);
     let began = tracker.clock.now();
     let due = tracker.store.due(began, MAX_LISTED).await;
     let due = due
@@ -108,7 +108,7 @@ pub async fn handle(tracker: &Tracker, deadline: SystemTime) -> Result<Counters,
     let age = |since: Timestamp| tracker.clock.now().duration_since(since).as_secs().max(0).unsigned_abs();
     let mut counters = report.counters;
     counters.rechecks += 1;
-    let redacted = redact(tracker, deadline).await;
+    let redacted = redact(tracker, stop_at, deadline).await;
     (counters.redacted, counters.failed_redactions) = (redacted.orders, redacted.failed);
     counters
         .add_to(Summary::new("recheck"))
@@ -121,12 +121,14 @@ pub async fn handle(tracker: &Tracker, deadline: SystemTime) -> Result<Counters,
     Ok(counters.and(resync(tracker, stop_at).await))
 }
 
-/// Redacts orders in at most half of the time until [`REDACT_RESERVE`] before the deadline: the other half is for resyncs. A failure of the table
-/// counts as one order.
-async fn redact(tracker: &Tracker, deadline: Timestamp) -> Redacted {
+/// Redacts orders in half of the time until `stop_at`: the other half is for resyncs. If due orders took all of it, until [`REDACT_RESERVE`] before the
+/// deadline. A failure of the table counts as one order.
+async fn redact(tracker: &Tracker, stop_at: Timestamp, deadline: Timestamp) -> Redacted {
     let now = tracker.clock.now();
-    let last = deadline.checked_sub(REDACT_RESERVE).unwrap_or(Timestamp::MIN);
-    let stop_at = later(now, between(now, last) / 2);
+    let stop_at = match between(now, stop_at) {
+        Duration::ZERO => earlier(deadline, REDACT_RESERVE),
+        left => later(now, left / 2),
+    };
     tracker.redact_ended(stop_at).await.unwrap_or_else(|error| {
         tracing::error!(%error, "orders that ended long ago could not be redacted");
         Redacted { orders: 0, failed: 1 }

@@ -97,7 +97,7 @@ pub enum Next {
     Walk(Walk),
     /// The whole window is covered.
     Done(Walk),
-    /// A window of one second has more rows than a page.
+    /// The narrowest window, from one whole second to the next, has more rows than a page.
     Stuck,
 }
 
@@ -139,7 +139,9 @@ impl Walk {
             return if walk.position > self.to { Next::Done(walk) } else { Next::Walk(walk) };
         }
         if to <= self.narrowest_end() {
-            return Next::Stuck;
+            // A window that reached back can hold more rows than the narrowest one.
+            let is_narrowest = page.from.as_millisecond() >= whole_second(self.position);
+            return if is_narrowest { Next::Stuck } else { Next::Walk(Self { width: SECOND, ..*self }) };
         }
         // The total may be that of another window.
         let narrowest = (width / MAX_GROWTH).max(1);
@@ -249,6 +251,15 @@ mod tests {
             let (found, ended, _) = run(walk(START, START + length), &rows, 100, false);
             prop_assert!(!ended && found.is_empty());
         }
+    }
+
+    /// The last second of a window of whole seconds has a page of its own, which reaches back. Its rows do not fit a page; those of each second do.
+    #[test]
+    fn a_last_page_that_reaches_back_is_narrowed() {
+        let at = |millis: i64| START + 3_600_000 - millis;
+        let rows = [1900, 1800, 1700, 1600, 1500, 900, 800, 700].map(at);
+        let (found, ended, _) = run(walk(START, START + 3_600_000), &rows, 5, false);
+        assert!(ended && rows.iter().all(|row| found.contains(row)), "{found:?}");
     }
 
     #[test]

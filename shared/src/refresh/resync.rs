@@ -44,7 +44,7 @@ enum Step {
 
 impl Tracker {
     /// Goes on with running jobs, the oldest first, until `stop_at`. A job whose list cannot be read is left to the next run. So are all jobs
-    /// once the key is refused, or the rate limiter permits no more call until `stop_at`: only the first of them waits for a call, the others
+    /// once the key is refused or limited, or the rate limiter permits no more call until `stop_at`: only the first of them waits for a call, the others
     /// for their turn. A job that fails ends the run, so that the caller can count it at once. Adds to `counters`. Two runs at once do no harm:
     /// the progress of one of them is dropped.
     ///
@@ -81,7 +81,7 @@ impl Tracker {
         let usage = self.permits.fresh_usage(key.fingerprint()).await?;
         // While the key is suspended, nothing is known of the list.
         if usage.suspended_until.is_none() && !usage.may_resync(job.product, self.clock.now()) {
-            return self.list_unreadable(job, "the list is turned off after failures").await;
+            return self.list_unreadable(job, None).await;
         }
         let permit = match self.permits.acquire(key.fingerprint(), Class::Resync, None).await? {
             Ok(permit) => permit,
@@ -107,10 +107,10 @@ impl Tracker {
                 if matches!(verdict, Verdict::Throttled(_) | Verdict::Refused(_)) {
                     self.list_failed(&permit, job.product, &error).await;
                 }
-                let step = self.list_unreadable(before, &error.to_string()).await?;
-                // The next job would be refused too, and the vendor locks out an address after some refusals.
-                let is_refused = matches!(verdict, Verdict::Refused(_)) && matches!(step, Step::Pause);
-                Ok(if is_refused { Step::NoCalls } else { step })
+                let step = self.list_unreadable(before, Some(error.to_string())).await?;
+                // The next job's call would end so too, and the vendor locks out an address after some refusals.
+                let is_about_key = matches!(verdict, Verdict::Refused(_) | Verdict::Throttled(_));
+                Ok(if is_about_key && matches!(step, Step::Pause) { Step::NoCalls } else { step })
             }
         }
     }
@@ -135,7 +135,7 @@ impl Tracker {
         }
         let shown = rows.len().saturating_add(left_out);
         tracing::info!(job = %job.id, from = %page.from, to = %page.to, shown, total, whole, "checked a page of a resync");
-        let mut after = ResyncJob { failing_since: None, failures: 0, ..job.clone() };
+        let mut after = ResyncJob { failing_since: None, failures: 0, last_failure: None, ..job.clone() };
         if whole {
             after.skipped += u64::try_from(left_out).unwrap_or(u64::MAX);
             self.process_rows((&job, page), rows, asked_at, &mut after, counters).await?;
@@ -155,7 +155,9 @@ impl Tracker {
             Next::Stuck if shown < u64::from(MAX_ROWS) => {
                 self.fail(job, "the vendor's list says that there are more orders than it shows").await
             }
-            Next::Stuck => self.fail(job, "more orders than a page holds were created in one second").await,
+            Next::Stuck => {
+                self.fail(job, "more orders than a page holds were created within a second or two").await
+            }
         }
     }
 
@@ -259,16 +261,19 @@ impl Tracker {
         Ok(RowResult { counters, checked: !skipped, skipped, changed, unregistered: is_new })
     }
 
-    /// Notes that the list of a job cannot be read now, because of `error`. After [`MAX_FAILING`] and [`MIN_FAILURES`] the job fails.
-    async fn list_unreadable(&self, job: ResyncJob, error: &str) -> Result<Step, StoreError> {
+    /// Notes that the list of a job cannot be read now: a call failed, or (`None`) the list is turned off. After [`MAX_FAILING`] and
+    /// [`MIN_FAILURES`] the job fails.
+    async fn list_unreadable(&self, job: ResyncJob, failure: Option<String>) -> Result<Step, StoreError> {
         let now = self.clock.now();
         let since = job.failing_since.unwrap_or(now);
         let failures = job.failures.saturating_add(1);
+        let last_failure = failure.or(job.last_failure.clone());
         if failures >= MIN_FAILURES && between(since, now) >= MAX_FAILING {
-            let why = format!("the vendor's list could not be read for an hour; at last: {error}");
+            let last = last_failure.as_deref().unwrap_or("it is turned off after failures of other calls");
+            let why = format!("the vendor's list could not be read for an hour; at last: {last}");
             return self.fail(job, &why).await;
         }
-        let after = ResyncJob { failing_since: Some(since), failures, ..job.clone() };
+        let after = ResyncJob { failing_since: Some(since), failures, last_failure, ..job.clone() };
         self.keep(&job, &after).await?;
         Ok(Step::Pause)
     }

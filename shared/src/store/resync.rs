@@ -3,7 +3,7 @@
 //! All jobs are in one partition of the index `feed`, by their start; running ones are in one of the index `due` too. Both are sparse, and no
 //! reader of events or of due orders reads these partitions.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use aws_sdk_dynamodb::{
     operation::put_item::PutItemError,
@@ -83,6 +83,9 @@ pub struct ResyncJob {
     /// How often it could not be read since.
     #[serde(default)]
     pub failures: u32,
+    /// The last failure of a call since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<String>,
     /// Since when the rate limiter permits no call.
     #[serde(default, with = "millisecond::optional", skip_serializing_if = "Option::is_none")]
     pub waiting_since: Option<Timestamp>,
@@ -111,6 +114,7 @@ impl ResyncJob {
             ended_at: None,
             failing_since: None,
             failures: 0,
+            last_failure: None,
             waiting_since: None,
         }
     }
@@ -249,14 +253,14 @@ impl Store {
         let page = query.send().await.map_err(|error| StoreError::unavailable(WHAT, &error))?;
         let mut jobs = self.jobs(page.items(), WHAT).await?;
         jobs.retain(|job: &ResyncJob| job.state == JobState::Running);
-        jobs.sort_by_key(|job| job.started_at);
+        jobs.sort_by_key(ResyncJob::feed_at);
         Ok(jobs)
     }
 
     /// The jobs of these entries of an index.
     async fn jobs(&self, entries: &[Item], what: &'static str) -> Result<Vec<ResyncJob>, StoreError> {
         // The index can show a job twice while it is started again.
-        let ids: HashSet<_> = entries.iter().filter_map(|entry| entry.get("sk")?.as_s().ok()).collect();
+        let ids: BTreeSet<_> = entries.iter().filter_map(|entry| entry.get("sk")?.as_s().ok()).collect();
         let batch = self.batch_get(ids.into_iter().map(|id| job_key(id)).collect(), what).await?;
         if batch.is_partial {
             return Err(unprocessed(what));

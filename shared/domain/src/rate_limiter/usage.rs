@@ -77,8 +77,8 @@ impl Usage {
     pub fn may_resync(&self, product: Product, now: Timestamp) -> bool {
         let list = self.list(product);
         let ignored_filter = list.published_trouble.as_deref() == Some(ListTrouble::FilterIgnored.as_str());
-        let is_off_for_filter = self.suspended_until.is_none() && ignored_filter && list.failures == 0;
-        is_off_for_filter || self.may_ask_list(product, now)
+        let is_off_for_filter = ignored_filter && list.failures < MAX_LIST_FAILURES;
+        (self.suspended_until.is_none() && is_off_for_filter) || self.may_ask_list(product, now)
     }
 
     pub(super) fn reservation_tat(&self, class: Class) -> Option<i64> {

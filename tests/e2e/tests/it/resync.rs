@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use shared::{
     cards::CardSafe,
     order::{OrderKey, Product, TrackedBy, Trigger},
-    rate_limiter::{Class, ListTrouble},
+    rate_limiter::{Class, ListTrouble, Verdict},
     refresh::Counters,
     resync::JobState,
     store::{ResyncJob, UnregisteredOrder},
@@ -303,6 +303,7 @@ async fn a_refused_key_ends_the_run_of_all_jobs() {
     let whys =
         futures_util::future::join_all(jobs.iter().map(async |started| job(&own, &started.id).await.why))
             .await;
+    // A job that made a call tells of its refusal.
     assert!(whys.iter().flatten().any(|why| why.contains("ERR_AUTH")), "{whys:?}");
     own.delete().await;
 }
@@ -312,6 +313,9 @@ async fn a_refused_key_ends_the_run_of_all_jobs() {
 async fn a_list_that_is_off_for_its_filter_is_resynced() {
     let own = IsolatedTracker::open("resync-off", &PLENTY).await;
     let key = own.tracker.vault.secrets().vendor_key.fingerprint().clone();
+    // A failure before counts on: the list stays off, and nothing resets it.
+    let permit = own.tracker.permits.acquire(&key, Class::Status, None).await.unwrap().unwrap();
+    own.tracker.permits.list_failed(&permit, Product::Mobile, &Verdict::Silent).await.unwrap();
     own.tracker.permits.distrust_list(&key, Product::Mobile, ListTrouble::FilterIgnored).await.unwrap();
     assert!(!own.tracker.usage().await.unwrap().may_ask_list(Product::Mobile, own.tracker.clock.now()));
     sent(&own, 1800, "REFUNDED").await;
