@@ -6,7 +6,6 @@ use std::{
     },
 };
 
-use aws_smithy_types::timeout::TimeoutConfig;
 use flate2::{
     Compression,
     write::{DeflateEncoder, GzEncoder, ZlibEncoder},
@@ -21,7 +20,6 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::aws::{AwsEnvironment, sdk_config};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
@@ -770,48 +768,5 @@ async fn decoding_stops_at_the_limit() {
             let got = answer_with(label.as_bytes(), &body, 1000).await.map(|answer| answer.body().len());
             assert_eq!(got, expected, "{coding}");
         }
-    }
-}
-
-/// The read timeout of the SDK's configuration is the timeout of one attempt. A test without it gets no repeat of a
-/// write that is done already, however slow the machine is.
-#[tokio::test]
-async fn an_attempt_at_aws_takes_as_long_as_the_configuration_allows() {
-    for (is_limited, attempts, wait) in
-        [(true, 2, Duration::from_millis(2500)), (false, 1, Duration::from_secs(3600))]
-    {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let config = sdk_config(&AwsEnvironment::for_tests(&endpoint), Http::new(&[]).unwrap());
-        // The time for all attempts must not end on a slow machine.
-        let timeouts = match config.timeout_config() {
-            Some(ours) if is_limited => {
-                ours.to_builder().operation_timeout(Duration::from_secs(3600)).build()
-            }
-            _ => TimeoutConfig::disabled(),
-        };
-        let config = config.into_builder().timeout_config(timeouts);
-        let client = aws_sdk_dynamodb::Client::new(&config.build());
-        let call = tokio::spawn(async move { client.list_tables().send().await });
-        // Open connections: a closed one would end the attempt.
-        let mut connections = Vec::new();
-        for attempt in 1..=attempts {
-            let (mut connection, _) = listener.accept().await.unwrap();
-            let mut asked = Vec::new();
-            while !asked.ends_with(b"{}") {
-                assert_ne!(connection.read_buf(&mut asked).await.unwrap(), 0);
-            }
-            if attempt == 1 {
-                tokio::time::pause();
-                tokio::time::advance(wait).await;
-                tokio::time::resume();
-            }
-            if attempt == attempts {
-                connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
-            }
-            connections.push(connection);
-        }
-        let answer = call.await.unwrap();
-        assert!(answer.is_ok(), "is_limited: {is_limited}: {answer:?}");
     }
 }
