@@ -6,14 +6,10 @@ use std::{
     time::Duration,
 };
 
-use aws_smithy_types::timeout::TimeoutConfig;
 use serde_json::Value;
-use shared::{
-    aws::{AwsEnvironment, sdk_config},
-    http::Http,
-};
+use shared::{aws::AwsEnvironment, http::Http};
 
-use crate::wait_until;
+use crate::{stack::without_timeouts, wait_until};
 
 /// An event received from the bus.
 #[derive(Clone, Debug)]
@@ -57,9 +53,7 @@ impl Bus {
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async move {
-                // A message whose answer is late would be hidden for the queue's visibility timeout.
-                let config = sdk_config(&aws, Http::new(&[]).unwrap()).into_builder();
-                let config = config.timeout_config(TimeoutConfig::disabled()).build();
+                let config = without_timeouts(&aws, Http::new(&[]).unwrap());
                 let client = aws_sdk_sqs::Client::new(&config);
                 loop {
                     receive(&client, &queue, &received, &file).await;

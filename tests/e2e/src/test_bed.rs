@@ -20,7 +20,6 @@ use aws_sdk_dynamodb::{
         Projection, ProjectionType, ScalarAttributeType, builders::ProjectionBuilder,
     },
 };
-use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
 use axum::{
     Router,
@@ -30,7 +29,6 @@ use axum::{
     routing::get,
 };
 use shared::{
-    aws::sdk_config,
     cards::CardSafe,
     clock::Clock,
     config::Config,
@@ -46,7 +44,7 @@ use crate::{
     Sandbox, Stack,
     fault_gate::{Gate, GatedHttp, Passage, Published, PublishedEvents, Request},
     process::serve,
-    stack::expect_done,
+    stack::{expect_done, without_timeouts},
 };
 
 /// A table and an event bus beside the stack's own. The stack's recheck and rules do not process orders of this table.
@@ -124,8 +122,7 @@ impl IsolatedTable {
         let mut all = self.settings(stack);
         all.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let config = Config::read(all).unwrap();
-        let aws = sdk_config(&config.aws, Http::new(&[]).unwrap());
-        let aws = aws.into_builder().timeout_config(TimeoutConfig::disabled()).build();
+        let aws = without_timeouts(&config.aws, Http::new(&[]).unwrap());
         let dynamodb = aws_sdk_dynamodb::Client::new(&aws);
         tracker_on(&config, &aws, dynamodb, clock).await
     }
@@ -217,11 +214,8 @@ impl TestBed {
             gate: gate.clone(),
             published_events: self.published_events.clone(),
         };
-        let aws = sdk_config(&config.aws, self.http.clone())
-            .into_builder()
-            .http_client(gated)
-            .timeout_config(TimeoutConfig::disabled())
-            .build();
+        let aws = without_timeouts(&config.aws, self.http.clone());
+        let aws = aws.into_builder().http_client(gated).build();
         let dynamodb = aws_sdk_dynamodb::config::Builder::from(&aws).interceptor(self.tokens.clone()).build();
         tracker_on(&config, &aws, aws_sdk_dynamodb::Client::from_conf(dynamodb), clock).await
     }
@@ -255,8 +249,7 @@ impl TestBed {
     }
 }
 
-/// A production tracker with these AWS clients. Their timeouts must be off: a gate holds requests for any time, and on a
-/// busy machine the SDK would repeat a write that is done already. The rate then counts a call twice.
+/// A production tracker with these AWS clients.
 async fn tracker_on(
     config: &Config,
     aws: &SdkConfig,
