@@ -218,6 +218,7 @@ def count_instructions(driver: Path, ours: list[Subject], runs: int) -> dict[str
 
 
 def check_counts(count: Callable[[int], dict[str, int]], update: bool) -> None:
+    """Compares what `count` returns for a number of runs with the baseline, or writes it."""
     # Libraries choose code by the processor at run time; another compiler makes other code.
     processor = platform.machine() + (" (avx2)" if " avx2 " in Path("/proc/cpuinfo").read_text() else " (no avx2)") * (platform.machine() == "x86_64")
     compiler = " ".join(subprocess.run(["rustc", "--version"], stdout=subprocess.PIPE, text=True, check=True, cwd=tools.ROOT).stdout.split()[:2])

@@ -121,8 +121,8 @@ pub async fn handle(tracker: &Tracker, deadline: SystemTime) -> Result<Counters,
     Ok(counters.and(resync(tracker, stop_at).await))
 }
 
-/// Redacts orders in half of the time until `stop_at`: the other half is for resyncs. If due orders took all of it, until [`REDACT_RESERVE`] before the
-/// deadline. A failure of the table counts as one order.
+/// Redacts orders in half of the time until `stop_at`: the other half is for resyncs. If no time is left, it redacts until [`REDACT_RESERVE`]
+/// before the deadline. A failure of the table counts as one order.
 async fn redact(tracker: &Tracker, stop_at: Timestamp, deadline: Timestamp) -> Redacted {
     let now = tracker.clock.now();
     let stop_at = match between(now, stop_at) {

@@ -43,7 +43,7 @@ impl Answer {
         Self { status, counted: Box::default(), body, problem, header: None }
     }
 
-    /// Adds counts for the summary line.
+    /// Adds counts for the summary line, and sets its reason.
     pub(crate) fn counted(mut self, counters: Counters, no_call_reason: Option<&'static str>) -> Self {
         self.counted.0 += counters;
         self.counted.1 = no_call_reason;

@@ -43,10 +43,9 @@ enum Step {
 }
 
 impl Tracker {
-    /// Goes on with running jobs, the oldest first, until `stop_at`. A job whose list cannot be read is left to the next run. So are all jobs
-    /// once the key is refused or limited, or the rate limiter permits no more call until `stop_at`: only the first of them waits for a call, the others
-    /// for their turn. A job that fails ends the run, so that the caller can count it at once. Adds to `counters`. Two runs at once do no harm:
-    /// the progress of one of them is dropped.
+    /// Goes on with running jobs, the oldest first, until `stop_at`. A job whose list cannot be read is left to the next run. All jobs are left to
+    /// the next run once the vendor refuses or limits the key, once the rate limiter permits no call until `stop_at`, and once a job has failed.
+    /// Then the caller counts the failure at once. Adds to `counters`. Two runs at once do no harm: the progress of one of them is dropped.
     ///
     /// # Errors
     /// If the table fails. The next run goes on from the stored position.
@@ -102,14 +101,13 @@ impl Tracker {
             Ok(listing) => self.process_listing(before, (&page, asked_at), &permit, listing, counters).await,
             Err(error) => {
                 tracing::warn!(job = %job.id, kind = error.name(), %error, "a list check of a resync failed");
-                let verdict = error.verdict();
                 // Otherwise only this window may be at fault: ordinary list checks go on.
-                if matches!(verdict, Verdict::Throttled(_) | Verdict::Refused(_)) {
+                let is_about_key = matches!(error.verdict(), Verdict::Refused(_) | Verdict::Throttled(_));
+                if is_about_key {
                     self.list_failed(&permit, job.product, &error).await;
                 }
                 let step = self.list_unreadable(before, Some(error.to_string())).await?;
                 // The next job's call would end so too, and the vendor locks out an address after some refusals.
-                let is_about_key = matches!(verdict, Verdict::Refused(_) | Verdict::Throttled(_));
                 Ok(if is_about_key && matches!(step, Step::Pause) { Step::NoCalls } else { step })
             }
         }

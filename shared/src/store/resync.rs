@@ -277,7 +277,7 @@ impl Store {
     }
 
     /// Stores the progress of a job, if it still runs and is where `before` was. False: it was stopped, or another process went on with it.
-    /// The SDK repeats a write whose answer is late: an end that is stored already is stored.
+    /// The SDK repeats a write whose answer is late. So if the job has this end already, the answer is true.
     ///
     /// # Errors
     /// If DynamoDB fails.
